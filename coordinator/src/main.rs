@@ -1,0 +1,2 @@
+//! vigilmon
+fn main() {}

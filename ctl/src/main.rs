@@ -1,0 +1,2 @@
+//! vigilctl
+fn main() {}

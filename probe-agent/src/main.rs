@@ -1,0 +1,2 @@
+//! vigilmon-agent
+fn main() {}

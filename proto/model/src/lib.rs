@@ -1,0 +1,32 @@
+//! The words everyone shares.
+//!
+//! Ids, instants, regions, what a check does and what it reports. Every other crate depends on this one and
+//! this one on none of them: no I/O, no runtime, no wire types. (The two doors to the outside, [`SystemClock`]
+//! and [`SystemRandom`], are values that `main` creates and hands down.)
+
+pub mod address;
+pub mod check;
+pub mod clock;
+pub mod hash;
+pub mod health;
+pub mod id;
+pub mod random;
+pub mod region;
+pub mod result;
+pub mod secret;
+pub mod subject;
+pub mod time;
+
+pub use check::{Check, CheckSpec, HttpCheck, TcpCheck};
+pub use clock::{Clock, SystemClock, TestClock};
+pub use health::{Component, HealthReport, HealthWord};
+pub use id::{
+    AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MonitorId,
+    PageId,
+};
+pub use random::{Random, SystemRandom};
+pub use region::RegionId;
+pub use result::{CheckResult, Failure, FailureKind, Outcome, Phases};
+pub use secret::Secret;
+pub use subject::{Shard, SubjectId};
+pub use time::Timestamp;
