@@ -1,2 +1,184 @@
-//! vigilmon-agent
-fn main() {}
+//! `vigilmon-agent`: arguments → configuration → run → exit code. 0 is well, 1 a negative answer, 2 wrong usage.
+
+mod report;
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use model::{Check, SystemClock, SystemRandom};
+use probe_agent::check::Checker;
+use probe_agent::config::{self, RunOptions, TargetOptions};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+
+/// Checks targets from one region and reports to a Vigilmon coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "vigilmon-agent", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the agent until it is told to stop.
+    Run(RunOptions),
+    /// Checks one target once and prints what was found; ends with 1 unless it passes.
+    Check {
+        /// https://…, http://… or tcp://HOST:PORT
+        url: String,
+        /// Total time for the check, such as 500ms, 10s or 1m.
+        #[arg(long, default_value = "10s", value_parser = timeout)]
+        timeout: Duration,
+        #[command(flatten)]
+        targets: TargetOptions,
+    },
+}
+
+const NEGATIVE: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(NEGATIVE, &format!("cannot start: {error}")),
+    };
+    match arguments.command {
+        Command::Run(options) => run(&runtime, options, &environment),
+        Command::Check { url, timeout, targets } => check(&runtime, &url, timeout, targets, &environment),
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    // One thread does some ten thousand checks a second; the blocking ones resolve names.
+    Builder::new_current_thread().enable_all().max_blocking_threads(64).build()
+}
+
+fn run(runtime: &Runtime, options: RunOptions, environment: &BTreeMap<String, String>) -> ExitCode {
+    let config = match config::load(options, environment) {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    let level = environment.get("VIGILMON_LOG").map_or("info", String::as_str);
+    match EnvFilter::builder().parse(level) {
+        Ok(filter) => {
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(io::stderr)
+                .with_ansi(io::stderr().is_terminal())
+                .with_target(false)
+                .init();
+        }
+        Err(error) => return fail(USAGE, &format!("VIGILMON_LOG: {error}")),
+    }
+    let shutdown = CancellationToken::new();
+    let (clock, random) = (Arc::new(SystemClock::start()), Arc::new(SystemRandom));
+    let ended = runtime.block_on(async {
+        let agent = probe_agent::run(config, clock, random, shutdown.clone());
+        let signals = async {
+            match stop_signal().await {
+                Ok(()) => shutdown.cancel(),
+                // An agent that cannot hear signals runs until it is killed.
+                Err(error) => warn!("cannot listen for signals: {error}"),
+            }
+        };
+        let mut agent = std::pin::pin!(agent);
+        tokio::select! {
+            ended = &mut agent => ended,
+            () = signals => agent.await,
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(USAGE, &error.to_string()),
+    }
+}
+
+/// Waits until somebody wants the process to end.
+async fn stop_signal() -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn check(
+    runtime: &Runtime,
+    url: &str,
+    timeout: Duration,
+    targets: TargetOptions,
+    environment: &BTreeMap<String, String>,
+) -> ExitCode {
+    let check = match Check::from_target(url) {
+        Ok(check) => check,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    let checker = config::targets(targets, environment).map_err(|error| error.to_string()).and_then(
+        |(policy, roots)| Checker::new(policy, roots.as_deref()).map_err(|error| format!("ca_file: {error}")),
+    );
+    let checker = match checker {
+        Ok(checker) => checker,
+        Err(error) => return fail(USAGE, &error),
+    };
+    let finding = runtime.block_on(checker.run(Some(&check), timeout));
+    // A closed pipe is the reader's choice, not an error.
+    let _ = io::stdout().write_all(report::table(&check, &finding).as_bytes());
+    if finding.outcome.is_pass() { ExitCode::SUCCESS } else { ExitCode::from(NEGATIVE) }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    for line in message.lines() {
+        let _ = writeln!(io::stderr(), "vigilmon-agent: {line}");
+    }
+    ExitCode::from(code)
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let wrong = || "must be a number with a unit, such as 500ms, 10s or 1m, from 100ms to 2m".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let millis = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        _ => None,
+    };
+    let span = Duration::from_millis(millis.ok_or_else(wrong)?);
+    let allowed = model::check::MIN_TIMEOUT..=model::check::MAX_TIMEOUT;
+    if allowed.contains(&span) { Ok(span) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn timeouts_have_a_unit_and_bounds() {
+        assert_eq!(timeout("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(timeout("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["10", "s", "99ms", "3m", "-1s", "18446744073709551615m", "1h"] {
+            assert!(timeout(bad).is_err(), "{bad}");
+        }
+    }
+}

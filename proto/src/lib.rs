@@ -5,11 +5,16 @@
 
 /// The probe protocol (`vigilmon.probe.v1`).
 pub mod probe {
+    pub mod convert;
+    pub mod token;
+
     /// Generated from `vigilmon/probe/v1/probe.proto`.
     #[expect(
         missing_docs,
         unused_qualifications,
         clippy::all,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
         reason = "generated code; the .proto file documents it"
     )]
     pub mod v1 {
@@ -24,6 +29,8 @@ pub mod admin {
         missing_docs,
         unused_qualifications,
         clippy::all,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
         reason = "generated code; the .proto file documents it"
     )]
     pub mod v1 {

@@ -1,1 +1,38 @@
-//! Support of the black-box tests.
+//! What the black-box tests share: real processes, scripted neighbours, and protocol-level clients that remember what
+//! they were promised.
+//!
+//! Everything here speaks to Vigilmon through the doors that users have: command lines, HTTP and the two gRPC
+//! protocols. Nothing reads the database. Whatever a test starts ends with it: processes by their id, tasks and
+//! directories on drop.
+
+pub mod admin;
+pub mod agent;
+pub mod certificate;
+pub mod coordinator;
+pub mod ctl;
+pub mod environment;
+pub mod eventually;
+pub mod fastapi;
+pub mod fault_proxy;
+pub mod fleet;
+pub mod http;
+pub mod load;
+pub mod nginx;
+pub mod ping;
+pub mod postgres;
+pub mod process;
+pub mod raw_agent;
+pub mod scratch;
+pub mod site;
+pub mod strace;
+pub mod task;
+pub mod webhook;
+
+pub use admin::Admin;
+pub use agent::Agent;
+pub use coordinator::{Coordinator, Options};
+pub use eventually::{SOON, eventually};
+pub use fault_proxy::FaultProxy;
+pub use fleet::Fleet;
+pub use scratch::Scratch;
+pub use site::{Answer, Site};

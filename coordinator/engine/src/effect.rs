@@ -1,0 +1,167 @@
+//! Effects: the complete list of what a decision may cause.
+//!
+//! The engine only says; the shard that called it commits effects together with the new state. Incidents are named by
+//! their number within their subject, from which the caller derives their id, so that a repeated commit cannot make a
+//! second one.
+
+use std::time::Duration;
+
+use model::{RegionId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::vote::VoteTable;
+use crate::{heartbeat, monitor};
+
+/// What `apply` gives back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition<S> {
+    /// The state after the event.
+    pub state: S,
+    /// What the event caused, in the order in which it happened.
+    pub effects: Vec<Effect>,
+}
+
+/// One thing that a decision causes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Ask all live assigned regions to check now, each with attempts 1 and 2. Sent at most once per round.
+    Verify {
+        /// The round's number within its monitor.
+        round: u32,
+        /// What made it necessary.
+        why: RoundReason,
+    },
+    /// A monitor's status changed.
+    MonitorStatus {
+        /// The status before.
+        from: monitor::Status,
+        /// The status now.
+        to: monitor::Status,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A heartbeat's status changed.
+    HeartbeatStatus {
+        /// The status before.
+        from: heartbeat::Status,
+        /// The status now.
+        to: heartbeat::Status,
+        /// Why, for people.
+        reason: String,
+    },
+    /// An incident opens. The subject had none open.
+    Open(Opening),
+    /// The open incident ends because the subject recovered.
+    Resolve {
+        /// The incident.
+        number: u32,
+        /// When it ended.
+        resolved_at: Timestamp,
+        /// What showed the recovery.
+        evidence: Evidence,
+    },
+    /// The open incident ends without recovery.
+    Close {
+        /// The incident.
+        number: u32,
+        /// When it ended.
+        at: Timestamp,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A line for the timeline of the open incident.
+    Record {
+        /// The incident.
+        number: u32,
+        /// When it happened.
+        at: Timestamp,
+        /// What happened, for people.
+        text: String,
+    },
+    /// Something operators should know of that is no incident of the subject.
+    Notice {
+        /// When it was noticed.
+        at: Timestamp,
+        /// What it is, for people.
+        text: String,
+    },
+}
+
+/// An incident at its opening.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    /// Its number within its subject, from 1.
+    pub number: u32,
+    /// When the outage began: the first failing check, or the missed expectation.
+    pub started_at: Timestamp,
+    /// When it was confirmed; never before `started_at`.
+    pub opened_at: Timestamp,
+    /// One line for people, such as `503 Service Unavailable from us-east, eu-west`.
+    pub cause: String,
+    /// What the decision rested on.
+    pub evidence: Evidence,
+}
+
+/// What a decision about an incident rested on; kept with it for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Evidence {
+    /// The votes of the regions.
+    Votes(VoteTable),
+    /// What the job sent, or did not.
+    Heartbeat(HeartbeatEvidence),
+}
+
+/// What a heartbeat's incident rested on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatEvidence {
+    /// When a ping was due.
+    pub expected_at: Timestamp,
+    /// When the job last reported the end of a run, good or bad.
+    pub last_ping_at: Option<Timestamp>,
+    /// The interval at that time.
+    pub interval: Duration,
+    /// The grace at that time.
+    pub grace: Duration,
+    /// What went wrong.
+    pub kind: HeartbeatFailure,
+}
+
+/// How a heartbeat goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeartbeatFailure {
+    /// No ping came in time.
+    Missed,
+    /// The job reported failure itself.
+    Failed {
+        /// Its exit code, if it sent one; never 0.
+        exit_code: Option<u8>,
+    },
+}
+
+/// How an incident ends without recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloseReason {
+    /// Its subject was paused.
+    Paused,
+    /// Its subject was deleted.
+    Deleted,
+}
+
+/// Why a round is run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoundReason {
+    /// A region's check failed.
+    Failed(RegionId),
+    /// A region's check takes far longer than usual.
+    Slow(RegionId),
+    /// The confirmation period is over.
+    Confirmation,
+    /// A region's check of a monitor that is down passed.
+    Passed(RegionId),
+    /// The recovery must be seen again.
+    Recovery,
+    /// The coordinator could not see for a while.
+    Blind,
+    /// The policy changed while an incident was open.
+    PolicyChanged,
+}

@@ -1,0 +1,252 @@
+//! The heartbeat machine: a job pings, and is missed when it does not.
+//!
+//! ```text
+//!  New ──first ping──▶ Up ⇄ Running ──expected──▶ Late ──grace over──▶ Missed ──ping──▶ Up
+//!                      │                                               ▲  (an incident is open)
+//!                      ├──a failing ping───────────────────────────────┘
+//!                      └──blind when it could have pinged──▶ Unknown ──expected──▶ Late
+//!  any ──▶ Paused
+//! ```
+//!
+//! In come pings, deadlines and commands; out go [effects](crate::Effect). Status `Missed` means that an incident is
+//! open, and the reverse. A ping in time never gives `Missed` (H1); `Missed` comes exactly when the grace is over and
+//! the coordinator was there to hear (H2); a late ping resolves once (H5).
+//!
+//! The coordinator's own absence is excused only where a ping could have been lost in it, and not for ever: a job that
+//! stopped is found within two intervals and the grace, however often the coordinator restarts (`excuse`).
+
+mod excuse;
+mod step;
+
+use std::fmt;
+use std::time::Duration;
+
+use model::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{HeartbeatFailure, Transition};
+use step::Step;
+
+/// The shortest default grace.
+pub const MIN_DEFAULT_GRACE: Duration = Duration::from_secs(1);
+/// The longest default grace.
+pub const MAX_DEFAULT_GRACE: Duration = Duration::from_secs(5 * 60);
+
+/// What a user decided about a heartbeat, as far as decisions depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The longest time between two pings that is in order.
+    pub interval: Duration,
+    /// How long a ping may be late.
+    pub grace: Duration,
+}
+
+/// What a heartbeat is, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// It has never pinged, so nothing is expected of it.
+    New,
+    /// Its last ping was a good one and the next is not due.
+    Up,
+    /// It said that it started and has not said that it ended.
+    Running,
+    /// A ping is due; the grace is running.
+    Late,
+    /// It did not ping in time, or reported failure; an incident is open.
+    Missed,
+    /// It may have pinged while nobody could hear.
+    Unknown,
+    /// Nobody listens.
+    Paused,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What a ping says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PingKind {
+    /// A run ended well.
+    Success,
+    /// A run began.
+    Start,
+    /// A run failed.
+    Fail,
+    /// A run ended with this exit code; 0 is success.
+    Exit(u8),
+}
+
+/// What can happen to a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The job pinged. Pings that arrive out of order say nothing once a later one has been heard.
+    Pinged {
+        /// What it said.
+        kind: PingKind,
+        /// When it was received.
+        at: Timestamp,
+    },
+    /// The instant that [`deadline`] named has come.
+    DeadlineReached,
+    /// No ping could be heard during this span. Comes before every other event that follows the span, deadlines
+    /// included.
+    Blind {
+        /// When pings were last heard.
+        from: Timestamp,
+        /// Since when they are again.
+        to: Timestamp,
+    },
+    /// The policy passed along is a new one.
+    PolicyChanged,
+    /// Nothing is expected until `Resumed`.
+    Paused,
+    /// Pings are expected again, the first within one interval, if there ever was one.
+    Resumed,
+    /// The heartbeat is gone.
+    Deleted,
+}
+
+/// The state of a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    status: Status,
+    status_since: Timestamp,
+    /// The number of the latest incident; it is open while the status is `Missed`.
+    openings: u32,
+    /// What opened it.
+    failure: HeartbeatFailure,
+    last_ping_at: Option<Timestamp>,
+    running_since: Option<Timestamp>,
+    /// From when the interval runs.
+    counted_from: Option<Timestamp>,
+    /// Whether the end of that interval is still to be judged.
+    is_expecting: bool,
+    /// How many expectations in a row were put off for the coordinator's own absence.
+    excuses: u8,
+}
+
+/// The grace of a heartbeat whose user gave none: 10 % of the interval, from 1 s to 5 min.
+#[must_use]
+pub fn default_grace(interval: Duration) -> Duration {
+    (interval / 10).clamp(MIN_DEFAULT_GRACE, MAX_DEFAULT_GRACE)
+}
+
+/// The state of a heartbeat that begins at `now`.
+#[must_use]
+pub const fn new(now: Timestamp) -> State {
+    State {
+        status: Status::New,
+        status_since: now,
+        openings: 0,
+        failure: HeartbeatFailure::Missed,
+        last_ping_at: None,
+        running_since: None,
+        counted_from: None,
+        is_expecting: false,
+        excuses: 0,
+    }
+}
+
+/// Applies one event. Total and deterministic.
+#[must_use]
+pub fn apply(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Transition<State> {
+    let mut step = Step::new(state, policy, now);
+    match *event {
+        Event::Pinged { kind, at } => step.pinged(kind, at),
+        Event::DeadlineReached => {}
+        Event::Blind { from, to } => step.blind(from, to),
+        Event::PolicyChanged => step.policy_changed(),
+        Event::Paused => step.paused(),
+        Event::Resumed => step.resumed(),
+        Event::Deleted => step.deleted(),
+    }
+    step.settle();
+    step.finish()
+}
+
+/// The next instant at which [`Event::DeadlineReached`] would change something. After `apply(.., now)` it is later
+/// than that `now`.
+#[must_use]
+pub fn deadline(state: &State, policy: &Policy) -> Option<Timestamp> {
+    if !state.is_expecting {
+        return None;
+    }
+    let expected_at = state.expected_at(policy)?;
+    match state.status {
+        Status::Up | Status::Running | Status::Unknown => Some(expected_at),
+        Status::Late | Status::Missed => Some(expected_at.plus(policy.grace)),
+        Status::New | Status::Paused => None,
+    }
+}
+
+/// Replays one event after a restart: when the job was last heard, but no status, incident or effect, which come from
+/// their own rows.
+#[must_use]
+pub fn fold(state: State, policy: &Policy, event: &Event, now: Timestamp) -> State {
+    let mut step = Step::new(state, policy, now);
+    if let Event::Pinged { kind, at } = *event {
+        step.hear(kind, at);
+    }
+    step.finish().state
+}
+
+impl State {
+    /// What the heartbeat is.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Since when.
+    #[must_use]
+    pub const fn status_since(&self) -> Timestamp {
+        self.status_since
+    }
+
+    /// The number of the open incident.
+    #[must_use]
+    pub const fn open_incident(&self) -> Option<u32> {
+        match self.status {
+            Status::Missed => Some(self.openings),
+            _ => None,
+        }
+    }
+
+    /// The number of the latest incident; 0 if there has been none.
+    #[must_use]
+    pub const fn incidents(&self) -> u32 {
+        self.openings
+    }
+
+    /// When the job last reported the end of a run, good or bad.
+    #[must_use]
+    pub const fn last_ping_at(&self) -> Option<Timestamp> {
+        self.last_ping_at
+    }
+
+    /// When the run under way began.
+    #[must_use]
+    pub const fn running_since(&self) -> Option<Timestamp> {
+        self.running_since
+    }
+
+    /// When the next ping is due, or was due if it is overdue; `None` while nothing is expected.
+    #[must_use]
+    pub fn expected_at(&self, policy: &Policy) -> Option<Timestamp> {
+        self.counted_from.map(|from| from.plus(policy.interval))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_grace_is_a_tenth_of_the_interval_within_bounds() {
+        let grace = [5, 60, 3_600, 86_400].map(|secs| default_grace(Duration::from_secs(secs)).as_secs());
+        assert_eq!(grace, [1, 6, 300, 300]);
+    }
+}

@@ -1,0 +1,103 @@
+//! What decisions cause: statuses change, incidents open, resolve and close.
+//!
+//! I1 and I6 hold because `Down` is entered by [`Step::open`] alone and left by [`Step::resolve`] and
+//! [`Step::close`] alone.
+
+use model::Timestamp;
+
+use super::state::{Pursuit, Quiet, Round};
+use super::table::{cause, round_table};
+use super::{Status, Step};
+use crate::effect::{CloseReason, Effect, Evidence, Opening};
+use crate::phrase;
+use crate::quorum::Decision;
+
+impl Step<'_> {
+    pub(super) fn open(&mut self, round: &Round, started_at: Timestamp) {
+        let table = round_table(&self.state, self.policy, round, self.now);
+        let cause = cause(self.count().failing_in(round));
+        let arithmetic = table.arithmetic.clone();
+        self.state.openings = self.state.openings.saturating_add(1);
+        self.change_status(Status::Down, arithmetic.clone());
+        self.state.quiet = Quiet::since(self.now);
+        self.state.unverified_since = None;
+        self.effects.push(Effect::Open(Opening {
+            number: self.state.openings,
+            started_at: started_at.min(self.now),
+            opened_at: self.now,
+            cause: cause.clone(),
+            evidence: Evidence::Votes(table),
+        }));
+        self.record(format!("down: {cause}; {arithmetic}"));
+    }
+
+    pub(super) fn resolve(&mut self, round: &Round, streak: u32) {
+        let Some(number) = self.state.open_incident() else { return };
+        let table = round_table(&self.state, self.policy, round, self.now);
+        let checks = if streak == 1 { "1 check".to_owned() } else { format!("{streak} checks in a row") };
+        let reason = format!("up in {checks}; {}", table.arithmetic);
+        self.record(reason.clone());
+        self.effects.push(Effect::Resolve {
+            number,
+            resolved_at: self.now,
+            evidence: Evidence::Votes(table),
+        });
+        let status = if self.count().is_degraded() { Status::Degraded } else { Status::Up };
+        self.change_status(status, reason);
+        self.state.unverified_since = None;
+    }
+
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        if let Some(number) = self.state.open_incident() {
+            self.effects.push(Effect::Close { number, at: self.now, reason });
+        }
+    }
+
+    /// A line for the timeline of the open incident.
+    pub(super) fn record(&mut self, text: String) {
+        if let Some(number) = self.state.open_incident() {
+            self.effects.push(Effect::Record { number, at: self.now, text });
+        }
+    }
+
+    pub(super) fn change_status(&mut self, to: Status, reason: String) {
+        let from = std::mem::replace(&mut self.state.status, to);
+        if from != to {
+            self.state.status_since = self.now;
+            self.effects.push(Effect::MonitorStatus { from, to, reason });
+        }
+    }
+
+    /// Lets the votes say what may be said without a round: that a monitor is up, and how well.
+    pub(super) fn weigh_status(&mut self) {
+        let decision = self.count().decision();
+        if self.state.is_down() {
+            if !matches!(decision, Decision::Undecided(_)) {
+                self.state.unverified_since = None;
+            }
+            return;
+        }
+        // While it is in question whether the monitor is down, it is not called anything else.
+        let in_question = matches!(self.state.pursuit, Pursuit::Round(_) | Pursuit::Confirming(_));
+        if in_question || decision != Decision::Up {
+            return;
+        }
+        self.state.unverified_since = None;
+        let (status, reason) = if self.count().is_degraded() {
+            (Status::Degraded, self.unwell_because())
+        } else {
+            let passing = self.count().eligible().filter(|(_, vote)| vote.is_pass()).count();
+            (Status::Up, format!("{passing} of {} passing", phrase::regions(self.policy.regions.len())))
+        };
+        self.change_status(status, reason);
+    }
+
+    fn unwell_because(&self) -> String {
+        let failing: Vec<_> = self.count().eligible().filter(|(_, vote)| vote.is_confirmed_fail()).collect();
+        if failing.is_empty() {
+            return "its health report says that it is not well".to_owned();
+        }
+        let rows = failing.into_iter().map(|(region, vote)| (region, vote, Default::default()));
+        format!("below the quorum: {}", cause(rows))
+    }
+}

@@ -1,0 +1,264 @@
+//! Rounds: all regions are asked at once, and what they answer decides.
+//!
+//! A round starts with a region's first failing check (or one that hangs), with the first pass of a monitor that is
+//! down, at the end of the confirmation period, between two looks at a recovery, and after a blindness. It ends as
+//! soon as it is decided, when every live region has answered, or when answers can no longer come. After a round that
+//! changed nothing the next one waits; what would have started it is not lost, because the votes are still there.
+
+use model::{RegionId, Timestamp};
+
+use super::state::{Confirmation, Owed, Purpose, Pursuit, Quiet, RegionState, Round, Seen, Window};
+use super::tally::Count;
+use super::{MAX_WAIT, RECOVERY_PAUSE, Status, Step};
+use crate::effect::RoundReason;
+use crate::quorum::Decision;
+
+/// Why a round should start, and what counts in it.
+struct Trigger {
+    reason: RoundReason,
+    window: Window,
+}
+
+/// How a round ends.
+enum Ending {
+    Decided(Decision),
+    /// Everybody answered, or could have, and nothing is decided.
+    Open,
+}
+
+impl Step<'_> {
+    /// A check hangs: asks at once, unless a round is under way, due later, or would find out nothing new. Whether
+    /// the check fails in the end, it will say itself.
+    pub(super) fn slow(&mut self, region: &RegionId, started_at: Timestamp) {
+        let news = self.state.regions.iter().any(|state| {
+            state.region == *region
+                && state.live
+                && state.failing_since.is_none()
+                && state.vote.as_ref().is_none_or(|vote| vote.started_at < started_at)
+        });
+        let recent = started_at <= self.now && self.now < started_at.plus(self.policy.freshness());
+        let idle = matches!(self.state.pursuit, Pursuit::Nothing) && self.state.owed.is_none();
+        let ready = idle && self.now >= self.state.quiet.until && self.count().can_ask();
+        if news && recent && ready && !matches!(self.state.status, Status::Down | Status::Paused) {
+            self.state.quiet.wanted(self.policy.interval, self.now);
+            let window = self.window_before(started_at);
+            self.start(Purpose::Verify, window, RoundReason::Slow(region.clone()));
+        }
+    }
+
+    /// Does one thing that is due; says whether there was one.
+    pub(super) fn advance(&mut self) -> bool {
+        match &self.state.pursuit {
+            Pursuit::Round(round) => match self.judge(round) {
+                Some(ending) => self.conclude(&ending),
+                None => return false,
+            },
+            Pursuit::Confirming(_) if !self.still_failing() => {
+                self.state.pursuit = Pursuit::Nothing;
+                self.state.quiet.extend(self.now);
+            }
+            Pursuit::Confirming(confirmation) if self.now >= confirmation.due_at(self.policy) => {
+                let purpose = Purpose::Confirm(*confirmation);
+                self.start(purpose, Window::from(self.now), RoundReason::Confirmation);
+            }
+            Pursuit::RecoveryPause { streak, until } if self.now >= *until => {
+                let purpose = Purpose::Recover { streak: *streak };
+                self.start(purpose, Window::from(self.now), RoundReason::Recovery);
+            }
+            Pursuit::Confirming(_) | Pursuit::RecoveryPause { .. } => return false,
+            Pursuit::Nothing | Pursuit::Held { .. } => return self.begin(),
+        }
+        true
+    }
+
+    pub(super) const fn count(&self) -> Count<'_> {
+        Count::new(&self.state, self.policy, self.now)
+    }
+
+    /// Starts the round that is owed or asked for, or holds it back; says whether it did either anew.
+    fn begin(&mut self) -> bool {
+        let was_held = matches!(self.state.pursuit, Pursuit::Held { .. });
+        let wanted = if self.count().can_ask() { self.wanted() } else { None };
+        let Some(Trigger { reason, window }) = wanted else {
+            self.state.pursuit = Pursuit::Nothing;
+            return was_held;
+        };
+        if self.state.owed.take().is_none() {
+            if !was_held {
+                self.state.quiet.wanted(self.policy.interval, self.now);
+            }
+            if self.now < self.state.quiet.until {
+                self.state.pursuit = Pursuit::Held { until: self.state.quiet.until };
+                return false;
+            }
+        }
+        let purpose = if self.state.is_down() { Purpose::Recover { streak: 0 } } else { Purpose::Verify };
+        self.start(purpose, window, reason);
+        true
+    }
+
+    fn wanted(&self) -> Option<Trigger> {
+        if let Some(owed) = self.state.owed {
+            let reason = match owed {
+                Owed::Blind => RoundReason::Blind,
+                Owed::PolicyChanged => RoundReason::PolicyChanged,
+            };
+            return Some(Trigger { reason, window: Window::from(self.now) });
+        }
+        if self.state.is_down() { self.recovery_trigger() } else { self.failure_trigger() }
+    }
+
+    /// A failure that no round has looked at, or as many failures as would make the monitor down.
+    fn failure_trigger(&self) -> Option<Trigger> {
+        let count = self.count();
+        let failing = || count.eligible().filter(|(_, vote)| vote.is_fail());
+        let needed = self.policy.quorum.needed(self.policy.regions.len(), count.eligible().count());
+        let by_start = |(_, vote): &(&RegionState, &crate::vote::Vote)| vote.started_at;
+        let (region, vote) =
+            failing().filter(|(region, _)| !region.reviewed).min_by_key(by_start).or_else(|| {
+                if failing().count() >= needed { failing().min_by_key(by_start) } else { None }
+            })?;
+        let window = self.window_before(vote.started_at);
+        Some(Trigger { reason: RoundReason::Failed(region.region.clone()), window })
+    }
+
+    /// A pass that no round has looked at, or votes that say up.
+    fn recovery_trigger(&self) -> Option<Trigger> {
+        let count = self.count();
+        let passing = || count.eligible().filter(|(_, vote)| vote.is_pass());
+        let new = passing()
+            .filter(|(region, vote)| !region.reviewed && vote.started_at > self.state.status_since)
+            .max_by_key(|(_, vote)| vote.started_at);
+        if let Some((region, vote)) = new {
+            let reason = RoundReason::Passed(region.region.clone());
+            return Some(Trigger { reason, window: Window::from(vote.started_at) });
+        }
+        if count.decision() != Decision::Up {
+            return None;
+        }
+        let (region, _) = passing().max_by_key(|(_, vote)| vote.started_at)?;
+        let reason = RoundReason::Passed(region.region.clone());
+        Some(Trigger { reason, window: Window::from(self.now) })
+    }
+
+    /// The window of a round whose trigger started at `started_at`. A trigger that has waited for very long counts no
+    /// more itself: opening rests on fresh evidence only.
+    fn window_before(&self, started_at: Timestamp) -> Window {
+        let oldest = self.now.minus(self.policy.timeout.saturating_mul(2)).minus(MAX_WAIT);
+        Window { failing_from: started_at.minus(self.policy.timeout).max(oldest), passing_from: self.now }
+    }
+
+    fn start(&mut self, purpose: Purpose, window: Window, reason: RoundReason) {
+        self.state.rounds = self.state.rounds.wrapping_add(1);
+        let seen = self.state.regions.iter().map(|region| Seen::before(region, window)).collect();
+        let round = Round { number: self.state.rounds, purpose, asked_at: self.now, window, seen };
+        self.state.pursuit = Pursuit::Round(Box::new(round));
+        self.asking = Some(reason);
+    }
+
+    /// How the round ends, if it does now.
+    fn judge(&self, round: &Round) -> Option<Ending> {
+        // The quorum must hold unbroken, up to the last moment (I2).
+        if matches!(round.purpose, Purpose::Confirm(_)) && !self.still_failing() {
+            return Some(Ending::Open);
+        }
+        let count = self.count();
+        match count.round_decision(round) {
+            Decision::Undecided(_) => {}
+            decision => return Some(Ending::Decided(decision)),
+        }
+        let all_answered = self
+            .state
+            .regions
+            .iter()
+            .zip(&round.seen)
+            .all(|(region, seen)| !region.live || count.has_answered(round, region, seen));
+        (all_answered || self.now >= round.ends_at(self.policy)).then_some(Ending::Open)
+    }
+
+    fn conclude(&mut self, ending: &Ending) {
+        let Pursuit::Round(round) = std::mem::replace(&mut self.state.pursuit, Pursuit::Nothing) else {
+            return;
+        };
+        let is_up = matches!(ending, Ending::Decided(Decision::Up));
+        let reviewed: Vec<bool> = self
+            .state
+            .regions
+            .iter()
+            .zip(&round.seen)
+            .map(|(region, seen)| is_up || self.count().has_answered(&round, region, seen))
+            .collect();
+        for (region, reviewed) in self.state.regions.iter_mut().zip(reviewed) {
+            region.reviewed = reviewed;
+        }
+        match (round.purpose, ending) {
+            (Purpose::Verify, Ending::Decided(Decision::Down)) => self.quorum_reached(&round),
+            (Purpose::Confirm(confirmation), Ending::Decided(Decision::Down)) => {
+                self.open(&round, confirmation.started_at);
+            }
+            (Purpose::Verify | Purpose::Confirm(_), _) => self.state.quiet.extend(self.now),
+            (Purpose::Recover { streak }, Ending::Decided(Decision::Up)) => self.seen_up(&round, streak + 1),
+            (Purpose::Recover { streak }, _) => {
+                if streak > 0 {
+                    self.record("the recovery did not hold".to_owned());
+                }
+                self.state.quiet.extend(self.now);
+            }
+        }
+    }
+
+    fn quorum_reached(&mut self, round: &Round) {
+        let started_at = self
+            .count()
+            .failing_in(round)
+            .map(|(_, vote, seen)| seen.first.unwrap_or(vote.started_at))
+            .min()
+            .unwrap_or(self.now);
+        if self.policy.confirmation_period.is_zero() {
+            self.open(round, started_at);
+        } else {
+            self.state.pursuit = Pursuit::Confirming(Confirmation { since: self.now, started_at });
+        }
+    }
+
+    fn seen_up(&mut self, round: &Round, streak: u32) {
+        if streak >= self.policy.recovery_checks.max(1) {
+            self.resolve(round, streak);
+            self.state.quiet = Quiet::since(self.now);
+            return;
+        }
+        if streak == 1 {
+            self.record(format!("up in 1 of {} checks in a row", self.policy.recovery_checks));
+        }
+        self.state.pursuit = Pursuit::RecoveryPause { streak, until: round.asked_at.plus(RECOVERY_PAUSE) };
+    }
+
+    /// Whether no pass has broken the quorum. Silence breaks nothing; the round at the end will tell.
+    fn still_failing(&self) -> bool {
+        let failing = self.state.regions.iter().filter(|region| region.failing_since.is_some()).count();
+        failing >= self.policy.quorum.needed(self.policy.regions.len(), self.count().eligible().count())
+    }
+}
+
+impl Window {
+    /// Everything that starts from here on.
+    const fn from(at: Timestamp) -> Self {
+        Self { failing_from: at, passing_from: at }
+    }
+}
+
+impl Seen {
+    /// What a round that starts now has already seen of a region: its trigger may be the first attempt.
+    fn before(region: &RegionState, window: Window) -> Self {
+        let mut seen = Self::default();
+        let Some(vote) = &region.vote else { return seen };
+        if vote.is_pass() {
+            seen.passed = Some(vote.started_at);
+        } else if vote.is_fail() && vote.started_at >= window.failing_from {
+            let since = region.failing_since.filter(|since| *since >= window.failing_from);
+            seen.first = since.or(Some(vote.started_at));
+            seen.last = Some(vote.started_at);
+        }
+        seen
+    }
+}

@@ -1,0 +1,311 @@
+//! What is remembered of a monitor between two events: at most 0.5 KB for three regions.
+
+use std::time::Duration;
+
+use model::{RegionId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{COVERAGE_PATIENCE, MAX_WAIT, Phase, Policy, ROUND_MARGIN, SECOND_ATTEMPT_AFTER, Status};
+use crate::vote::Vote;
+
+/// The state of a monitor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub(super) status: Status,
+    pub(super) status_since: Timestamp,
+    /// The number of the latest incident; it is open while the status is `Down`.
+    pub(super) openings: u32,
+    /// The number of the latest round.
+    pub(super) rounds: u32,
+    pub(super) pursuit: Pursuit,
+    /// A round that must be run as soon as enough regions are live to decide it.
+    pub(super) owed: Option<Owed>,
+    pub(super) quiet: Quiet,
+    /// Votes that started earlier do not count: the coordinator was blind since.
+    pub(super) votes_valid_from: Timestamp,
+    /// Too few votes mean nothing before this.
+    pub(super) not_absent_before: Timestamp,
+    /// Since when too few votes count, if that is so now.
+    pub(super) short_since: Option<Timestamp>,
+    pub(super) unverified_since: Option<Timestamp>,
+    /// In the order of the policy's regions.
+    pub(super) regions: Vec<RegionState>,
+}
+
+/// What is known of one assigned region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionState {
+    /// The region.
+    pub region: RegionId,
+    /// Whether an agent of it is connected.
+    pub live: bool,
+    /// A round has looked at its present streak, so that the streak asks for no other.
+    pub(super) reviewed: bool,
+    /// The start of its first failing check since it last passed.
+    pub(super) failing_since: Option<Timestamp>,
+    /// Its newest vote.
+    pub vote: Option<Vote>,
+}
+
+/// What the machine is in the middle of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Pursuit {
+    Nothing,
+    /// A round waits until the pause after the last one is over.
+    Held {
+        until: Timestamp,
+    },
+    Round(Box<Round>),
+    /// A round said down; another will have to, once the confirmation period is over.
+    Confirming(Confirmation),
+    /// Between two recovery rounds.
+    RecoveryPause {
+        streak: u32,
+        until: Timestamp,
+    },
+}
+
+/// Why a round is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Owed {
+    Blind,
+    PolicyChanged,
+}
+
+/// A quorum that must hold for the confirmation period.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Confirmation {
+    /// When it was first reached.
+    pub(super) since: Timestamp,
+    /// When the outage began.
+    pub(super) started_at: Timestamp,
+}
+
+impl Confirmation {
+    pub(super) fn due_at(&self, policy: &Policy) -> Timestamp {
+        self.since.plus(policy.confirmation_period)
+    }
+}
+
+/// A question put to all regions at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Round {
+    pub(super) number: u32,
+    pub(super) purpose: Purpose,
+    pub(super) asked_at: Timestamp,
+    pub(super) window: Window,
+    /// What has been seen within the window, in the order of the regions.
+    pub(super) seen: Vec<Seen>,
+}
+
+impl Round {
+    /// When the last answer must have arrived.
+    pub(super) fn ends_at(&self, policy: &Policy) -> Timestamp {
+        self.asked_at.plus(SECOND_ATTEMPT_AFTER).plus(policy.timeout).plus(ROUND_MARGIN)
+    }
+}
+
+/// What a round decides.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Purpose {
+    /// Whether the monitor is down.
+    Verify,
+    /// Whether it still is at the end of the confirmation period.
+    Confirm(Confirmation),
+    /// Whether it is up again; `streak` rounds before this one said so.
+    Recover { streak: u32 },
+}
+
+/// Which checks count in a round, by their start.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Window {
+    /// Failing checks from here on: a little before the trigger, because it may have hung for its whole timeout.
+    pub(super) failing_from: Timestamp,
+    /// Passing checks from here on: only what answers the question refutes a failure.
+    pub(super) passing_from: Timestamp,
+}
+
+/// A region's failing attempts within a round's window since its last pass, by their starts: attempts may arrive in
+/// any order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+    /// Failing attempts that started up to here say nothing, because the target passed since.
+    pub(super) passed: Option<Timestamp>,
+}
+
+/// The pause after rounds that changed nothing: 1, 2, 4 … 30 s, and none after a while without such rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Quiet {
+    /// No round starts before this.
+    pub(super) until: Timestamp,
+    idle_rounds: u8,
+}
+
+impl Quiet {
+    pub(super) const fn since(now: Timestamp) -> Self {
+        Self { until: now, idle_rounds: 0 }
+    }
+
+    /// A round ended at `now` and changed nothing.
+    pub(super) fn extend(&mut self, now: Timestamp) {
+        let wait = Duration::from_secs(1 << self.idle_rounds.min(5)).min(MAX_WAIT);
+        *self = Self { until: now.plus(wait), idle_rounds: self.idle_rounds.saturating_add(1).min(5) };
+    }
+
+    /// A round is wanted at `now`. If one and a half intervals went by without, some region had a clean check in
+    /// between, and the next pause is the shortest again.
+    pub(super) fn wanted(&mut self, interval: Duration, now: Timestamp) {
+        if now >= self.until.plus(interval.saturating_add(interval / 2)) {
+            *self = Self::since(now);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn begin(policy: &Policy, now: Timestamp) -> Self {
+        let mut state = Self {
+            status: Status::Pending,
+            status_since: now,
+            openings: 0,
+            rounds: 0,
+            pursuit: Pursuit::Nothing,
+            owed: None,
+            quiet: Quiet::since(now),
+            votes_valid_from: Timestamp::from_micros(i64::MIN),
+            not_absent_before: now.plus(policy.timeout).plus(COVERAGE_PATIENCE),
+            short_since: Some(now),
+            unverified_since: None,
+            regions: Vec::new(),
+        };
+        state.assign(policy);
+        state
+    }
+
+    /// What the monitor is.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Since when.
+    #[must_use]
+    pub const fn status_since(&self) -> Timestamp {
+        self.status_since
+    }
+
+    /// What the machine is in the middle of.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match (&self.pursuit, self.status) {
+            (Pursuit::Nothing, _) | (Pursuit::Held { .. }, Status::Down) => Phase::Steady,
+            (Pursuit::Round(_) | Pursuit::RecoveryPause { .. }, Status::Down) => Phase::Recovering,
+            _ => Phase::Verifying,
+        }
+    }
+
+    /// The number of the open incident.
+    #[must_use]
+    pub const fn open_incident(&self) -> Option<u32> {
+        if self.is_down() { Some(self.openings) } else { None }
+    }
+
+    /// The number of the latest incident; 0 if there has been none.
+    #[must_use]
+    pub const fn incidents(&self) -> u32 {
+        self.openings
+    }
+
+    /// The number of the round that is under way.
+    #[must_use]
+    pub fn round(&self) -> Option<u32> {
+        match &self.pursuit {
+            Pursuit::Round(round) => Some(round.number),
+            _ => None,
+        }
+    }
+
+    /// The assigned regions, in the order of their ids.
+    pub fn regions(&self) -> impl Iterator<Item = &RegionState> {
+        self.regions.iter()
+    }
+
+    /// Since when the status rests on nothing that was seen: the coordinator was blind, or too few regions could be
+    /// heard, and nothing has been decided since.
+    #[must_use]
+    pub const fn unverified_since(&self) -> Option<Timestamp> {
+        self.unverified_since
+    }
+
+    pub(super) const fn is_down(&self) -> bool {
+        matches!(self.status, Status::Down)
+    }
+
+    pub(super) const fn is_paused(&self) -> bool {
+        matches!(self.status, Status::Paused)
+    }
+
+    pub(super) fn region_mut(&mut self, region: &RegionId) -> Option<&mut RegionState> {
+        self.regions.iter_mut().find(|state| state.region == *region)
+    }
+
+    /// Takes over the policy's regions: drops those no longer assigned, adds new ones as not live. Says whether that
+    /// changed anything.
+    pub(super) fn assign(&mut self, policy: &Policy) -> bool {
+        if self.regions.iter().map(|state| &state.region).eq(&policy.regions) {
+            return false;
+        }
+        let mut before = std::mem::take(&mut self.regions);
+        self.regions = policy
+            .regions
+            .iter()
+            .map(|region| match before.iter().position(|state| state.region == *region) {
+                Some(index) => before.swap_remove(index),
+                None => RegionState::new(region.clone()),
+            })
+            .collect();
+        true
+    }
+
+    pub(super) fn forget_votes(&mut self) {
+        for region in &mut self.regions {
+            *region = RegionState { live: region.live, ..RegionState::new(region.region.clone()) };
+        }
+    }
+}
+
+impl RegionState {
+    const fn new(region: RegionId) -> Self {
+        Self { region, live: false, reviewed: false, failing_since: None, vote: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monitor_of_three_regions_takes_at_most_half_a_kilobyte() {
+        assert!(size_of::<State>() + 3 * size_of::<RegionState>() <= 512);
+    }
+
+    #[test]
+    fn pauses_double_to_thirty_seconds_and_end_after_a_clean_interval() {
+        let mut now = Timestamp::from_secs(0);
+        let interval = Duration::from_secs(10);
+        let mut quiet = Quiet::since(now);
+        let pauses = [1, 2, 4, 8, 16, 30, 30].map(|expected| {
+            quiet.extend(now);
+            let pause = quiet.until.since(now).as_secs();
+            now = quiet.until;
+            quiet.wanted(interval, now);
+            (expected, pause)
+        });
+        assert!(pauses.iter().all(|(expected, pause)| expected == pause), "{pauses:?}");
+        now = now.plus(Duration::from_secs(15));
+        quiet.wanted(interval, now);
+        quiet.extend(now);
+        assert_eq!(quiet.until.since(now).as_secs(), 1);
+    }
+}

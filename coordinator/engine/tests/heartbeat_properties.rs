@@ -1,0 +1,245 @@
+//! The invariants of the heartbeat machine, held against whatever may happen.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::time::Duration;
+
+use engine::effect::Effect;
+use engine::heartbeat::{self, Event, PingKind, Policy, State, Status};
+use model::Timestamp;
+use proptest::prelude::*;
+
+const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Wait { secs: u64 },
+    Ping { kind: PingKind, age_secs: u64 },
+    Blind { secs: u64 },
+    Interval { secs: u64 },
+    Pause,
+    Resume,
+}
+
+fn kinds() -> impl Strategy<Value = PingKind> {
+    prop_oneof![
+        4 => Just(PingKind::Success),
+        2 => Just(PingKind::Start),
+        1 => Just(PingKind::Fail),
+        1 => any::<u8>().prop_map(PingKind::Exit),
+    ]
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        6 => prop_oneof![0_u64..100, 0_u64..5_000].prop_map(|secs| Op::Wait { secs }),
+        6 => (kinds(), prop_oneof![4 => Just(0_u64), 1 => 0_u64..1_000])
+            .prop_map(|(kind, age_secs)| Op::Ping { kind, age_secs }),
+        2 => prop_oneof![0_u64..10, 0_u64..3_000].prop_map(|secs| Op::Blind { secs }),
+        1 => (1_u64..4_000).prop_map(|secs| Op::Interval { secs }),
+        1 => prop_oneof![Just(Op::Pause), Just(Op::Resume)],
+    ];
+    proptest::collection::vec(op, 0..60)
+}
+
+prop_compose! {
+    fn policies()(interval in 1_u64..4_000, grace in 0_u64..400) -> Policy {
+        Policy { interval: Duration::from_secs(interval), grace: Duration::from_secs(grace) }
+    }
+}
+
+struct World {
+    policy: Policy,
+    state: State,
+    now: Timestamp,
+    open: Option<(u32, Timestamp)>,
+    openings: u32,
+}
+
+impl World {
+    fn new(policy: Policy) -> Self {
+        Self { policy, state: heartbeat::new(START), now: START, open: None, openings: 0 }
+    }
+
+    fn run(&mut self, op: Op) {
+        match op {
+            Op::Wait { secs } => self.wait(Duration::from_secs(secs)),
+            Op::Ping { kind, age_secs } => {
+                self.ping(kind, self.now.minus(Duration::from_secs(age_secs)));
+            }
+            Op::Blind { secs } => {
+                let from = self.now;
+                self.now = from.plus(Duration::from_secs(secs));
+                self.apply(&Event::Blind { from, to: self.now });
+            }
+            Op::Interval { secs } => {
+                self.policy.interval = Duration::from_secs(secs);
+                let effects = self.apply(&Event::PolicyChanged);
+                let opened = effects.iter().any(|effect| matches!(effect, Effect::Open(_)));
+                assert!(!opened, "an edit alone alerted");
+            }
+            Op::Pause => drop(self.apply(&Event::Paused)),
+            Op::Resume => drop(self.apply(&Event::Resumed)),
+        }
+    }
+
+    fn wait(&mut self, span: Duration) {
+        let until = self.now.plus(span);
+        while let Some(at) = heartbeat::deadline(&self.state, &self.policy).filter(|at| *at <= until) {
+            self.now = at;
+            let before = self.state.clone();
+            self.apply(&Event::DeadlineReached);
+            assert_ne!(self.state, before, "I8: a deadline changed nothing");
+        }
+        self.now = until;
+    }
+
+    fn ping(&mut self, kind: PingKind, at: Timestamp) -> Vec<Effect> {
+        let event = Event::Pinged { kind, at };
+        let effects = self.apply(&event);
+        let again = heartbeat::apply(self.state.clone(), &self.policy, &event, self.now);
+        assert_eq!((again.state, again.effects), (self.state.clone(), vec![]), "I3: a repeated ping");
+        effects
+    }
+
+    fn apply(&mut self, event: &Event) -> Vec<Effect> {
+        let before = self.state.clone();
+        let transition = heartbeat::apply(before.clone(), &self.policy, event, self.now);
+        self.state = transition.state;
+        let mut status = before.status();
+        for effect in &transition.effects {
+            match effect {
+                Effect::Open(opening) => {
+                    assert_eq!(self.open, None, "I1, I6");
+                    assert_eq!(opening.number, self.openings + 1);
+                    assert!(opening.started_at <= opening.opened_at, "I7");
+                    if !matches!(event, Event::Pinged { .. }) {
+                        let expected_at = self.state.expected_at(&self.policy).unwrap();
+                        assert!(self.now >= expected_at.plus(self.policy.grace), "H2: missed too early");
+                    }
+                    self.openings = opening.number;
+                    self.open = Some((opening.number, opening.opened_at));
+                }
+                Effect::Resolve { number, resolved_at, .. } => {
+                    let (open, opened_at) = self.open.take().expect("I6");
+                    assert_eq!(*number, open);
+                    assert!(opened_at <= *resolved_at && *resolved_at <= self.now, "I7");
+                }
+                Effect::Close { number, .. } => assert_eq!(*number, self.open.take().expect("I6").0),
+                Effect::Record { number, .. } => assert_eq!(Some(*number), self.open.map(|open| open.0)),
+                Effect::HeartbeatStatus { from, to, .. } => {
+                    assert_eq!(*from, status);
+                    assert_ne!(from, to);
+                    status = *to;
+                }
+                Effect::Notice { .. } => {}
+                Effect::Verify { .. } | Effect::MonitorStatus { .. } => {
+                    panic!("not of a heartbeat: {effect:?}")
+                }
+            }
+        }
+        assert_eq!(status, self.state.status(), "every change of status is told");
+        assert_eq!(self.state.open_incident(), self.open.map(|open| open.0));
+        let deadline = heartbeat::deadline(&self.state, &self.policy);
+        assert!(deadline.is_none_or(|at| at > self.now), "I8");
+        transition.effects
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
+
+    /// I1, I3, I6, I7, I8, H2: whatever happens.
+    #[test]
+    fn invariants_hold_whatever_happens(policy in policies(), ops in ops()) {
+        let mut world = World::new(policy);
+        for op in ops {
+            world.run(op);
+        }
+        let bytes = postcard::to_stdvec(&world.state).unwrap();
+        prop_assert_eq!(postcard::from_bytes::<State>(&bytes).unwrap(), world.state);
+    }
+
+    /// H1: a job that pings within interval and grace is never missed.
+    #[test]
+    fn h1_a_job_in_time_is_never_missed(
+        policy in policies(),
+        gaps in proptest::collection::vec((0.0_f64..1.0, any::<bool>()), 1..40),
+    ) {
+        let mut world = World::new(policy.clone());
+        world.ping(PingKind::Success, START);
+        for (share, starts) in gaps {
+            let longest = policy.interval + policy.grace;
+            let gap = longest.mul_f64(share).max(Duration::from_micros(1));
+            if starts {
+                world.wait(gap / 2);
+                world.ping(PingKind::Start, world.now);
+                world.wait(gap - gap / 2);
+            } else {
+                world.wait(gap);
+            }
+            world.ping(PingKind::Success, world.now);
+            prop_assert_eq!(world.openings, 0);
+        }
+    }
+
+    /// H2: a job that stops is missed exactly when its grace is over.
+    #[test]
+    fn h2_a_job_that_stops_is_missed_when_its_grace_is_over(policy in policies()) {
+        let mut world = World::new(policy.clone());
+        world.ping(PingKind::Success, START);
+        let missed_after = policy.interval + policy.grace;
+        world.wait(missed_after - Duration::from_micros(1));
+        prop_assert_eq!(world.open, None);
+        world.wait(Duration::from_micros(1));
+        prop_assert_eq!(world.open, Some((1, START.plus(missed_after))));
+    }
+
+    /// H5: a late ping resolves once.
+    #[test]
+    fn h5_a_late_ping_resolves_once(policy in policies(), pings in 1_usize..5) {
+        let mut world = World::new(policy.clone());
+        world.ping(PingKind::Success, START);
+        world.wait(policy.interval * 2 + policy.grace);
+        let mut resolved = 0;
+        for _ in 0..pings {
+            let effects = world.ping(PingKind::Success, world.now);
+            resolved += effects.iter().filter(|effect| matches!(effect, Effect::Resolve { .. })).count();
+            world.wait(Duration::from_micros(1));
+        }
+        prop_assert_eq!(resolved, 1);
+        prop_assert_eq!(world.state.status(), Status::Up);
+    }
+
+    /// A job that stopped is found within two intervals and the grace, however often the coordinator restarts, as long
+    /// as no absence swallows a whole window.
+    #[test]
+    fn a_stopped_job_is_found_within_two_intervals_and_the_grace(
+        interval in 60_u64..4_000,
+        restarts in proptest::collection::vec((0_u64..600, 0_u64..5), 0..200),
+    ) {
+        let interval = Duration::from_secs(interval);
+        let policy = Policy { interval, grace: heartbeat::default_grace(interval) };
+        let mut world = World::new(policy.clone());
+        world.ping(PingKind::Success, START);
+        let found_by = START.plus(interval * 2 + policy.grace);
+        for (up, down) in restarts {
+            world.wait(Duration::from_secs(up));
+            world.run(Op::Blind { secs: down });
+        }
+        world.wait(interval * 3);
+        let (_, opened_at) = world.open.unwrap();
+        // One restart may lie across the very instant.
+        prop_assert!(opened_at <= found_by.plus(Duration::from_secs(5)), "{opened_at:?} {found_by:?}");
+    }
+
+    /// Absence alone never alerts: a job that pings whenever somebody listens and it is due is never missed.
+    #[test]
+    fn blindness_opens_nothing_by_itself(policy in policies(), at in 0.0_f64..2.0, secs in 0_u64..10_000) {
+        let mut world = World::new(policy.clone());
+        world.ping(PingKind::Success, START);
+        let from = policy.interval.mul_f64(at).min(policy.interval + policy.grace - Duration::from_micros(1));
+        world.wait(from);
+        world.run(Op::Blind { secs });
+        prop_assert_eq!(world.openings, 0);
+    }
+}

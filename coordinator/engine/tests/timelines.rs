@@ -1,0 +1,500 @@
+//! The specification by example: small timelines in, what the engine makes of them out.
+//!
+//! Each snapshot holds the timeline itself; indented below each line stands what it caused. What happens at a
+//! deadline between two lines carries its own time.
+#![expect(clippy::unwrap_used, reason = "test code: a malformed timeline should stop the test")]
+
+mod script;
+
+use script::{heartbeat, monitor};
+
+/// One test per timeline; the snapshot is named like the test.
+macro_rules! timelines {
+    ($run:path: $($name:ident $script:literal)+) => { $(
+        #[test]
+        fn $name() {
+            insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+                insta::assert_snapshot!(stringify!($name), $run($script));
+            });
+        }
+    )+ };
+}
+
+timelines! { monitor::play:
+    one_region_decides_alone_and_a_definite_answer_counts_at_once "
+        monitor eu; interval 1h
+        t+0 live all
+        t+1s eu pass
+        t+1h eu 503
+        t+3601s explain
+        t+2h eu pass
+        t+7201s explain
+        t+7211s eu pass
+    "
+    majority_of_1 "
+        monitor a; interval 1h
+        t+0 live all; all pass
+        t+100s a timeout @90s
+        t+112s a timeout @101s
+        t+122s a pass
+        t+133s a pass
+    "
+    majority_of_2 "
+        monitor a b; interval 1h
+        t+0 live all; all pass
+        t+100s a 503
+        t+101s b 503
+        t+200s a pass
+        t+201s b pass
+        t+211s a,b pass
+    "
+    majority_of_3 "
+        monitor a b c; interval 1h
+        t+0 live all; all pass
+        t+100s a 503
+        t+101s b 503
+        t+200s a pass
+        t+201s b pass
+        t+211s a,b pass
+    "
+    majority_of_4 "
+        monitor a b c d; interval 1h
+        t+0 live all; all pass
+        t+100s a 503
+        t+101s b 503; c 503
+        t+200s a pass
+        t+201s b pass; c,d 503
+        t+211s a,b pass; c,d 503
+    "
+    majority_of_5 "
+        monitor a b c d e; interval 1h
+        t+0 live all; all pass
+        t+100s a 503
+        t+101s b 503; c 503
+        t+200s a pass
+        t+201s b,c pass
+        t+211s a,b,c pass
+    "
+    majority_of_6 "
+        monitor a b c d e f; interval 1h
+        t+0 live all; all pass
+        t+100s a 503
+        t+101s b 503; c 503; d 503
+        t+200s a pass
+        t+201s b,c pass; d,e,f 503
+        t+211s a,b,c pass; d,e,f 503
+    "
+    majority_of_7 "
+        monitor a b c d e f g; interval 1h
+        t+0 live all; all pass
+        t+100s a 503
+        t+101s b 503; c 503; d 503
+        t+200s a pass
+        t+201s b,c,d pass
+        t+211s a,b,c,d pass
+    "
+    a_new_monitor_is_pending_until_the_regions_agree_either_way "
+        monitor ap eu us; interval 1h
+        t+0 live all
+        t+1s eu 503
+        t+1.1s explain
+        t+1.2s us 503
+    "
+    one_region_of_three_is_degraded_never_down "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s ap,us pass
+        t+160s eu 503
+        t+220s eu 503
+        t+221s explain
+        t+280s eu pass
+    "
+    two_attempts_make_a_timeout_certain_whatever_order_they_arrive_in "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+110s eu timeout @100s
+        t+111.2s us refused @111.1s
+        t+112s eu refused @111.2s
+        t+112.5s table
+        t+120.1s us timeout @110.1s
+    "
+    a_pass_between_two_failures_clears_the_first "
+        monitor a; interval 1h
+        t+0 live all; all pass
+        t+100s a refused
+        t+100.2s a pass
+        t+200s a refused
+        t+201s a refused
+    "
+    a_hanging_check_asks_the_others_before_it_fails "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+101s eu slow @100s
+        t+101.2s ap,us pass
+        t+103s eu pass @100s
+        t+301s eu slow @300s
+        t+310s eu timeout @300s
+        t+311.1s ap,us,eu timeout @301.1s
+        t+312.1s ap,us,eu timeout @302.1s
+    "
+    only_checks_around_the_first_failure_count_for_opening "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s ap,us pass
+        t+400s us 503
+        t+400.1s table
+        t+400.2s ap pass
+        t+400.3s eu pass
+    "
+    a_region_that_cannot_measure_abstains "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s ap,us error
+        t+100.3s explain
+        t+101.5s ap error; us pass
+    "
+    rounds_that_change_nothing_are_held_back_ever_longer "
+        monitor ap eu us; interval 10s
+        t+0 live all; all pass
+        t+10s eu refused
+        t+10.1s all pass
+        t+10.5s eu refused
+        t+11.1s nothing
+        t+11.2s all pass
+        t+11.5s eu refused
+        t+13.3s all pass
+        t+13.5s eu refused
+        t+17.3s all pass
+        t+40s eu refused
+        t+40.1s all pass
+    "
+    an_unanswered_round_is_asked_again_until_the_votes_are_stale "
+        monitor a; interval 1s; timeout 1s
+        t+0 live all; all pass
+        t+1s a refused
+        t+60s nothing
+        t+100s nothing
+    "
+    a_confirmation_period_must_hold_without_a_pass_breaking_the_quorum "
+        monitor ap eu us; interval 1h; confirm 60s
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s us 503; ap pass
+        t+130s us pass
+        t+140s us 503
+        t+140.2s explain
+        t+140.3s eu 503
+        t+200.3s nothing
+        t+200.5s eu 503
+        t+201s us,ap pass
+    "
+    an_incident_opens_when_the_quorum_still_holds_after_the_confirmation_period "
+        monitor ap eu us; interval 1h; confirm 60s
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s us 503; ap pass
+        t+160.3s eu 503
+        t+160.4s us 503
+    "
+    a_pass_after_the_confirmation_period_still_breaks_the_quorum "
+        monitor ap eu us; interval 1h; confirm 60s
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s us 503; ap pass
+        t+160.3s eu pass
+        t+160.4s us,ap 503
+        t+161.5s eu 503
+    "
+    recovery_needs_two_rounds_ten_seconds_apart "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s us,ap 503
+        t+200s eu pass
+        t+200.2s us pass
+        t+200.3s ap 503
+        t+205s ap 503
+        t+210.2s eu,us pass
+        t+210.3s ap 503
+    "
+    a_recovery_that_does_not_hold_starts_over "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s all 503
+        t+200s eu pass
+        t+200.2s us pass
+        t+210.2s all 503
+        t+215s eu pass
+        t+215.2s us pass
+        t+225.2s us,eu pass
+    "
+    one_passing_region_of_a_monitor_that_is_down_asks_once "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s all 503
+        t+160s ap pass
+        t+160.2s eu,us 503
+        t+220s ap pass
+        t+280s ap pass
+        t+340s eu pass
+        t+340.2s us 503; ap pass
+        t+350.2s eu,ap pass; us 503
+    "
+    losing_the_failing_regions_does_not_resolve "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s us 503; ap pass
+        t+150s gone us
+        t+200s ap pass; eu 503
+        t+201s table
+        t+300s live us
+        t+300.1s us pass
+        t+300.3s ap pass
+        t+310.3s ap,us pass
+    "
+    silence_makes_unknown_after_a_minute_and_a_decision_ends_it "
+        monitor ap eu us; interval 60s
+        t+0 live all; all pass
+        t+30s ap pass
+        t+200s explain
+        t+201s ap pass
+        t+202s eu pass
+    "
+    a_monitor_that_is_down_and_unheard_stays_down_unverified "
+        monitor ap eu us; interval 60s
+        t+0 live all; all pass
+        t+10s eu,us 503
+        t+300s nothing
+        t+301s eu 503
+        t+302s us 503
+    "
+    a_health_report_that_is_not_well_makes_degraded_without_an_incident "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu unwell
+        t+101s table
+        t+200s eu pass
+    "
+    a_restart_of_the_coordinator_asks_again_what_was_in_question "
+        monitor ap eu us; interval 60s
+        t+0 live all; all pass
+        t+30s all pass
+        t+60s eu refused
+        t+70s restart 61s
+        t+70.5s live eu
+        t+71s live us
+        t+71.2s eu,us pass
+        t+75s live ap
+    "
+    a_failure_from_before_a_restart_that_is_heard_after_it_asks_again "
+        monitor ap eu us; interval 10m
+        t+0 live all; all pass
+        t+600s ap,us pass
+        t+612s restart 605s
+        t+613s live all
+        t+613.1s eu 503 @604s
+        t+613.3s eu,us 503
+    "
+    a_restart_while_down_keeps_the_incident_and_the_votes_from_before_say_nothing "
+        monitor ap eu us; interval 60s
+        t+0 live all; all pass
+        t+30s all 503
+        t+50s eu pass
+        t+55s blind 51s
+        t+55.1s table
+        t+55.3s eu,us pass
+        t+65.3s eu,us,ap pass
+    "
+    nobody_is_judged_absent_soon_after_a_restart "
+        monitor eu; interval 60s
+        t+0 live all; all pass
+        t+500s restart 10s
+        t+579s explain
+        t+581s nothing
+    "
+    pausing_closes_and_resuming_begins_anew "
+        monitor eu us; interval 1h
+        t+0 live all; all pass
+        t+100s all 503
+        t+200s pause
+        t+201s all 503
+        t+300s resume
+        t+301s all pass
+    "
+    deleting_closes "
+        monitor eu us; interval 1h
+        t+0 live all; all pass
+        t+100s all 503
+        t+200s delete
+        t+300s all 503
+    "
+    a_new_policy_reviews_the_open_incident "
+        monitor ap eu us; interval 1h; quorum any
+        t+0 live all; all pass
+        t+100s eu 503
+        t+200s policy quorum majority
+        t+200.2s ap,us pass; eu 503
+        t+210.2s ap,us pass; eu 503
+    "
+    a_new_specification_drops_all_votes_but_not_the_incident "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s all 503
+        t+200s respec
+        t+201s table
+        t+201.2s all pass
+        t+210.3s all pass
+    "
+    results_of_another_specification_late_or_repeated_change_nothing "
+        monitor eu; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503 old
+        t+101s mars 503
+        t+102s eu 503 @-5s
+        t+103s eu 503 @200s
+        t+104s eu 503 @0s
+        t+105s explain
+    "
+    any_opens_on_one_region_and_resolves_on_all "
+        monitor ap eu us; interval 1h; quorum any
+        t+0 live all; all pass
+        t+100s eu 503
+        t+200s eu pass
+        t+200.2s ap pass
+        t+200.3s us pass
+        t+210.2s all pass
+    "
+    all_needs_every_region_that_can_be_heard_and_never_less_than_two "
+        monitor ap eu us; interval 1h; quorum all
+        t+0 live all; all pass
+        t+100s eu,us 503
+        t+100.2s ap pass
+        t+200s gone ap
+        t+200.2s eu,us 503
+    "
+    all_never_opens_on_one_region_alone "
+        monitor ap eu us; interval 1h; quorum all
+        t+0 live all; all pass
+        t+50s gone ap,us
+        t+100s eu 503
+        t+200s nothing
+    "
+    at_least_counts_regions "
+        monitor a b c d e; interval 1h; quorum at_least:2
+        t+0 live all; all pass
+        t+100s a 503
+        t+100.2s e refused
+        t+101.2s e refused
+    "
+}
+
+timelines! { heartbeat::play:
+    a_job_that_stops_is_late_then_missed_then_recovers_once "
+        heartbeat every 25h; grace 5m
+        t+0 success
+        t+25h nothing
+        t+27h nothing
+        t+28h success
+        t+28h success
+    "
+    a_new_heartbeat_alerts_only_after_its_first_ping "
+        heartbeat every 1h; grace 5m
+        t+10h nothing
+        t+10h start
+        t+20h nothing
+        t+20h success
+        t+22h nothing
+    "
+    a_ping_in_the_grace_is_no_incident "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+64m success
+        t+128m start
+        t+130m exit 0
+    "
+    a_run_that_never_ends_meets_the_usual_deadline "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+50m start
+        t+70m nothing
+    "
+    a_failing_ping_opens_at_once_and_further_ones_are_recorded "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+60m exit 3
+        t+70m fail
+        t+80m start
+        t+3h nothing
+        t+4h success
+    "
+    pausing_closes_and_resuming_expects_a_ping_within_the_interval "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+2h pause
+        t+3h success
+        t+9h resume
+        t+11h nothing
+    "
+    a_shorter_interval_alone_does_not_alert "
+        heartbeat every 25h; grace 5m
+        t+0 success
+        t+3h policy every 1h
+        t+5h nothing
+        t+6h policy every 2h
+    "
+    blindness_in_the_first_half_of_the_interval_excuses_nothing "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+20m blind 10m
+        t+66m nothing
+    "
+    blindness_around_the_expectation_is_excused_once "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+62m blind 58m
+        t+124m nothing
+        t+126m nothing
+    "
+    a_second_window_is_excused_only_if_nothing_of_it_could_be_heard "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+62m blind 58m
+        t+126m blind 119m
+        t+182m blind 178m
+        t+190m nothing
+    "
+    blindness_during_a_run_makes_it_unknown "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+10m start
+        t+12m blind 11m
+        t+15m success
+    "
+    the_coordinator_restarts_every_ten_minutes_and_a_job_stops "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+600s blind 599s
+        t+1200s blind 1199s
+        t+1800s blind 1799s
+        t+2400s blind 2399s
+        t+3000s blind 2999s
+        t+3600s blind 3599s
+        t+4200s blind 4199s
+        t+4800s blind 4799s
+        t+5400s blind 5399s
+        t+6000s blind 5999s
+        t+6600s blind 6599s
+        t+7200s blind 7199s
+        t+7800s blind 7799s
+    "
+    deleting_a_missed_heartbeat_closes "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+2h delete
+        t+9h nothing
+    "
+}

@@ -1,0 +1,402 @@
+//! `Channels`: where notifications go. URLs and signing secrets are never shown again.
+
+use model::ChannelId;
+use proto::admin::v1 as wire;
+use proto::admin::v1::channels_server::Channels;
+use store::records::DEFAULT_WORKSPACE;
+use store::{ChannelRow, Config, ConfigChange};
+use tonic::{Request, Response, Status};
+
+use super::Admin;
+use super::convert::instant;
+use super::fields::{self, MAX_NAME_CHARS, etag, is_present_etag};
+use super::find::{self, require_id};
+use super::invalid::Invalid;
+use super::paging::{self, Page, Scope};
+use super::refusal::{Refusal, not_found, stale, unreadable};
+use crate::notify::Kind;
+use crate::notify::channel::{ReceiverUrl, SigningSecret};
+
+const CHANGEABLE: [&str; 3] = ["name", "url", "signing_secret"];
+const FIXED: [&str; 5] = ["id", "kind", "created_at", "updated_at", "etag"];
+/// Users of a channel that a refusal names.
+const MAX_NAMED: usize = 5;
+/// What stands for the part of a URL that is not shown.
+const HIDDEN: char = '…';
+
+#[tonic::async_trait]
+impl Channels for Admin {
+    async fn create_channel(
+        &self,
+        request: Request<wire::CreateChannelRequest>,
+    ) -> Result<Response<wire::Channel>, Status> {
+        let asked = request.into_inner().channel.unwrap_or_default();
+        let (name, kind) = self.read_new(&asked)?;
+        let now = self.clock.now();
+        let row = ChannelRow {
+            id: ChannelId::new(now, self.random.as_ref()),
+            workspace: DEFAULT_WORKSPACE.into(),
+            name,
+            settings: stored(&kind),
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let put = row.clone();
+        self.settings.change::<Refusal>(|_| Ok(ConfigChange::PutChannel(put))).await?;
+        let mut created = render(&row)?;
+        if let Kind::Webhook { secrets, .. } = &kind {
+            created.signing_secret =
+                secrets.first().map(|secret| secret.expose().to_owned()).unwrap_or_default();
+        }
+        Ok(Response::new(created))
+    }
+
+    async fn get_channel(
+        &self,
+        request: Request<wire::GetChannelRequest>,
+    ) -> Result<Response<wire::Channel>, Status> {
+        let asked = request.into_inner().id;
+        let config = self.settings.present();
+        render(present(&config, &asked)?).map(Response::new)
+    }
+
+    async fn list_channels(
+        &self,
+        request: Request<wire::ListChannelsRequest>,
+    ) -> Result<Response<wire::ListChannelsResponse>, Status> {
+        let request = request.into_inner();
+        let mut invalid = Invalid::default();
+        let page =
+            Page::read(Scope::new("channels", &[]), request.page_size, &request.page_token, &mut invalid);
+        invalid.refuse()?;
+        let config = self.settings.present();
+        let all: Vec<(&ChannelRow, wire::Channel)> =
+            config.channels.iter().map(|row| Ok((row, render(row)?))).collect::<Result<_, Status>>()?;
+        let (channels, next_page_token) = paging::cut(
+            &page,
+            all,
+            |(row, _)| (row.name.clone(), *row.id.as_bytes()),
+            |(_, channel)| channel.clone(),
+        );
+        Ok(Response::new(wire::ListChannelsResponse { channels, next_page_token }))
+    }
+
+    async fn update_channel(
+        &self,
+        request: Request<wire::UpdateChannelRequest>,
+    ) -> Result<Response<wire::Channel>, Status> {
+        let wire::UpdateChannelRequest { channel, update_mask } = request.into_inner();
+        let asked = channel.unwrap_or_default();
+        let mut invalid = Invalid::default();
+        let mask = fields::mask(update_mask, &CHANGEABLE, &FIXED, &mut invalid);
+        invalid.refuse()?;
+        let now = self.clock.now();
+        let mut changed = None;
+        let decide = |config: &Config| {
+            let before = present(config, &asked.id)?;
+            if !is_present_etag(&asked.etag, before.revision) {
+                return Err(Refusal::from(stale("channel", &before.name)));
+            }
+            let (name, kind) = read_change(before, &asked, &mask)?;
+            let after = ChannelRow {
+                name,
+                settings: stored(&kind),
+                revision: before.revision + 1,
+                updated_at: now,
+                ..before.clone()
+            };
+            changed = Some(after.clone());
+            Ok(ConfigChange::PutChannel(after))
+        };
+        self.settings.change(decide).await?;
+        let changed = changed.ok_or_else(|| not_found("channel", &asked.id))?;
+        render(&changed).map(Response::new)
+    }
+
+    async fn delete_channel(
+        &self,
+        request: Request<wire::DeleteChannelRequest>,
+    ) -> Result<Response<()>, Status> {
+        let request = request.into_inner();
+        let decide = |config: &Config| {
+            let row = present(config, &request.id)?;
+            if !is_present_etag(&request.etag, row.revision) {
+                return Err(Refusal::from(stale("channel", &row.name)));
+            }
+            self.refuse_while_used(row)?;
+            Ok(ConfigChange::DeleteChannel(row.id))
+        };
+        self.settings.change(decide).await?;
+        Ok(Response::new(()))
+    }
+}
+
+impl Admin {
+    fn read_new(&self, asked: &wire::Channel) -> Result<(String, Kind), Status> {
+        let mut invalid = Invalid::default();
+        let name = fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid);
+        let url = read_url(&asked.url, &mut invalid);
+        let secret = read_secret(&asked.signing_secret, &mut invalid);
+        let kind = match asked.kind() {
+            wire::ChannelKind::Webhook => {
+                let secret = secret.unwrap_or_else(|| SigningSecret::generate(self.random.as_ref()));
+                url.map(|url| Kind::Webhook { url, secrets: vec![secret] })
+            }
+            wire::ChannelKind::Slack => url.map(|url| Kind::Slack { url }),
+            wire::ChannelKind::Discord => url.map(|url| Kind::Discord { url }),
+            wire::ChannelKind::Unspecified => {
+                invalid
+                    .add("kind", "must be CHANNEL_KIND_WEBHOOK, CHANNEL_KIND_SLACK or CHANNEL_KIND_DISCORD");
+                None
+            }
+        };
+        if matches!(kind, Some(Kind::Slack { .. } | Kind::Discord { .. })) && !asked.signing_secret.is_empty()
+        {
+            invalid.add("signing_secret", "is for webhooks only: leave it empty");
+        }
+        invalid.finish(name.zip(kind))
+    }
+
+    /// A channel that somebody relies on stays.
+    fn refuse_while_used(&self, row: &ChannelRow) -> Result<(), Status> {
+        let mut users: Vec<String> = self
+            .views
+            .all()
+            .into_iter()
+            .filter(|view| view.definition.channels().contains(&row.id))
+            .map(|view| format!("{} `{}`", view.definition.to_kind().as_str(), view.definition.name))
+            .collect();
+        if users.is_empty() {
+            return Ok(());
+        }
+        users.sort_unstable();
+        let more = users.len().saturating_sub(MAX_NAMED);
+        users.truncate(MAX_NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        Err(Status::failed_precondition(format!(
+            "channel `{}` is still notified by {}{more}: take it off them first",
+            row.name,
+            users.join(", ")
+        )))
+    }
+}
+
+fn present<'a>(config: &'a Config, asked: &str) -> Result<&'a ChannelRow, Status> {
+    require_id(asked)?;
+    find::channel(config, asked).ok_or_else(|| not_found("channel", asked))
+}
+
+/// The name and kind of a channel whose fields in `mask` become what `asked` says.
+fn read_change(before: &ChannelRow, asked: &wire::Channel, mask: &[&str]) -> Result<(String, Kind), Status> {
+    let mut invalid = Invalid::default();
+    let named = |field| mask.contains(&field);
+    let mut kind = kind_of(before)?;
+    let name = if named("name") {
+        fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid)
+    } else {
+        Some(before.name.clone())
+    };
+    if named("url") {
+        let read = read_url(&asked.url, &mut invalid);
+        let (Kind::Webhook { url, .. } | Kind::Slack { url } | Kind::Discord { url }) = &mut kind;
+        *url = read.unwrap_or_else(|| url.clone());
+    }
+    if named("signing_secret") {
+        let read = read_secret(&asked.signing_secret, &mut invalid);
+        match (&mut kind, read) {
+            (Kind::Slack { .. } | Kind::Discord { .. }, _) => {
+                invalid.add("signing_secret", "is for webhooks only");
+            }
+            // Receivers verify with the old one until they know the new one: both sign until the next change.
+            (Kind::Webhook { secrets, .. }, Some(new)) => {
+                secrets.retain(|old| *old != new);
+                secrets.insert(0, new);
+                secrets.truncate(2);
+            }
+            (Kind::Webhook { .. }, None) => {
+                if asked.signing_secret.is_empty() {
+                    invalid.add("signing_secret", "cannot be taken away: give the new one");
+                }
+            }
+        }
+    }
+    invalid.finish(name.map(|name| (name, kind)))
+}
+
+fn read_url(text: &str, invalid: &mut Invalid) -> Option<ReceiverUrl> {
+    if text.contains(HIDDEN) {
+        invalid.add("url", "is shortened, as answers show it: give the whole URL");
+        return None;
+    }
+    if text.trim().is_empty() {
+        invalid.add("url", "is required: the receiver's URL, beginning with https:// or http://");
+        return None;
+    }
+    invalid.check("url", ReceiverUrl::parse(text))
+}
+
+fn read_secret(text: &str, invalid: &mut Invalid) -> Option<SigningSecret> {
+    if text.is_empty() { None } else { invalid.check("signing_secret", text.parse()) }
+}
+
+fn stored(kind: &Kind) -> model::Secret<String> {
+    model::Secret::new(serde_json::to_string(kind).expect("channel kinds have only text keys"))
+}
+
+fn kind_of(row: &ChannelRow) -> Result<Kind, Status> {
+    // The parser's own words may repeat a secret.
+    serde_json::from_str(row.settings.expose()).map_err(|_| unreadable(format!("the settings of {}", row.id)))
+}
+
+/// A channel without its secrets.
+fn render(row: &ChannelRow) -> Result<wire::Channel, Status> {
+    let kind = kind_of(row)?;
+    let wire_kind = match &kind {
+        Kind::Webhook { .. } => wire::ChannelKind::Webhook,
+        Kind::Slack { .. } => wire::ChannelKind::Slack,
+        Kind::Discord { .. } => wire::ChannelKind::Discord,
+    };
+    Ok(wire::Channel {
+        id: row.id.to_string(),
+        name: row.name.clone(),
+        kind: wire_kind.into(),
+        url: format!("{}/{HIDDEN}", kind.url()),
+        signing_secret: String::new(),
+        created_at: instant(row.created_at),
+        updated_at: instant(row.updated_at),
+        etag: etag(row.revision),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::admin::v1::monitors_server::Monitors as _;
+    use tonic::Code;
+
+    use super::*;
+    use crate::admin::bench::{Bench, mask, monitor, refused, said};
+
+    const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB";
+
+    fn webhook(name: &str) -> wire::Channel {
+        wire::Channel {
+            name: name.into(),
+            kind: wire::ChannelKind::Webhook.into(),
+            url: "https://receiver.example:8443/in?token=hush".into(),
+            ..wire::Channel::default()
+        }
+    }
+
+    async fn create(bench: &Bench, channel: wire::Channel) -> Result<Response<wire::Channel>, Status> {
+        bench.admin.create_channel(Request::new(wire::CreateChannelRequest { channel: Some(channel) })).await
+    }
+
+    async fn update(
+        bench: &Bench,
+        channel: wire::Channel,
+        paths: &[&str],
+    ) -> Result<Response<wire::Channel>, Status> {
+        let request = wire::UpdateChannelRequest { channel: Some(channel), update_mask: mask(paths) };
+        bench.admin.update_channel(Request::new(request)).await
+    }
+
+    fn stored_secrets(bench: &Bench) -> Vec<String> {
+        let config = bench.admin.settings.present();
+        match kind_of(&config.channels[0]).unwrap() {
+            Kind::Webhook { secrets, .. } => {
+                secrets.iter().map(|secret| secret.expose().to_owned()).collect()
+            }
+            Kind::Slack { .. } | Kind::Discord { .. } => vec![],
+        }
+    }
+
+    #[tokio::test]
+    async fn secrets_are_shown_when_they_are_made_and_never_again() {
+        let bench = Bench::start().await;
+        let created = said(create(&bench, webhook("ops")).await);
+        assert_eq!(created.url, "https://receiver.example:8443/…");
+        assert!(created.signing_secret.starts_with("whsec_"));
+        assert_eq!(stored_secrets(&bench), std::slice::from_ref(&created.signing_secret));
+        let shown =
+            said(bench.admin.get_channel(Request::new(wire::GetChannelRequest { id: "ops".into() })).await);
+        assert_eq!(shown, wire::Channel { signing_secret: String::new(), ..created.clone() });
+        let list = said(bench.admin.list_channels(Request::new(wire::ListChannelsRequest::default())).await);
+        let config = bench.admin.settings.present();
+        let everything = format!("{list:?} {config:?} {:?}", bench.admin);
+        assert!(
+            !everything.contains("hush") && !everything.contains(&created.signing_secret[6..]),
+            "{everything}"
+        );
+    }
+
+    #[tokio::test]
+    async fn every_wrong_field_is_named() {
+        let bench = Bench::start().await;
+        let slack = || wire::Channel { kind: wire::ChannelKind::Slack.into(), ..webhook("x") };
+        for (wrong, fields) in [
+            (wire::Channel::default(), vec!["name", "url", "kind"]),
+            (wire::Channel { kind: 99, ..webhook("x") }, vec!["kind"]),
+            (wire::Channel { url: "receiver.example/hush".into(), ..webhook("x") }, vec!["url"]),
+            (wire::Channel { url: "ftp://receiver.example".into(), ..slack() }, vec!["url"]),
+            (wire::Channel { signing_secret: "whsec_hush".into(), ..webhook("x") }, vec!["signing_secret"]),
+            (wire::Channel { signing_secret: SECRET.into(), ..slack() }, vec!["signing_secret"]),
+        ] {
+            let answer = create(&bench, wrong).await;
+            assert!(!format!("{answer:?}").contains("hush"), "{answer:?}");
+            let (code, named) = refused(answer);
+            assert_eq!(
+                (code, named.iter().map(String::as_str).collect::<Vec<_>>()),
+                (Code::InvalidArgument, fields)
+            );
+        }
+        said(create(&bench, webhook("x")).await);
+        assert_eq!(refused(create(&bench, slack()).await).0, Code::AlreadyExists);
+    }
+
+    #[tokio::test]
+    async fn updates_keep_what_is_not_named_and_the_secret_before() {
+        let bench = Bench::start().await;
+        let first = said(create(&bench, webhook("ops")).await);
+        let change = || wire::Channel { id: "ops".into(), ..wire::Channel::default() };
+        let renamed = wire::Channel { name: "alerts".into(), etag: first.etag.clone(), ..change() };
+        let renamed = said(update(&bench, renamed, &["name"]).await);
+        assert_eq!((renamed.id.as_str(), renamed.etag.as_str()), (first.id.as_str(), "r2"));
+        let id = || wire::Channel { id: first.id.clone(), ..change() };
+        let secret = wire::Channel { signing_secret: SECRET.into(), ..id() };
+        assert_eq!(said(update(&bench, secret, &["signing_secret"]).await).signing_secret, "");
+        assert_eq!(stored_secrets(&bench), [SECRET, &first.signing_secret]);
+
+        assert_eq!(refused(update(&bench, id(), &["signing_secret"]).await).1, ["signing_secret"]);
+        assert_eq!(refused(update(&bench, id(), &["kind"]).await).1, ["update_mask"]);
+        let shown = wire::Channel { url: renamed.url.clone(), ..id() };
+        assert_eq!(refused(update(&bench, shown, &["url"]).await).1, ["url"]);
+        let stale = wire::Channel { etag: first.etag.clone(), name: "z".into(), ..id() };
+        assert_eq!(refused(update(&bench, stale, &["name"]).await).0, Code::Aborted);
+        let nobody = wire::Channel { id: "ops".into(), name: "z".into(), ..change() };
+        assert_eq!(refused(update(&bench, nobody, &["name"]).await).0, Code::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_channel_in_use_stays_and_names_its_users() {
+        let bench = Bench::with_regions(&["us-east"]).await;
+        said(create(&bench, webhook("ops")).await);
+        for number in 0..7 {
+            let used = wire::Monitor {
+                channels: vec!["ops".into()],
+                ..monitor(&format!("http://{number}.example"))
+            };
+            bench.create(used).await.unwrap();
+        }
+        let delete = || Request::new(wire::DeleteChannelRequest { id: "ops".into(), etag: String::new() });
+        let refusal = bench.admin.delete_channel(delete()).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::FailedPrecondition);
+        assert!(refusal.message().contains("monitor `4.example` and 2 more"), "{refusal}");
+        for number in 0..7 {
+            let gone = wire::DeleteMonitorRequest { id: format!("{number}.example"), etag: String::new() };
+            said(bench.admin.delete_monitor(Request::new(gone)).await);
+        }
+        said(bench.admin.delete_channel(delete()).await);
+        assert_eq!(bench.admin.delete_channel(delete()).await.unwrap_err().code(), Code::NotFound);
+    }
+}

@@ -1,0 +1,273 @@
+//! `Fleet`: regions and the probe agents in them. An agent's token is made here and shown once.
+
+use std::collections::BTreeMap;
+
+use model::{AgentId, RegionId, Secret, Timestamp, random};
+use proto::admin::v1 as wire;
+use proto::admin::v1::fleet_server::Fleet;
+use proto::probe::token::AgentToken;
+use store::{AgentRow, Config, ConfigChange, RegionRow};
+use tonic::{Request, Response, Status};
+
+use super::Admin;
+use super::convert::instant;
+use super::fields;
+use super::find::require_id;
+use super::invalid::Invalid;
+use super::paging::{self, Page, Scope};
+use super::refusal::{Refusal, not_found};
+use crate::fleet::Member;
+use crate::settings::find_region;
+
+/// The longest name of an agent or a region.
+const MAX_NAME_CHARS: usize = 64;
+
+#[tonic::async_trait]
+impl Fleet for Admin {
+    async fn create_agent(
+        &self,
+        request: Request<wire::CreateAgentRequest>,
+    ) -> Result<Response<wire::CreateAgentResponse>, Status> {
+        let asked = request.into_inner();
+        let mut invalid = Invalid::default();
+        let name = fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid);
+        let region = invalid.check("region", RegionId::new(&asked.region));
+        let (name, region) = invalid.finish(name.zip(region))?;
+        let now = self.clock.now();
+        let token = AgentToken {
+            agent: AgentId::new(now, self.random.as_ref()),
+            secret: Secret::new(random::bytes(self.random.as_ref())),
+            fingerprint: self.agent_fingerprint,
+        };
+        let row = AgentRow {
+            id: token.agent,
+            name,
+            region,
+            secret_digest: token.digest(),
+            epoch: 0,
+            process_nonce: None,
+            created_at: now,
+        };
+        let put = row.clone();
+        self.settings.change::<Refusal>(|_| Ok(ConfigChange::PutAgent(put))).await?;
+        let agent = Some(render_agent(&row, self.fleet.member(row.id).as_ref(), now));
+        Ok(Response::new(wire::CreateAgentResponse { agent, token: token.expose() }))
+    }
+
+    async fn get_agent(
+        &self,
+        request: Request<wire::GetAgentRequest>,
+    ) -> Result<Response<wire::Agent>, Status> {
+        let asked = request.into_inner().id;
+        require_id(&asked)?;
+        let config = self.settings.present();
+        let id: Option<AgentId> = asked.parse().ok();
+        let by_id = config.agents.iter().find(|row| Some(row.id) == id);
+        let found = by_id.or_else(|| config.agents.iter().find(|row| row.name == asked));
+        let row = found.ok_or_else(|| not_found("agent", &asked))?;
+        Ok(Response::new(render_agent(row, self.fleet.member(row.id).as_ref(), self.clock.now())))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<wire::ListAgentsRequest>,
+    ) -> Result<Response<wire::ListAgentsResponse>, Status> {
+        let request = request.into_inner();
+        let mut invalid = Invalid::default();
+        let page =
+            Page::read(Scope::new("agents", &[]), request.page_size, &request.page_token, &mut invalid);
+        invalid.refuse()?;
+        let (config, members, now) = (self.settings.present(), self.members_by_id(), self.clock.now());
+        let (agents, next_page_token) = paging::cut(
+            &page,
+            &config.agents,
+            |row| (row.name.clone(), *row.id.as_bytes()),
+            |row| render_agent(row, members.get(&row.id), now),
+        );
+        Ok(Response::new(wire::ListAgentsResponse { agents, next_page_token }))
+    }
+
+    async fn create_region(
+        &self,
+        request: Request<wire::CreateRegionRequest>,
+    ) -> Result<Response<wire::Region>, Status> {
+        let asked = request.into_inner().region.unwrap_or_default();
+        let mut invalid = Invalid::default();
+        let id = invalid.check("id", RegionId::new(&asked.id));
+        let display_name = if asked.display_name.is_empty() {
+            id.as_ref().map(RegionId::default_display_name)
+        } else {
+            fields::name("display_name", &asked.display_name, MAX_NAME_CHARS, &mut invalid)
+        };
+        let (id, display_name) = invalid.finish(id.zip(display_name))?;
+        let row = RegionRow { id, display_name, created_at: self.clock.now() };
+        let put = row.clone();
+        let decide = |config: &Config| match find_region(config, &put.id) {
+            Some(_) => Err(Refusal::from(Status::already_exists(format!(
+                "id: a region `{}` already exists",
+                put.id
+            )))),
+            None => Ok(ConfigChange::PutRegion(put)),
+        };
+        let config = self.settings.change(decide).await?;
+        Ok(Response::new(self.render_region(&row, &config)))
+    }
+
+    async fn get_region(
+        &self,
+        request: Request<wire::GetRegionRequest>,
+    ) -> Result<Response<wire::Region>, Status> {
+        let asked = request.into_inner().id;
+        require_id(&asked)?;
+        let config = self.settings.present();
+        let row = config.regions.iter().find(|row| row.id.as_str() == asked);
+        let row = row.ok_or_else(|| not_found("region", &asked))?;
+        Ok(Response::new(self.render_region(row, &config)))
+    }
+
+    async fn list_regions(
+        &self,
+        request: Request<wire::ListRegionsRequest>,
+    ) -> Result<Response<wire::ListRegionsResponse>, Status> {
+        let request = request.into_inner();
+        let mut invalid = Invalid::default();
+        let page =
+            Page::read(Scope::new("regions", &[]), request.page_size, &request.page_token, &mut invalid);
+        invalid.refuse()?;
+        let config = self.settings.present();
+        let (regions, next_page_token) = paging::cut(
+            &page,
+            &config.regions,
+            |row| (row.id.to_string(), [0; 16]),
+            |row| self.render_region(row, &config),
+        );
+        Ok(Response::new(wire::ListRegionsResponse { regions, next_page_token }))
+    }
+}
+
+impl Admin {
+    fn members_by_id(&self) -> BTreeMap<AgentId, Member> {
+        self.fleet.members().into_iter().map(|member| (member.who.agent, member)).collect()
+    }
+
+    fn render_region(&self, row: &RegionRow, config: &Config) -> wire::Region {
+        let now = self.clock.now();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let agents = config.agents.iter().filter(|agent| agent.region == row.id).count();
+        let connected = self.fleet.members().into_iter().filter(|member| member.who.region == row.id);
+        wire::Region {
+            id: row.id.to_string(),
+            display_name: row.display_name.clone(),
+            agents: count(agents),
+            connected_agents: count(connected.filter(|member| is_connected(member, now)).count()),
+        }
+    }
+}
+
+fn is_connected(member: &Member, now: Timestamp) -> bool {
+    member.session.is_some() && member.is_live(now)
+}
+
+/// An agent as stored, and as heard since the coordinator's start.
+fn render_agent(row: &AgentRow, member: Option<&Member>, now: Timestamp) -> wire::Agent {
+    wire::Agent {
+        id: row.id.to_string(),
+        name: row.name.clone(),
+        region: row.region.to_string(),
+        connected: member.is_some_and(|member| is_connected(member, now)),
+        last_seen_at: member.and_then(|member| instant(member.heard_at)),
+        epoch: row.epoch,
+        version: member.map(|member| member.who.version.clone()).unwrap_or_default(),
+        assigned_monitors: member.filter(|member| member.is_live(now)).map_or(0, |member| member.assigned),
+        created_at: instant(row.created_at),
+        dropped_results: member.map_or(0, |member| member.who.dropped_results),
+        // Sessions do not measure it yet.
+        clock_skew: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tonic::Code;
+
+    use super::*;
+    use crate::admin::bench::{Bench, refused, said};
+    use crate::fleet::Introduction;
+
+    async fn create(
+        bench: &Bench,
+        name: &str,
+        region: &str,
+    ) -> Result<Response<wire::CreateAgentResponse>, Status> {
+        let request = wire::CreateAgentRequest { name: name.into(), region: region.into() };
+        bench.admin.create_agent(Request::new(request)).await
+    }
+
+    #[tokio::test]
+    async fn an_agent_comes_with_its_region_and_a_token_that_is_shown_once() {
+        let bench = Bench::start().await;
+        let created = said(create(&bench, "probe-1", "us-east").await);
+        let token: AgentToken = created.token.parse().unwrap();
+        let agent = created.agent.unwrap();
+        assert_eq!((token.agent.to_string(), token.fingerprint), (agent.id.clone(), [7; 32]));
+        let config = bench.admin.settings.present();
+        assert!(token.credential().matches(&config.agents[0].secret_digest));
+
+        let get = wire::GetAgentRequest { id: "probe-1".into() };
+        let shown = said(bench.admin.get_agent(Request::new(get)).await);
+        assert_eq!(
+            (shown.id.as_str(), shown.connected, shown.last_seen_at),
+            (agent.id.as_str(), false, None)
+        );
+        let region = wire::GetRegionRequest { id: "us-east".into() };
+        let region = said(bench.admin.get_region(Request::new(region)).await);
+        assert_eq!((region.display_name.as_str(), region.agents, region.connected_agents), ("US-East", 1, 0));
+        let list = said(bench.admin.list_agents(Request::new(wire::ListAgentsRequest::default())).await);
+        assert!(!format!("{list:?} {shown:?}").contains("vat_"));
+    }
+
+    #[tokio::test]
+    async fn a_connected_agent_is_shown_as_such() {
+        let bench = Bench::start().await;
+        let id = said(create(&bench, "probe-1", "us-east").await).agent.unwrap().id;
+        let who = Introduction {
+            agent: id.parse().unwrap(),
+            name: "probe-1".into(),
+            region: RegionId::new("us-east").unwrap(),
+            epoch: 1,
+            version: "0.1.0".into(),
+            capacity: 0,
+            digest: vec![],
+            dropped_results: 4,
+            is_embedded: false,
+        };
+        let (outgoing, _session) = mpsc::unbounded_channel();
+        bench.admin.fleet.join(who, outgoing);
+        let shown = said(bench.admin.get_agent(Request::new(wire::GetAgentRequest { id })).await);
+        assert!(shown.connected && shown.last_seen_at.is_some());
+        assert_eq!((shown.version.as_str(), shown.dropped_results), ("0.1.0", 4));
+        let regions = said(bench.admin.list_regions(Request::new(wire::ListRegionsRequest::default())).await);
+        assert_eq!(regions.regions[0].connected_agents, 1);
+    }
+
+    #[tokio::test]
+    async fn wrong_and_taken_names_are_refused_by_field() {
+        let bench = Bench::with_regions(&["eu-west"]).await;
+        let (code, fields) = refused(create(&bench, "", "EU West").await);
+        assert_eq!((code, fields), (Code::InvalidArgument, vec!["name".to_owned(), "region".to_owned()]));
+        said(create(&bench, "probe-1", "us-east").await);
+        assert_eq!(refused(create(&bench, "probe-1", "eu-west").await).0, Code::AlreadyExists);
+
+        let region = |id: &str, display_name: &str| {
+            let region =
+                wire::Region { id: id.into(), display_name: display_name.into(), ..wire::Region::default() };
+            bench.admin.create_region(Request::new(wire::CreateRegionRequest { region: Some(region) }))
+        };
+        assert_eq!(refused(region("us-east", "").await).0, Code::AlreadyExists);
+        let long = "x".repeat(65);
+        let (_, fields) = refused(region("-", &long).await);
+        assert_eq!(fields, ["id", "display_name"]);
+        assert_eq!(said(region("af-south", "Cape Town").await).display_name, "Cape Town");
+    }
+}

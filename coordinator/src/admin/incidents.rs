@@ -1,0 +1,214 @@
+//! `Incidents`: outages with the votes that decided them. Read from the store; nothing here changes anything.
+
+use engine::effect::{CloseReason, Evidence};
+use model::{IncidentId, SubjectId, Timestamp};
+use proto::admin::v1 as wire;
+use proto::admin::v1::incidents_server::Incidents;
+use store::{IncidentQuery, IncidentRow, IncidentState};
+use tonic::{Request, Response, Status};
+
+use super::Admin;
+use super::convert::{component, instant, vote_table};
+use super::find::{Found, require_id};
+use super::invalid::Invalid;
+use super::paging::{Filling, Page, Scope};
+use super::refusal::{not_found, store_failed, unreadable};
+use crate::incident::Incident;
+
+/// A place in the list, newest opening first.
+type Place = (Timestamp, IncidentId);
+
+#[tonic::async_trait]
+impl Incidents for Admin {
+    async fn get_incident(
+        &self,
+        request: Request<wire::GetIncidentRequest>,
+    ) -> Result<Response<wire::Incident>, Status> {
+        let asked = request.into_inner().id;
+        require_id(&asked)?;
+        let id: IncidentId = asked.parse().map_err(|_| not_found("incident", &asked))?;
+        let row = self.store.incident(id).await.map_err(|error| store_failed(&error))?;
+        let mut incident = render(&row.ok_or_else(|| not_found("incident", &asked))?)?;
+        let lines = self.store.timeline(id).await.map_err(|error| store_failed(&error))?;
+        incident.timeline = lines
+            .into_iter()
+            .map(|line| wire::TimelineEntry { at: instant(line.at), text: line.text })
+            .collect();
+        Ok(Response::new(incident))
+    }
+
+    async fn list_incidents(
+        &self,
+        request: Request<wire::ListIncidentsRequest>,
+    ) -> Result<Response<wire::ListIncidentsResponse>, Status> {
+        let request = request.into_inner();
+        let mut invalid = Invalid::default();
+        let scope = Scope::new("incidents", &[&request.subject_id, &request.open_only]);
+        let page: Page<Place> = Page::read(scope, request.page_size, &request.page_token, &mut invalid);
+        invalid.refuse()?;
+        let query = IncidentQuery {
+            subject: self.subject_of(&request.subject_id)?,
+            open_only: request.open_only,
+            opened_since: None,
+            after: page.after,
+            // One more than fits says whether there is a next page.
+            limit: u32::try_from(page.size + 1).unwrap_or(u32::MAX),
+        };
+        let rows = self.store.list_incidents(&query).await.map_err(|error| store_failed(&error))?;
+        let mut filling = Filling::new(page.size);
+        let mut last = None;
+        let mut next_page_token = String::new();
+        for row in &rows {
+            if !filling.add(render(row)?) {
+                next_page_token = last.map_or_else(String::new, |place| page.token(&place));
+                break;
+            }
+            last = Some((row.opened_at, row.id));
+        }
+        Ok(Response::new(wire::ListIncidentsResponse { incidents: filling.items, next_page_token }))
+    }
+}
+
+impl Admin {
+    /// Whose incidents are asked for. The incidents of what was deleted stay, under its id.
+    fn subject_of(&self, asked: &str) -> Result<Option<SubjectId>, Status> {
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        match (self.find_subject(asked), SubjectId::parse(asked)) {
+            (Found::One(view), _) => Ok(Some(view.definition.id)),
+            (Found::Nothing, Some(id)) => Ok(Some(id)),
+            (Found::Nothing, None) => Err(not_found("monitor or heartbeat", asked)),
+            (Found::Several, _) => {
+                Err(Invalid::one("subject_id", "a monitor and a heartbeat have that name: use the id"))
+            }
+        }
+    }
+}
+
+/// An incident without its timeline.
+fn render(row: &IncidentRow) -> Result<wire::Incident, Status> {
+    let incident = Incident::from_row(row).ok_or_else(|| unreadable(format!("the body of {}", row.id)))?;
+    let body = incident.body;
+    let (state, resolution) = match (incident.state, body.closed_reason) {
+        (IncidentState::Open, _) => (wire::IncidentState::Open, ""),
+        (IncidentState::Resolved, _) => (wire::IncidentState::Resolved, "recovered"),
+        (IncidentState::Closed, Some(CloseReason::Paused)) => (wire::IncidentState::Closed, "paused"),
+        (IncidentState::Closed, Some(CloseReason::Deleted)) => (wire::IncidentState::Closed, "deleted"),
+        (IncidentState::Closed, None) => (wire::IncidentState::Closed, "closed"),
+    };
+    let table = |evidence: &Evidence| match evidence {
+        Evidence::Votes(table) => Some(vote_table(table)),
+        Evidence::Heartbeat(_) => None,
+    };
+    Ok(wire::Incident {
+        id: incident.id.to_string(),
+        subject_id: incident.subject.to_string(),
+        subject_name: body.subject_name,
+        state: state.into(),
+        started_at: instant(incident.started_at),
+        opened_at: instant(incident.opened_at),
+        resolved_at: incident.resolved_at.and_then(instant),
+        cause: body.cause,
+        resolution: resolution.into(),
+        opening_votes: table(&body.opening),
+        closing_votes: body.closing.as_ref().and_then(table),
+        timeline: vec![],
+        failing_components: body.failing.iter().map(component).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::heartbeat::PingKind;
+    use proto::admin::v1::heartbeats_server::Heartbeats as _;
+    use store::journal::PingMethod;
+    use tonic::Code;
+
+    use super::*;
+    use crate::admin::bench::{Bench, refused, said};
+
+    /// Opens an incident of a job that reports failure; a later success resolves it.
+    async fn report(bench: &Bench, job: &wire::Heartbeat, kind: PingKind) {
+        let id = job.id.parse().unwrap();
+        let at = bench.admin.clock.now();
+        bench.admin.shards.ping(id, kind, at, PingMethod::Get, vec![]).await.unwrap();
+        bench.clock.advance(Duration::from_secs(1));
+    }
+
+    async fn list(bench: &Bench, request: wire::ListIncidentsRequest) -> wire::ListIncidentsResponse {
+        said(bench.admin.list_incidents(Request::new(request)).await)
+    }
+
+    #[tokio::test]
+    async fn incidents_tell_how_they_began_and_ended() {
+        let bench = Bench::start().await;
+        let job = bench.heartbeat("job").await;
+        report(&bench, &job, PingKind::Exit(3)).await;
+        let open = list(&bench, wire::ListIncidentsRequest { open_only: true, ..Default::default() })
+            .await
+            .incidents;
+        assert_eq!(
+            (open.len(), open[0].state(), open[0].resolution.as_str()),
+            (1, wire::IncidentState::Open, "")
+        );
+        assert_eq!((open[0].subject_id.as_str(), open[0].subject_name.as_str()), (job.id.as_str(), "job"));
+        report(&bench, &job, PingKind::Success).await;
+        let request = wire::GetIncidentRequest { id: open[0].id.clone() };
+        let closed = said(bench.admin.get_incident(Request::new(request)).await);
+        assert_eq!(
+            (closed.state(), closed.resolution.as_str()),
+            (wire::IncidentState::Resolved, "recovered")
+        );
+        assert!(closed.resolved_at.is_some() && !closed.cause.is_empty() && !closed.timeline.is_empty());
+
+        report(&bench, &job, PingKind::Fail).await;
+        let pause = wire::PauseHeartbeatRequest { id: "job".into() };
+        said(bench.admin.pause_heartbeat(Request::new(pause)).await);
+        let newest = list(&bench, wire::ListIncidentsRequest::default()).await.incidents.remove(0);
+        assert_eq!((newest.state(), newest.resolution.as_str()), (wire::IncidentState::Closed, "paused"));
+    }
+
+    #[tokio::test]
+    async fn lists_walk_all_of_a_subject_newest_first_even_when_it_is_gone() {
+        let bench = Bench::start().await;
+        let (job, other) = (bench.heartbeat("job").await, bench.heartbeat("other").await);
+        for _ in 0..5 {
+            for kind in [PingKind::Fail, PingKind::Success] {
+                report(&bench, &job, kind).await;
+                report(&bench, &other, kind).await;
+            }
+        }
+        let delete = wire::DeleteHeartbeatRequest { id: "job".into(), etag: String::new() };
+        said(bench.admin.delete_heartbeat(Request::new(delete)).await);
+        for (subject_id, expected) in [("", 10), (job.id.as_str(), 5), ("other", 5)] {
+            let (mut opened, mut page_token) = (vec![], String::new());
+            loop {
+                let subject_id = subject_id.to_owned();
+                let request =
+                    wire::ListIncidentsRequest { page_size: 2, page_token, subject_id, ..Default::default() };
+                let page = list(&bench, request).await;
+                opened.extend(page.incidents.into_iter().map(|it| (it.opened_at.unwrap().seconds, it.id)));
+                page_token = page.next_page_token;
+                if page_token.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(opened.len(), expected, "{subject_id}");
+            assert!(opened.windows(2).all(|pair| pair[0] > pair[1]), "{opened:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_not_found() {
+        let bench = Bench::start().await;
+        for id in ["inc_00000000000000000000000000000000", "nonsense"] {
+            let request = wire::GetIncidentRequest { id: id.into() };
+            assert_eq!(refused(bench.admin.get_incident(Request::new(request)).await).0, Code::NotFound);
+        }
+        let request = wire::ListIncidentsRequest { subject_id: "nobody".into(), ..Default::default() };
+        assert_eq!(refused(bench.admin.list_incidents(Request::new(request)).await).0, Code::NotFound);
+    }
+}

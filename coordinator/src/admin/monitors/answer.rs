@@ -1,0 +1,145 @@
+//! A monitor and its results as the wire has them.
+
+use engine::monitor;
+use engine::placement::{next_check_at, phase};
+use engine::vote::RowOutcome;
+use model::{
+    AgentId, Check, CheckResult, IncidentId, InstallationId, MonitorId, Outcome, RegionId, Timestamp,
+};
+use proto::admin::v1 as wire;
+
+use crate::admin::convert::{self, instant, span};
+use crate::admin::fields::etag;
+use crate::definition::{Definition, MonitorDefinition};
+use crate::shard::{Inspection, State};
+use crate::view::{Status, SubjectView};
+
+/// What a user configured, without how the monitor is.
+pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -> wire::Monitor {
+    let (method, headers, expected_status) = match &monitor.spec.check {
+        Check::Http(http) => (http.method.as_str(), http.headers.as_slice(), http.expected_status.as_slice()),
+        Check::Tcp(_) => ("", [].as_slice(), [].as_slice()),
+    };
+    let header = |(name, value): &(String, String)| wire::Header { name: name.clone(), value: value.clone() };
+    wire::Monitor {
+        id: definition.id.to_string(),
+        name: definition.name.clone(),
+        url: monitor.spec.check.target(),
+        method: method.into(),
+        headers: headers.iter().map(header).collect(),
+        expected_status: expected_status.iter().map(|status| u32::from(*status)).collect(),
+        interval: span(monitor.spec.interval),
+        timeout: span(monitor.spec.timeout),
+        regions: monitor.regions.iter().map(ToString::to_string).collect(),
+        quorum: monitor.quorum.to_string(),
+        confirmation_period: span(monitor.confirmation_period),
+        recovery_checks: monitor.recovery_checks,
+        channels: monitor.channels.iter().map(ToString::to_string).collect(),
+        created_at: instant(definition.created_at),
+        updated_at: instant(definition.updated_at),
+        spec_revision: monitor.spec_revision,
+        etag: etag(definition.revision),
+        ..wire::Monitor::default()
+    }
+}
+
+/// A monitor as the last commit left it, without its votes.
+pub(super) fn from_view(view: &SubjectView) -> wire::Monitor {
+    let Some((_, monitor)) = view.definition.monitor() else { return wire::Monitor::default() };
+    let (status, phase) = match view.status {
+        Status::Monitor(status, phase) => (convert::monitor_status(status), convert::phase(phase)),
+        Status::Heartbeat(..) => Default::default(),
+    };
+    wire::Monitor {
+        status: status.into(),
+        status_since: instant(view.status_since),
+        phase,
+        open_incident_id: view.incident.map(|id| id.to_string()).unwrap_or_default(),
+        unverified_since: view.unverified_since.and_then(instant),
+        ..configured(&view.definition, monitor)
+    }
+}
+
+/// A monitor with its votes. `None`: it is none.
+pub(super) fn from_inspection(
+    inspection: &Inspection,
+    installation: InstallationId,
+) -> Option<wire::Monitor> {
+    let Inspection { definition, state, now } = inspection;
+    let (State::Monitor(state), (id, monitor)) = (state, definition.monitor()?) else { return None };
+    let incident =
+        state.open_incident().map(|number| IncidentId::derive(installation, id.as_bytes(), number));
+    Some(wire::Monitor {
+        status: convert::monitor_status(state.status()).into(),
+        status_since: instant(state.status_since()),
+        phase: convert::phase(state.phase()),
+        region_states: region_states(id, monitor, state, *now),
+        open_incident_id: incident.map(|id| id.to_string()).unwrap_or_default(),
+        unverified_since: state.unverified_since().and_then(instant),
+        ..configured(definition, monitor)
+    })
+}
+
+fn region_states(
+    id: MonitorId,
+    monitor: &MonitorDefinition,
+    state: &monitor::State,
+    now: Timestamp,
+) -> Vec<wire::RegionState> {
+    let table = monitor::table(state, &monitor.policy(), now);
+    let interval = monitor.spec.interval;
+    let regions = monitor.regions.iter().enumerate();
+    let region_state = |(rank, region): (usize, &RegionId)| {
+        let live = state.regions().any(|known| known.region == *region && known.live);
+        let row = table.rows.iter().find(|row| row.region == *region && row.outcome != RowOutcome::None);
+        let next = next_check_at(phase(id, rank, monitor.regions.len(), interval), interval, now);
+        wire::RegionState {
+            region: region.to_string(),
+            live,
+            vote: row.map(convert::vote),
+            // Nobody is there to check, or nobody is asked to.
+            next_check_at: if live && !monitor.paused { instant(next) } else { None },
+        }
+    };
+    regions.map(region_state).collect()
+}
+
+/// A single result.
+pub(super) fn result(
+    committed_at: Timestamp,
+    agent: AgentId,
+    agent_epoch: u64,
+    seq: u64,
+    result: &CheckResult,
+) -> wire::Result {
+    let (outcome, detail) = match &result.outcome {
+        Outcome::Pass => ("pass", String::new()),
+        Outcome::Fail(failure) => ("fail", failure.detail.clone()),
+        Outcome::Error(text) => ("error", text.clone()),
+    };
+    let phases = result.phases;
+    wire::Result {
+        region: result.region.to_string(),
+        agent_id: agent.to_string(),
+        started_at: instant(result.started_at),
+        duration: span(result.duration),
+        outcome: outcome.into(),
+        detail,
+        http_status: result.http_status.map(u32::from).unwrap_or_default(),
+        peer: result.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        phases: Some(wire::Phases {
+            dns: phases.dns.and_then(span),
+            connect: phases.connect.and_then(span),
+            tls: phases.tls.and_then(span),
+            first_byte: phases.first_byte.and_then(span),
+            body: phases.body.and_then(span),
+        }),
+        slot: result.slot,
+        attempt: result.attempt,
+        round: result.round,
+        spec_revision: result.spec_revision,
+        committed_at: instant(committed_at),
+        agent_epoch,
+        seq,
+    }
+}

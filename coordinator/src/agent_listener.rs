@@ -1,0 +1,128 @@
+//! Where agents connect: TLS 1.3 with a certificate made at first start, HTTP/2 inside, nothing else served.
+//!
+//! The certificate is trusted by its fingerprint, which travels inside each agent's token; names and dates in it mean
+//! nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use model::Secret;
+use proto::probe::v1::probe_service_server::ProbeServiceServer;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use crate::data_dir::DataDir;
+use crate::lifecycle::{Supervisor, Task};
+use crate::session;
+
+/// The file in the data directory that holds certificate and key.
+const IDENTITY_FILE: &str = "agent-listener.pem";
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections at once.
+const MAX_CONNECTIONS: usize = 20_000;
+/// Bytes of one message of an agent.
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
+/// The listener's certificate and key.
+pub struct Identity {
+    tls: Arc<ServerConfig>,
+    /// SHA-256 of the certificate's DER form.
+    pub fingerprint: [u8; 32],
+}
+
+/// Reads the identity, or makes it at first start.
+///
+/// # Errors
+/// When the file cannot be read, made or understood.
+pub fn identity(data: &DataDir) -> anyhow::Result<Identity> {
+    let pem = match data.read_secret(IDENTITY_FILE)? {
+        Some(pem) => pem,
+        None => {
+            let key = KeyPair::generate()?;
+            let certificate =
+                CertificateParams::new(vec!["vigilmon-coordinator".into()])?.self_signed(&key)?;
+            let pem = Secret::new(certificate.pem() + &key.serialize_pem());
+            data.write_secret(IDENTITY_FILE, &pem)?;
+            pem
+        }
+    };
+    let understood = "it must hold a certificate and its key in PEM form; delete it to have a new one made (agents then need new tokens)";
+    let certificate = CertificateDer::from_pem_slice(pem.expose().as_bytes())
+        .map_err(|error| anyhow::anyhow!("{IDENTITY_FILE}: {error}: {understood}"))?;
+    let key = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes())
+        .map_err(|error| anyhow::anyhow!("{IDENTITY_FILE}: {error}: {understood}"))?;
+    let fingerprint = Sha256::digest(&certificate).into();
+    let mut tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Identity { tls: Arc::new(tls), fingerprint })
+}
+
+/// Accepts agents until told to drain.
+pub async fn serve(
+    listener: TcpListener,
+    identity: Identity,
+    service: session::Service,
+    supervisor: Supervisor,
+) {
+    let acceptor = TlsAcceptor::from(identity.tls);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let service = ProbeServiceServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(64 << 20);
+    let routes = tonic::service::Routes::new(service).prepare();
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        let accepted = tokio::select! {
+            () = supervisor.drain().cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, acceptor, routes) = match accepted {
+            Ok((stream, _)) => (stream, acceptor.clone(), routes.clone()),
+            Err(error) => {
+                // Out of file descriptors, most likely: others must end first.
+                warn!(%error, "cannot accept an agent");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        supervisor.spawn(Task::Connection, async move {
+            if let Err(error) = serve_one(stream, acceptor, routes).await {
+                debug!(%error, "an agent's connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve_one(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    routes: tonic::service::Routes,
+) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(16)
+        .keep_alive_interval(Duration::from_secs(15))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .max_header_list_size(8 << 10)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(2 << 20)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .await?;
+    Ok(())
+}

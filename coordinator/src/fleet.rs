@@ -1,0 +1,302 @@
+//! Who is there: the agents with a session, how long ago each was heard, and the way to say something to them.
+//!
+//! An agent counts as live until it has been silent for [`SILENCE`], session or not: a reconnect is no event. A region is
+//! live while one of its agents is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use engine::placement::{Candidate, place};
+use model::{AgentId, Clock, MonitorId, RegionId, Timestamp};
+use proto::probe::convert::Assignment;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::shard::{self, AskRegions, Input};
+
+/// Silence after which an agent is gone.
+pub const SILENCE: Duration = Duration::from_secs(15);
+/// How often silence is looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Checks per second that an agent is taken to be able to run when it does not say.
+const DEFAULT_CAPACITY: u32 = 1_000;
+
+/// What a session is to send.
+#[derive(Clone, Debug)]
+pub enum ToAgent {
+    /// What to check.
+    Assignments {
+        /// Whether it is the whole set.
+        full: bool,
+        /// New or changed.
+        assigned: Vec<Assignment>,
+        /// No longer its own.
+        removed: Vec<MonitorId>,
+        /// Digest of the set after this message.
+        digest: [u8; 32],
+        /// Rises with every change.
+        revision: u64,
+    },
+    /// Check these now.
+    Verify {
+        /// What.
+        monitor: MonitorId,
+        /// Which version of its specification.
+        spec_revision: u64,
+        /// For which round.
+        round: u32,
+    },
+}
+
+/// An agent as a session introduces it.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// Which agent.
+    pub agent: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub region: RegionId,
+    /// The epoch it was given.
+    pub epoch: u64,
+    /// Its version.
+    pub version: String,
+    /// Checks per second it is willing to run; 0: it does not say.
+    pub capacity: u32,
+    /// The digest of the assignments it holds.
+    pub digest: Vec<u8>,
+    /// Results it had to drop.
+    pub dropped_results: u64,
+    /// Whether it runs in this very process.
+    pub is_embedded: bool,
+}
+
+/// One agent.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// As it introduced itself last.
+    pub who: Introduction,
+    /// When it was heard last.
+    pub heard_at: Timestamp,
+    /// Its session, if it has one.
+    pub session: Option<Session>,
+    /// Monitors assigned to it as primary, as last computed.
+    pub assigned: u32,
+}
+
+/// A session with an agent.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Different for each session.
+    pub number: u64,
+    /// What it is to send.
+    pub outgoing: mpsc::UnboundedSender<ToAgent>,
+    /// Ends the session: a newer one has taken its place.
+    pub closed: CancellationToken,
+}
+
+/// All agents heard of since the start. Shared.
+pub struct Fleet {
+    clock: Arc<dyn Clock>,
+    members: Mutex<Members>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    by_id: BTreeMap<AgentId, Member>,
+    sessions: u64,
+    /// Since when every one of at least two remote agents has been silent.
+    all_silent_since: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("members", &self.lock().by_id.len()).finish_non_exhaustive()
+    }
+}
+
+impl Fleet {
+    /// An empty fleet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, members: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a session; the agent's earlier one, if any, is closed.
+    pub fn join(&self, who: Introduction, outgoing: mpsc::UnboundedSender<ToAgent>) -> Session {
+        let now = self.clock.now();
+        let mut members = self.lock();
+        members.sessions += 1;
+        let session = Session { number: members.sessions, outgoing, closed: CancellationToken::new() };
+        let (agent, embedded) = (who.agent, who.is_embedded);
+        let member = Member { who, heard_at: now, session: Some(session.clone()), assigned: 0 };
+        if let Some(Member { session: Some(old), .. }) = members.by_id.insert(agent, member) {
+            info!(agent.id = %agent, "a newer process of the agent has taken over");
+            old.closed.cancel();
+        }
+        drop(members);
+        if !embedded {
+            info!(agent.id = %agent, session = session.number, "agent connected");
+        }
+        self.changed.notify_one();
+        session
+    }
+
+    /// Notes that an agent was heard in a session.
+    pub fn heard(&self, agent: AgentId, session: u64) {
+        let now = self.clock.now();
+        if let Some(member) = self.lock().by_id.get_mut(&agent)
+            && member.session.as_ref().is_some_and(|present| present.number == session)
+        {
+            member.heard_at = now;
+        }
+    }
+
+    /// Ends a session. The agent stays live until it has been silent long enough.
+    pub fn leave(&self, agent: AgentId, session: u64) {
+        if let Some(member) = self.lock().by_id.get_mut(&agent)
+            && member.session.as_ref().is_some_and(|present| present.number == session)
+        {
+            member.session = None;
+            info!(agent.id = %agent, session, "agent disconnected");
+        }
+    }
+
+    /// Waits until who is live, or how, may have changed.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Every agent heard of since the start.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.lock().by_id.values().cloned().collect()
+    }
+
+    /// One agent.
+    #[must_use]
+    pub fn member(&self, agent: AgentId) -> Option<Member> {
+        self.lock().by_id.get(&agent).cloned()
+    }
+
+    /// Notes how many monitors an agent checks.
+    pub fn note_assigned(&self, agent: AgentId, count: u32) {
+        if let Some(member) = self.lock().by_id.get_mut(&agent) {
+            member.assigned = count;
+        }
+    }
+
+    /// The live agents of each region, as candidates for placement.
+    #[must_use]
+    pub fn candidates(&self) -> BTreeMap<RegionId, Vec<Candidate>> {
+        let now = self.clock.now();
+        let mut regions: BTreeMap<RegionId, Vec<Candidate>> = BTreeMap::new();
+        for (id, member) in self.lock().by_id.iter().filter(|(_, member)| member.is_live(now)) {
+            let candidate = Candidate { agent: *id, weight: member.who.weight() };
+            regions.entry(member.who.region.clone()).or_default().push(candidate);
+        }
+        regions
+    }
+
+    /// Tells the shards which regions lose their last agent, and when all agents fall silent together, until told to
+    /// stop.
+    pub async fn watch_silence(self: Arc<Self>, shards: shard::Handle, drain: CancellationToken) {
+        let mut live: BTreeMap<RegionId, bool> = BTreeMap::new();
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            tokio::select! {
+                () = drain.cancelled() => return,
+                _ = ticks.tick() => {}
+                () = self.changed() => {}
+            }
+            let mut news = vec![];
+            let present = self.candidates();
+            for region in self.members().into_iter().map(|member| member.who.region) {
+                let is_live = present.contains_key(&region);
+                if live.insert(region.clone(), is_live) != Some(is_live) {
+                    news.push(Input::RegionLive { region, live: is_live });
+                }
+            }
+            if let Some(blind) = self.common_silence() {
+                news.insert(0, blind);
+            }
+            if !news.is_empty() {
+                self.changed.notify_one();
+            }
+            for input in news {
+                shards.tell(input).await;
+            }
+        }
+    }
+
+    /// At least two remote agents silent at once: it is our own uplink. Told when it begins and when it ends.
+    fn common_silence(&self) -> Option<Input> {
+        let now = self.clock.now();
+        let mut members = self.lock();
+        let remote: Vec<&Member> = members.by_id.values().filter(|member| !member.who.is_embedded).collect();
+        let all_silent = remote.len() >= 2 && remote.iter().all(|member| !member.is_live(now));
+        let last_heard = remote.iter().map(|member| member.heard_at).max();
+        match (members.all_silent_since, all_silent) {
+            (None, true) => {
+                let from = last_heard.unwrap_or(now);
+                warn!(%from, "every agent fell silent at once: taken for a fault of our own uplink");
+                members.all_silent_since = Some(from);
+                Some(Input::Blind { from, to: now })
+            }
+            (Some(from), false) => {
+                members.all_silent_since = None;
+                Some(Input::Blind { from, to: now })
+            }
+            (Some(_), true) | (None, false) => None,
+        }
+    }
+}
+
+impl Member {
+    /// Whether it has been heard lately.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now.since(self.heard_at) < SILENCE
+    }
+}
+
+impl Introduction {
+    fn weight(&self) -> u32 {
+        if self.capacity == 0 { DEFAULT_CAPACITY } else { self.capacity }
+    }
+}
+
+impl AskRegions for Fleet {
+    fn verify(&self, monitor: MonitorId, spec_revision: u64, round: u32, regions: &[RegionId]) {
+        let candidates = self.candidates();
+        let members = self.lock();
+        for region in regions {
+            let placed = candidates.get(region).map(|agents| place(monitor, agents));
+            // The standby answers for a primary whose session has just ended.
+            let asked =
+                placed.into_iter().flat_map(|placement| [placement.primary, placement.standby]).flatten();
+            let session = asked.filter_map(|agent| members.by_id.get(&agent)?.session.as_ref()).next();
+            if let Some(session) = session {
+                drop(session.outgoing.send(ToAgent::Verify { monitor, spec_revision, round }));
+            }
+        }
+    }
+
+    fn capacity(&self) -> f64 {
+        let now = self.clock.now();
+        let members = self.lock();
+        members
+            .by_id
+            .values()
+            .filter(|member| member.is_live(now))
+            .map(|member| f64::from(member.who.weight()))
+            .sum()
+    }
+}

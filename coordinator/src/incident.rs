@@ -1,0 +1,269 @@
+//! An incident as it is stored: the row's JSON body, and the public events made from it.
+
+use engine::effect::{CloseReason, Evidence, HeartbeatEvidence, HeartbeatFailure, Opening};
+use engine::vote::{RowOutcome, VoteTable};
+use model::{Component, EventId, IncidentId, InstallationId, RegionId, SubjectId, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::records::DEFAULT_WORKSPACE;
+use store::{IncidentRow, IncidentState};
+
+use crate::definition::{Definition, Kind};
+use crate::notify::event::{
+    ClosedReason, Event, EventComponent, EventFailure, EventIncident, EventKind, EventOutcome, EventRegion,
+    EventSubject, EventVote, EventVotes,
+};
+
+/// One outage of one subject.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// Derived from installation, subject and number.
+    pub id: IncidentId,
+    /// Whose.
+    pub subject: SubjectId,
+    /// The subject's how-manieth.
+    pub number: u32,
+    /// Open or how it ended.
+    pub state: IncidentState,
+    /// First failing vote, or the instant the ping was due.
+    pub started_at: Timestamp,
+    /// When it was confirmed.
+    pub opened_at: Timestamp,
+    /// When it ended.
+    pub resolved_at: Option<Timestamp>,
+    /// The rest.
+    pub body: Body,
+}
+
+/// What is known of an incident besides its instants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Body {
+    /// The subject's name when it opened.
+    pub subject_name: String,
+    /// Why it opened, in one line.
+    pub cause: String,
+    /// What opened it.
+    pub opening: Evidence,
+    /// What closed it.
+    pub closing: Option<Evidence>,
+    /// Why it ended without recovery.
+    pub closed_reason: Option<CloseReason>,
+    /// Components that the target's health reports name as failing.
+    pub failing: Vec<Component>,
+    /// Events made so far: the next one's transition.
+    pub events: u32,
+    /// Timeline lines written so far: the next one's ordinal.
+    pub lines: u32,
+}
+
+/// How regions are called by people.
+pub trait RegionNames {
+    /// The display name of a region.
+    fn name(&self, region: &RegionId) -> String;
+}
+
+impl Incident {
+    /// The incident that an opening begins.
+    #[must_use]
+    pub fn open(installation: InstallationId, definition: &Definition, opening: &Opening) -> Self {
+        let failing = match &opening.evidence {
+            Evidence::Votes(table) => failing_components(table),
+            Evidence::Heartbeat(_) => vec![],
+        };
+        Self {
+            id: IncidentId::derive(installation, definition.id.as_bytes(), opening.number),
+            subject: definition.id,
+            number: opening.number,
+            state: IncidentState::Open,
+            started_at: opening.started_at,
+            opened_at: opening.opened_at,
+            resolved_at: None,
+            body: Body {
+                subject_name: definition.name.clone(),
+                cause: opening.cause.clone(),
+                opening: opening.evidence.clone(),
+                closing: None,
+                closed_reason: None,
+                failing,
+                events: 0,
+                lines: 0,
+            },
+        }
+    }
+
+    /// Reads a stored incident; `None` when its body cannot be read.
+    #[must_use]
+    pub fn from_row(row: &IncidentRow) -> Option<Self> {
+        Some(Self {
+            id: row.id,
+            subject: row.subject,
+            number: row.number,
+            state: row.state,
+            started_at: row.started_at,
+            opened_at: row.opened_at,
+            resolved_at: row.resolved_at,
+            body: serde_json::from_str(&row.body).ok()?,
+        })
+    }
+
+    /// The incident as it is stored.
+    #[must_use]
+    pub fn to_row(&self) -> IncidentRow {
+        IncidentRow {
+            id: self.id,
+            subject: self.subject,
+            workspace: DEFAULT_WORKSPACE.into(),
+            number: self.number,
+            state: self.state,
+            started_at: self.started_at,
+            opened_at: self.opened_at,
+            resolved_at: self.resolved_at,
+            body: serde_json::to_string(&self.body).expect("bodies have only text keys"),
+        }
+    }
+
+    /// The next line's place in the timeline.
+    pub fn next_line(&mut self) -> u32 {
+        let line = self.body.lines;
+        self.body.lines += 1;
+        line
+    }
+
+    /// The public event that tells of the incident as it stands now.
+    pub fn next_event(&mut self, definition: &Definition, names: &dyn RegionNames, at: Timestamp) -> Event {
+        let transition = self.body.events;
+        self.body.events += 1;
+        let kind = match self.state {
+            IncidentState::Open => EventKind::Opened,
+            IncidentState::Resolved => EventKind::Resolved,
+            IncidentState::Closed => EventKind::Closed,
+        };
+        let region = |id: &RegionId| EventRegion { id: id.clone(), name: names.name(id) };
+        let opening_votes = match &self.body.opening {
+            Evidence::Votes(table) => Some(table),
+            Evidence::Heartbeat(_) => None,
+        };
+        let latest_votes = match self.body.closing.as_ref().unwrap_or(&self.body.opening) {
+            Evidence::Votes(table) => Some(table),
+            Evidence::Heartbeat(_) => None,
+        };
+        Event {
+            version: Event::VERSION,
+            id: EventId::derive(self.id, transition),
+            kind,
+            occurred_at: at,
+            incident: EventIncident {
+                id: self.id,
+                number: self.number,
+                failure: self.failure(),
+                cause: self.body.cause.clone(),
+                started_at: self.started_at,
+                opened_at: self.opened_at,
+                resolved_at: self.resolved_at,
+                closed_reason: self.body.closed_reason.map(|reason| match reason {
+                    CloseReason::Paused => ClosedReason::Paused,
+                    CloseReason::Deleted => ClosedReason::Deleted,
+                }),
+            },
+            subject: subject(definition),
+            status: opening_votes.and_then(common_detail),
+            regions: opening_votes
+                .map_or_else(Vec::new, |table| failing_regions(table).map(region).collect()),
+            failing_components: self.body.failing.iter().map(component).collect(),
+            last_ping_at: self.heartbeat_evidence().and_then(|evidence| evidence.last_ping_at),
+            votes: latest_votes.map(|table| votes(table, &region)),
+        }
+    }
+
+    fn failure(&self) -> EventFailure {
+        match self.heartbeat_evidence().map(|evidence| evidence.kind) {
+            None => EventFailure::Down,
+            Some(HeartbeatFailure::Missed) => EventFailure::Missed,
+            Some(HeartbeatFailure::Failed { exit_code }) => EventFailure::Failed { exit_code },
+        }
+    }
+
+    const fn heartbeat_evidence(&self) -> Option<&HeartbeatEvidence> {
+        match &self.body.opening {
+            Evidence::Heartbeat(evidence) => Some(evidence),
+            Evidence::Votes(_) => None,
+        }
+    }
+}
+
+fn subject(definition: &Definition) -> EventSubject {
+    let name = definition.name.clone();
+    match (&definition.kind, definition.id) {
+        (Kind::Monitor(monitor), SubjectId::Monitor(id)) => EventSubject::Monitor {
+            id,
+            name,
+            url: monitor.spec.check.target(),
+            interval: monitor.spec.interval,
+        },
+        (Kind::Heartbeat(heartbeat), SubjectId::Heartbeat(id)) => {
+            EventSubject::Heartbeat { id, name, interval: heartbeat.interval, grace: heartbeat.grace }
+        }
+        (Kind::Monitor(_), SubjectId::Heartbeat(_)) | (Kind::Heartbeat(_), SubjectId::Monitor(_)) => {
+            unreachable!("a definition's kind is that of its id")
+        }
+    }
+}
+
+/// The regions whose failing votes counted.
+fn failing_regions(table: &VoteTable) -> impl Iterator<Item = &RegionId> {
+    table.rows.iter().filter(|row| row.counted && row.outcome == RowOutcome::Fail).map(|row| &row.region)
+}
+
+/// What most of the counted failing votes say; the first of equals.
+fn common_detail(table: &VoteTable) -> Option<String> {
+    let details: Vec<&str> = table
+        .rows
+        .iter()
+        .filter(|row| row.counted && row.outcome == RowOutcome::Fail)
+        .map(|row| row.detail.as_str())
+        .collect();
+    let count = |detail: &str| details.iter().filter(|other| **other == detail).count();
+    let most = details.iter().map(|detail| count(detail)).max()?;
+    details.iter().find(|detail| count(detail) == most).map(|detail| (*detail).to_owned())
+}
+
+/// Every component that some counted failing vote names, once.
+fn failing_components(table: &VoteTable) -> Vec<Component> {
+    let mut components: Vec<Component> = vec![];
+    for row in table.rows.iter().filter(|row| row.counted && row.outcome == RowOutcome::Fail) {
+        for component in &row.failing {
+            if !components.iter().any(|known| known.name == component.name) {
+                components.push(component.clone());
+            }
+        }
+    }
+    components
+}
+
+fn component(component: &Component) -> EventComponent {
+    EventComponent { name: component.name.clone(), detail: component.detail.clone() }
+}
+
+fn votes(table: &VoteTable, region: &dyn Fn(&RegionId) -> EventRegion) -> EventVotes {
+    EventVotes {
+        at: table.at,
+        policy: table.policy.clone(),
+        arithmetic: table.arithmetic.clone(),
+        rows: table
+            .rows
+            .iter()
+            .map(|row| EventVote {
+                region: region(&row.region),
+                outcome: match row.outcome {
+                    RowOutcome::Pass => EventOutcome::Pass,
+                    RowOutcome::Fail => EventOutcome::Fail,
+                    RowOutcome::Error => EventOutcome::Error,
+                    RowOutcome::None => EventOutcome::None,
+                },
+                detail: row.detail.clone(),
+                started_at: row.started_at,
+                counted: row.counted,
+                reason: row.reason.clone(),
+            })
+            .collect(),
+    }
+}

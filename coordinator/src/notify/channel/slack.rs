@@ -1,0 +1,90 @@
+//! A message as Slack's Block Kit, with the plain text that phones and screen readers show.
+//!
+//! Everything that others worded stands in `plain_text` objects, where no markup is read, and has Slack's three
+//! control characters replaced, which is all that `<!channel>` or a disguised link would need
+//! (docs.slack.dev/messaging/formatting-message-text). Servers that understand Slack's format may also read a bare
+//! `@channel`: an unseen space keeps it from being one.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::fitted::fitted;
+use crate::notify::Message;
+
+/// The longest header that Slack takes, in characters.
+const MAX_HEADER_CHARS: usize = 150;
+/// The longest section text that Slack takes, in characters.
+const MAX_SECTION_CHARS: usize = 3_000;
+
+/// The JSON that an incoming webhook takes.
+pub(super) fn body(message: &Message) -> Vec<u8> {
+    let mut blocks = vec![json!({
+        "type": "header",
+        "text": plain(&message.title, MAX_HEADER_CHARS),
+    })];
+    if !message.lines.is_empty() {
+        blocks.push(json!({
+            "type": "section",
+            "text": plain(&message.details(), MAX_SECTION_CHARS),
+        }));
+    }
+    blocks.push(json!({
+        "type": "context",
+        "elements": [{ "type": "mrkdwn", "text": date(message) }],
+    }));
+    json!({
+        "text": fitted(escaped(&message.plain_text()), MAX_SECTION_CHARS),
+        "blocks": blocks,
+        "unfurl_links": false,
+        "unfurl_media": false,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn plain(text: &str, max_chars: usize) -> Value {
+    json!({ "type": "plain_text", "text": fitted(escaped(text), max_chars), "emoji": false })
+}
+
+fn escaped(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    text.chars().map(|c| match c {
+        '&' => "&amp;".into(),
+        '<' => "&lt;".into(),
+        '>' => "&gt;".into(),
+        '@' => "@\u{200b}".into(),
+        other => other.to_string().into(),
+    })
+}
+
+/// Shown in each reader's own time zone; in UTC where the client cannot.
+fn date(message: &Message) -> String {
+    let seconds = message.timestamp.as_secs();
+    let utc = model::Timestamp::from_secs(seconds);
+    format!("<!date^{seconds}^{{date_short_pretty}} {{time_secs}}|{utc}>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::samples;
+
+    #[test]
+    fn nothing_that_others_worded_becomes_a_mention_or_a_link() {
+        let event = samples::hostile();
+        let body = body(&Message::render(&event, event.occurred_at));
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(body.matches('<').count(), 1, "only the date is markup: {body}");
+        assert!(body.contains("<!date^") && body.contains("&lt;!channel&gt;"));
+        assert!(!body.contains("@everyone") && !body.contains("@here"));
+    }
+
+    #[test]
+    fn slacks_limits_are_kept() {
+        let event = samples::hostile();
+        let body: Value = serde_json::from_slice(&body(&Message::render(&event, event.occurred_at))).unwrap();
+        let chars = |text: &Value| text.as_str().unwrap().chars().count();
+        assert!(chars(&body["blocks"][0]["text"]["text"]) <= MAX_HEADER_CHARS);
+        assert!(chars(&body["blocks"][1]["text"]["text"]) <= MAX_SECTION_CHARS);
+    }
+}

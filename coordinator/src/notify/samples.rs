@@ -1,0 +1,178 @@
+//! One event of every variant, for the tests of everything that is rendered from events.
+
+use std::time::Duration;
+
+use model::{EventId, HeartbeatId, IncidentId, InstallationId, MonitorId, RegionId, Timestamp};
+
+use super::event::{
+    ClosedReason, Event, EventComponent, EventFailure, EventIncident, EventKind, EventOutcome, EventRegion,
+    EventSubject, EventVote, EventVotes,
+};
+
+/// When the samples' outages start: 2026-11-22T03:04:05.25Z.
+pub(super) const STARTED_AT: Timestamp = Timestamp::from_micros(1_795_316_645_250_000);
+
+/// Every variant under the name of its golden files.
+pub(super) fn all() -> Vec<(&'static str, Event)> {
+    vec![
+        ("down", down()),
+        ("down_components", down_components()),
+        ("recovered", recovered()),
+        ("closed", closed()),
+        ("missed", missed()),
+        ("failed", failed()),
+        ("heartbeat_recovered", heartbeat_recovered()),
+        ("heartbeat_closed", heartbeat_closed()),
+        ("hostile", hostile()),
+    ]
+}
+
+pub(super) fn down() -> Event {
+    let rows = vec![
+        vote("us-east", EventOutcome::Fail, "503 Service Unavailable"),
+        vote("eu-west", EventOutcome::Fail, "503 Service Unavailable"),
+        vote("ap-south", EventOutcome::Pass, "200 OK"),
+    ];
+    Event {
+        version: Event::VERSION,
+        id: EventId::derive(incident_id(), 1),
+        kind: EventKind::Opened,
+        occurred_at: after(2),
+        incident: EventIncident {
+            id: incident_id(),
+            number: 7,
+            failure: EventFailure::Down,
+            cause: "503 Service Unavailable from us-east, eu-west".to_owned(),
+            started_at: STARTED_AT,
+            opened_at: after(2),
+            resolved_at: None,
+            closed_reason: None,
+        },
+        subject: EventSubject::Monitor {
+            id: MonitorId::from_bytes([1; 16]),
+            name: "yourdomain.com/health".to_owned(),
+            url: "https://yourdomain.com/health".to_owned(),
+            interval: Duration::from_secs(60),
+        },
+        status: Some("503 Service Unavailable".to_owned()),
+        regions: vec![region("us-east"), region("eu-west")],
+        failing_components: vec![],
+        last_ping_at: None,
+        votes: Some(EventVotes {
+            at: after(2),
+            policy: "majority: 2 of 3 regions".to_owned(),
+            arithmetic: "2 of 3 regions failing, 2 needed".to_owned(),
+            rows,
+        }),
+    }
+}
+
+pub(super) fn down_components() -> Event {
+    let database = EventComponent {
+        name: "database".to_owned(),
+        detail: Some("could not connect to database 'main'".to_owned()),
+    };
+    let cache = EventComponent { name: "cache".to_owned(), detail: None };
+    Event { failing_components: vec![database, cache], ..down() }
+}
+
+pub(super) fn recovered() -> Event {
+    let mut event = ended(down(), EventKind::Resolved, 8 * 60);
+    event.regions.clear();
+    event.votes = None;
+    event
+}
+
+pub(super) fn closed() -> Event {
+    closed_as(down(), ClosedReason::Paused)
+}
+
+pub(super) fn missed() -> Event {
+    Event {
+        incident: EventIncident {
+            failure: EventFailure::Missed,
+            cause: "no ping for 25 hours".to_owned(),
+            opened_at: after(300),
+            ..down().incident
+        },
+        occurred_at: after(300),
+        subject: EventSubject::Heartbeat {
+            id: HeartbeatId::from_bytes([3; 16]),
+            name: "nightly_cleanup".to_owned(),
+            interval: Duration::from_secs(25 * 3_600),
+            grace: Duration::from_secs(300),
+        },
+        status: None,
+        regions: vec![],
+        last_ping_at: Some(STARTED_AT.minus(Duration::from_secs(25 * 3_600))),
+        votes: None,
+        ..down()
+    }
+}
+
+pub(super) fn failed() -> Event {
+    let mut event = missed();
+    event.incident.failure = EventFailure::Failed { exit_code: Some(3) };
+    event.incident.cause = "the job reported exit code 3".to_owned();
+    event
+}
+
+pub(super) fn heartbeat_recovered() -> Event {
+    ended(missed(), EventKind::Resolved, 2 * 3_600)
+}
+
+pub(super) fn heartbeat_closed() -> Event {
+    closed_as(missed(), ClosedReason::Deleted)
+}
+
+/// An outage in which everything that others may word tries to break out.
+pub(super) fn hostile() -> Event {
+    let mut event = down();
+    let attack =
+        "<!channel> <@U1|x> @everyone @here *b* _i_ `c` ~s~ ||p|| [l](http://e.example) & \\ \r\n\u{202e}\0";
+    event.status = Some(attack.repeat(20));
+    event.regions = vec![EventRegion { name: attack.to_owned(), ..region("us-east") }];
+    event.failing_components =
+        vec![EventComponent { name: attack.to_owned(), detail: Some(attack.repeat(20)) }; 12];
+    let EventSubject::Monitor { name, .. } = &mut event.subject else { unreachable!("down is a monitor's") };
+    *name = attack.repeat(3);
+    event
+}
+
+fn ended(mut event: Event, kind: EventKind, after_secs: u64) -> Event {
+    event.id = EventId::derive(incident_id(), 2);
+    event.kind = kind;
+    event.occurred_at = after(after_secs);
+    event.incident.resolved_at = Some(after(after_secs));
+    event
+}
+
+fn closed_as(event: Event, reason: ClosedReason) -> Event {
+    let mut event = ended(event, EventKind::Closed, 50 * 3_600);
+    event.incident.closed_reason = Some(reason);
+    event
+}
+
+fn incident_id() -> IncidentId {
+    IncidentId::derive(InstallationId::from_bytes([9; 16]), &[1; 16], 7)
+}
+
+fn after(secs: u64) -> Timestamp {
+    STARTED_AT.plus(Duration::from_secs(secs))
+}
+
+fn region(id: &str) -> EventRegion {
+    let id = RegionId::new(id).unwrap();
+    EventRegion { name: id.default_display_name(), id }
+}
+
+fn vote(id: &str, outcome: EventOutcome, detail: &str) -> EventVote {
+    EventVote {
+        region: region(id),
+        outcome,
+        detail: detail.to_owned(),
+        started_at: Some(STARTED_AT),
+        counted: true,
+        reason: "fresh".to_owned(),
+    }
+}

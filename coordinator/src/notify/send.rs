@@ -1,0 +1,259 @@
+//! One attempt at a delivery: an HTTP exchange with a receiver that somebody else chose.
+//!
+//! In comes a request with its stored body; out comes what the receiver made of it. The receiver is not trusted:
+//! its addresses are filtered when connecting (`dial`), one deadline covers everything from the name's look-up to
+//! the answer's last byte, little of the answer is read and less kept, redirects are not followed, nothing is
+//! decompressed, and no proxy is asked for from the environment. An attempt runs in its caller's task and leaves
+//! nothing behind when it is dropped.
+
+mod dial;
+mod retry_after;
+mod tls;
+#[cfg(test)]
+mod zoo;
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use url::Position;
+
+use model::address::Cidr;
+use model::{Clock, Timestamp, result};
+
+use super::channel::ReceiverUrl;
+use dial::{DialError, Dialer};
+
+pub use tls::InvalidCa;
+
+/// Bytes of an answer's body after which reading stops.
+pub const MAX_READ_BYTES: usize = 64 * 1024;
+/// Bytes of an answer's body that are kept.
+pub const MAX_KEPT_BYTES: usize = 2 * 1024;
+/// Bytes that an answer's status line and headers may take.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The longest detail that is kept, in characters.
+const MAX_DETAIL_CHARS: usize = 256;
+
+/// How attempts are made.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// All the time that one attempt may take, the answer's body included.
+    pub deadline: Duration,
+    /// Ranges that may be connected to although they are not public (`--allow-receiver`).
+    pub allow: Vec<Cidr>,
+}
+
+impl Default for Limits {
+    /// 15 seconds, and public addresses only.
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(15), allow: Vec::new() }
+    }
+}
+
+/// Sends deliveries. Cheap to share behind an `Arc`; keeps no connection open.
+pub struct Sender {
+    clock: Arc<dyn Clock>,
+    deadline: Duration,
+    dialer: Dialer,
+}
+
+/// What to send.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Where to.
+    pub url: &'a ReceiverUrl,
+    /// Headers besides those that HTTP itself needs.
+    pub headers: HeaderMap,
+    /// The stored body.
+    pub body: Bytes,
+}
+
+/// What came of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// What it means for the delivery.
+    pub outcome: Outcome,
+    /// The answer's status, if there was an answer.
+    pub status: Option<u16>,
+    /// For people: `200 OK`, `timeout after 15 s`, `connection refused`. One line; no part of the URL but its host.
+    pub detail: String,
+    /// The first [`MAX_KEPT_BYTES`] of the answer's body, as they came.
+    pub answer: Vec<u8>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// What an attempt means for its delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver answered 2xx: it has the delivery, whatever became of the rest of its answer.
+    Delivered,
+    /// The receiver does not have it, or we cannot know.
+    Failed {
+        /// How long the receiver asked us to wait, unclamped.
+        retry_after: Option<Duration>,
+    },
+    /// The receiver answered 410: it wants no more, now or later.
+    Gone,
+}
+
+impl Sender {
+    /// Makes a sender. `extra_ca` is the PEM text of authorities to trust besides the public ones.
+    ///
+    /// # Errors
+    /// When `extra_ca` holds no certificate or a broken one.
+    pub fn new(clock: Arc<dyn Clock>, limits: Limits, extra_ca: Option<&[u8]>) -> Result<Self, InvalidCa> {
+        let dialer = Dialer::new(limits.allow, tls::client_config(extra_ca)?);
+        Ok(Self { clock, deadline: limits.deadline, dialer })
+    }
+
+    /// Makes one attempt. Whatever the receiver does, it ends within the deadline.
+    pub async fn send(&self, request: &Request<'_>) -> Attempted {
+        let started_at = self.clock.now();
+        let mut received = Received::default();
+        let exchange = self.exchange(request, &mut received);
+        let ended = match tokio::time::timeout(self.deadline, exchange).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Problem::Timeout(self.deadline)),
+        };
+        let (outcome, detail) = judge(&received, ended.err());
+        Attempted {
+            outcome,
+            status: received.status.map(|status| status.as_u16()),
+            detail: result::clean(&detail, MAX_DETAIL_CHARS),
+            answer: received.answer,
+            duration: self.clock.now().since(started_at),
+        }
+    }
+
+    async fn exchange(&self, request: &Request<'_>, received: &mut Received) -> Result<(), Problem> {
+        let stream = self.dialer.connect(request.url.expose()).await?;
+        talk(stream, request, self.clock.wall(), received).await
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// What has arrived so far. Filled step by step, so that it outlives an exchange that is cut off.
+#[derive(Debug, Default)]
+struct Received {
+    status: Option<StatusCode>,
+    retry_after: Option<Duration>,
+    answer: Vec<u8>,
+}
+
+/// Why an exchange did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("the request cannot be written: {0}")]
+    Request(#[from] http::Error),
+    #[error("{}", broken_answer(.0))]
+    Answer(#[from] hyper::Error),
+    #[error("timeout after {}", in_seconds(*.0))]
+    Timeout(Duration),
+}
+
+/// Sends the request and reads as much of the answer as anyone may want.
+async fn talk<S>(
+    stream: S,
+    request: &Request<'_>,
+    wall: Timestamp,
+    received: &mut Received,
+) -> Result<(), Problem>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let message = message(request)?;
+    let (mut requests, connection) =
+        http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream)).await?;
+    let exchange = async {
+        let response = requests.send_request(message).await?;
+        received.status = Some(response.status());
+        received.retry_after =
+            response.headers().get(RETRY_AFTER).and_then(|value| retry_after::parse(value, wall));
+        let mut body = response.into_body();
+        let mut read = 0;
+        while read < MAX_READ_BYTES
+            && let Some(frame) = body.frame().await
+        {
+            let frame = frame?;
+            let Some(data) = frame.data_ref() else { continue };
+            read += data.len();
+            let room = MAX_KEPT_BYTES - received.answer.len();
+            received.answer.extend_from_slice(&data[..data.len().min(room)]);
+        }
+        Ok(())
+    };
+    // The connection has to be driven while the exchange waits for it. When it ends first, what it has read is still
+    // there to be taken.
+    let (mut exchange, connection) = (pin!(exchange), pin!(connection));
+    tokio::select! {
+        ended = &mut exchange => ended,
+        _ = connection => exchange.await,
+    }
+}
+
+fn message(request: &Request<'_>) -> Result<http::Request<Full<Bytes>>, http::Error> {
+    let url = request.url.expose();
+    let mut message = http::Request::builder()
+        .method(Method::POST)
+        .uri(request.url.request_target())
+        .body(Full::new(request.body.clone()))?;
+    let headers = message.headers_mut();
+    headers.extend(request.headers.clone());
+    headers.insert(HOST, HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])?);
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("Vigilmon/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    Ok(message)
+}
+
+/// The status decides; without one, the problem does.
+fn judge(received: &Received, problem: Option<Problem>) -> (Outcome, String) {
+    let failed = Outcome::Failed { retry_after: received.retry_after };
+    let Some(status) = received.status else {
+        let detail = problem.map_or_else(|| "no answer".to_owned(), |problem| problem.to_string());
+        return (failed, detail);
+    };
+    let mut detail = match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    };
+    let outcome = match status {
+        StatusCode::GONE => Outcome::Gone,
+        status if status.is_success() => Outcome::Delivered,
+        _ => failed,
+    };
+    if status.is_redirection() {
+        detail.push_str(": redirects are not followed, use the final URL");
+    } else if let Some(problem) = problem {
+        detail.push_str(&format!(" (then {problem})"));
+    }
+    (outcome, detail)
+}
+
+fn broken_answer(error: &hyper::Error) -> String {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    match io {
+        Some(io) => io.kind().to_string(),
+        None => format!("broken answer: {error}"),
+    }
+}
+
+fn in_seconds(span: Duration) -> String {
+    format!("{} s", span.as_secs_f64())
+}

@@ -1,0 +1,396 @@
+//! A probe agent's session: the wire on one side, [`crate::fleet`], [`crate::ingest`] and the shards on the other. Wire
+//! types end here.
+//!
+//! Who the agent is comes from its credential alone. Its epoch is issued here and stored before the Welcome: the same
+//! process nonce continues the same epoch, another one gets the next. Nothing is acked before it is committed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Clock, Timestamp};
+use proto::probe::convert::{assignment_to_wire, duration_to_wire, slow_from_wire, timestamp_to_wire};
+use proto::probe::token::Credential;
+use proto::probe::v1;
+use proto::probe::v1::agent_message::Message as FromAgent;
+use proto::probe::v1::coordinator_message::Message as ToWire;
+use proto::probe::v1::probe_service_server::ProbeService;
+use store::{AgentRow, ConfigChange};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use crate::fleet::{Fleet, Introduction, SILENCE, Session, ToAgent};
+use crate::ingest;
+use crate::lifecycle::{Supervisor, Task};
+use crate::settings::{Settings, find_agent};
+use crate::shard::{self, Acked, Input};
+use crate::view::Views;
+
+/// The one protocol there is so far.
+const PROTOCOL: u32 = 1;
+/// How long an agent may take for its Hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an agent sends its results, be there any or not.
+const BEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Most results in one message.
+pub const MAX_BATCH_RESULTS: u32 = 1_000;
+/// Messages that may wait for their ack.
+const MAX_UNACKED_BATCHES: u32 = 64;
+/// Messages that may wait to be written to the wire.
+const OUTGOING_CAPACITY: usize = 64;
+
+/// The probe service.
+#[derive(Clone)]
+pub struct Service {
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    views: Arc<Views>,
+    fleet: Arc<Fleet>,
+    shards: shard::Handle,
+    supervisor: Supervisor,
+    /// Name of the agent inside this process, if there is one.
+    embedded: Arc<[String]>,
+}
+
+type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
+
+/// An agent whose credential and Hello were accepted.
+struct Admitted {
+    row: AgentRow,
+    who: Introduction,
+}
+
+impl Service {
+    /// A service over the coordinator's parts.
+    #[must_use]
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        settings: Arc<Settings>,
+        views: Arc<Views>,
+        fleet: Arc<Fleet>,
+        shards: shard::Handle,
+        supervisor: Supervisor,
+        embedded: Vec<String>,
+    ) -> Self {
+        Self { clock, settings, views, fleet, shards, supervisor, embedded: embedded.into() }
+    }
+
+    /// The agent whose credential the request carries.
+    fn authenticate(&self, request: &Request<Streaming<v1::AgentMessage>>) -> Result<AgentRow, Status> {
+        // One answer for every reason: whether an agent exists is nobody's business.
+        let refused = || {
+            Status::unauthenticated("the agent's token is not known here: create an agent and use its token")
+        };
+        let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let credential = header.and_then(|text| Credential::from_bearer(text).ok()).ok_or_else(refused)?;
+        let config = self.settings.present();
+        let row = find_agent(&config, credential.agent).filter(|row| credential.matches(&row.secret_digest));
+        row.cloned().ok_or_else(refused)
+    }
+
+    /// Accepts or refuses a Hello and issues the epoch.
+    async fn admit(&self, row: AgentRow, hello: v1::Hello) -> Result<Admitted, Status> {
+        if !(hello.protocol_min..=hello.protocol_max).contains(&PROTOCOL) {
+            return Err(Status::failed_precondition(format!(
+                "this coordinator speaks protocol {PROTOCOL}, the agent {} to {}: update the older one",
+                hello.protocol_min, hello.protocol_max
+            )));
+        }
+        for (what, said, known) in
+            [("name", &hello.agent_name, row.name.as_str()), ("region", &hello.region, row.region.as_str())]
+        {
+            if !said.is_empty() && said != known {
+                return Err(Status::permission_denied(format!(
+                    "the agent says its {what} is `{}`, its token says `{known}`",
+                    model::result::clean(said, 80)
+                )));
+            }
+        }
+        let nonce: [u8; 16] = hello
+            .process_nonce
+            .as_slice()
+            .try_into()
+            .map_err(|_| Status::invalid_argument("process_nonce: must be 16 bytes"))?;
+        let row = self.issue_epoch(row, nonce).await?;
+        let who = Introduction {
+            agent: row.id,
+            name: row.name.clone(),
+            region: row.region.clone(),
+            epoch: row.epoch,
+            version: model::result::clean(&hello.version, 64),
+            capacity: hello.capacity,
+            digest: hello.assignments_digest,
+            dropped_results: hello.dropped_results,
+            is_embedded: self.embedded.contains(&row.name),
+        };
+        Ok(Admitted { row, who })
+    }
+
+    /// The same epoch for a known process, the next one for another.
+    async fn issue_epoch(&self, row: AgentRow, nonce: [u8; 16]) -> Result<AgentRow, Status> {
+        if row.process_nonce == Some(nonce) {
+            return Ok(row);
+        }
+        let id = row.id;
+        let config = self
+            .settings
+            .change(|config| {
+                let present = find_agent(config, id).unwrap_or(&row);
+                let next =
+                    AgentRow { epoch: present.epoch + 1, process_nonce: Some(nonce), ..present.clone() };
+                Ok::<_, store::Error>(ConfigChange::PutAgent(next))
+            })
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        find_agent(&config, id).cloned().ok_or_else(|| Status::unauthenticated("the agent was deleted"))
+    }
+
+    fn welcome(&self, admitted: &Admitted) -> v1::CoordinatorMessage {
+        let limits = v1::Limits {
+            max_batch_results: MAX_BATCH_RESULTS,
+            max_unacked_batches: MAX_UNACKED_BATCHES,
+            beat_interval: Some(duration_to_wire(BEAT_INTERVAL)),
+            silence_timeout: Some(duration_to_wire(SILENCE)),
+        };
+        let everything = v1::Route {
+            first_shard: 0,
+            last_shard: u32::from(model::Shard::COUNT) - 1,
+            address: String::new(),
+            epoch: 1,
+        };
+        wire(ToWire::Welcome(v1::Welcome {
+            protocol: PROTOCOL,
+            agent_id: admitted.row.id.as_bytes().to_vec(),
+            agent_name: admitted.row.name.clone(),
+            region: admitted.row.region.to_string(),
+            agent_epoch: admitted.row.epoch,
+            server_time: Some(timestamp_to_wire(self.clock.now())),
+            limits: Some(limits),
+            routes: Some(v1::Routes { revision: 1, routes: vec![everything] }),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl ProbeService for Service {
+    type SessionStream = Outgoing;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Outgoing>, Status> {
+        let row = self.authenticate(&request)?;
+        let mut incoming = request.into_inner();
+        let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no Hello came"))??;
+        let Some(v1::AgentMessage { message: Some(FromAgent::Hello(hello)) }) = first else {
+            return Err(Status::invalid_argument("the first message must be Hello"));
+        };
+        let admitted = self.admit(row, hello).await?;
+
+        let (to_wire, outgoing) = mpsc::channel(OUTGOING_CAPACITY);
+        let welcome = self.welcome(&admitted);
+        to_wire.try_send(Ok(welcome)).map_err(|_| Status::internal("a new channel has room"))?;
+        let (to_agent, from_fleet) = mpsc::unbounded_channel();
+        let session = self.fleet.join(admitted.who.clone(), to_agent);
+        let (acks, from_shards) = mpsc::unbounded_channel();
+
+        let writer = write(
+            to_wire.clone(),
+            from_fleet,
+            from_shards,
+            session.closed.clone(),
+            self.supervisor.drain().clone(),
+        );
+        self.supervisor.spawn(Task::Connection, writer);
+        let reader = Reader { service: self.clone(), who: admitted.who, session, acks, to_wire };
+        self.supervisor.spawn(Task::Connection, reader.run(incoming));
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+}
+
+/// Turns what the fleet and the shards have for the agent into messages.
+async fn write(
+    to_wire: mpsc::Sender<Result<v1::CoordinatorMessage, Status>>,
+    mut from_fleet: mpsc::UnboundedReceiver<ToAgent>,
+    mut from_shards: mpsc::UnboundedReceiver<Acked>,
+    closed: CancellationToken,
+    drain: CancellationToken,
+) {
+    let mut drained = false;
+    let mut waiting = Vec::new();
+    loop {
+        let messages = tokio::select! {
+            () = closed.cancelled() => {
+                // Best effort: the stream may be stuck already.
+                drop(to_wire.try_send(Err(Status::aborted("a newer process with this agent's token has connected"))));
+                return;
+            }
+            () = drain.cancelled(), if !drained => {
+                drained = true;
+                vec![ToWire::Drain(v1::Drain {
+                    reason: "the coordinator is shutting down".into(),
+                    reconnect_after: Some(duration_to_wire(Duration::from_secs(1))),
+                })]
+            }
+            acked = from_shards.recv() => match acked {
+                Some(first) => vec![ack(first, &mut from_shards)],
+                None => return,
+            },
+            count = from_fleet.recv_many(&mut waiting, 256) => match count {
+                0 => return,
+                _ => to_messages(waiting.drain(..)),
+            },
+        };
+        for message in messages {
+            if to_wire.send(Ok(wire(message))).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// One Ack for everything that is committed by now.
+fn ack(first: Acked, more: &mut mpsc::UnboundedReceiver<Acked>) -> ToWire {
+    let mut ack = v1::Ack { agent_epoch: first.agent_epoch, ranges: vec![], refused: 0 };
+    let mut next = Some(first);
+    while let Some(acked) = next {
+        match (acked.range, ack.ranges.last_mut()) {
+            (None, _) => {}
+            (Some((first, last)), Some(range)) if range.last + 1 == first => range.last = last,
+            (Some((first, last)), _) => ack.ranges.push(v1::Range { first, last }),
+        }
+        ack.refused += acked.refused;
+        // Epochs do not change within a session.
+        next = if ack.ranges.len() < 64 { more.try_recv().ok() } else { None };
+    }
+    ToWire::Ack(ack)
+}
+
+/// Messages of the fleet; verifications that wait together go together.
+fn to_messages(waiting: impl Iterator<Item = ToAgent>) -> Vec<ToWire> {
+    let mut messages = vec![];
+    for message in waiting {
+        match message {
+            ToAgent::Assignments { full, assigned, removed, digest, revision } => {
+                messages.push(ToWire::Assignments(v1::Assignments {
+                    revision,
+                    full,
+                    assigned: assigned.iter().map(assignment_to_wire).collect(),
+                    removed_monitor_ids: removed.iter().map(|id| id.as_bytes().to_vec()).collect(),
+                    digest: digest.to_vec(),
+                }));
+            }
+            ToAgent::Verify { monitor, spec_revision, round } => {
+                let verification =
+                    v1::Verification { monitor_id: monitor.as_bytes().to_vec(), spec_revision, round };
+                match messages.last_mut() {
+                    Some(ToWire::VerifyNow(verify)) => verify.verifications.push(verification),
+                    _ => {
+                        messages.push(ToWire::VerifyNow(v1::VerifyNow { verifications: vec![verification] }))
+                    }
+                }
+            }
+        }
+    }
+    messages
+}
+
+fn wire(message: ToWire) -> v1::CoordinatorMessage {
+    v1::CoordinatorMessage { message: Some(message) }
+}
+
+/// Reads an agent's messages until it falls silent, is replaced, or leaves.
+struct Reader {
+    service: Service,
+    who: Introduction,
+    session: Session,
+    acks: mpsc::UnboundedSender<Acked>,
+    to_wire: mpsc::Sender<Result<v1::CoordinatorMessage, Status>>,
+}
+
+impl Reader {
+    async fn run(self, mut incoming: Streaming<v1::AgentMessage>) {
+        let drain = self.service.supervisor.drain().clone();
+        let end = loop {
+            tokio::select! {
+                () = self.session.closed.cancelled() => break None,
+                () = drained_for_long(&drain) => break None,
+                message = tokio::time::timeout(SILENCE, incoming.message()) => match message {
+                    Ok(Ok(Some(message))) => {
+                        self.service.fleet.heard(self.who.agent, self.session.number);
+                        if let Err(status) = self.take(message).await {
+                            break Some(status);
+                        }
+                    }
+                    Ok(Ok(None)) => break None,
+                    Ok(Err(status)) => {
+                        debug!(agent.id = %self.who.agent, %status, "the stream broke");
+                        break None;
+                    }
+                    Err(_) => break Some(Status::deadline_exceeded("nothing heard for 15 s")),
+                },
+            }
+        };
+        if let Some(status) = end {
+            warn!(agent.id = %self.who.agent, %status, "session closed");
+            drop(self.to_wire.try_send(Err(status)));
+        }
+        self.service.fleet.leave(self.who.agent, self.session.number);
+    }
+
+    async fn take(&self, message: v1::AgentMessage) -> Result<(), Status> {
+        let received_at = self.service.clock.now();
+        match message.message {
+            Some(FromAgent::Results(results)) => self.take_results(results, received_at).await,
+            Some(FromAgent::Slow(slow)) => {
+                if let Ok(slow) = slow_from_wire(&slow, received_at) {
+                    let (monitor, started_at) = (slow.monitor, slow.started_at);
+                    let region = self.who.region.clone();
+                    self.service.shards.tell(Input::Slow { monitor, region, started_at }).await;
+                }
+                Ok(())
+            }
+            Some(FromAgent::Hello(_)) => Err(Status::invalid_argument("Hello comes once, at the beginning")),
+            // A message of a later protocol: not ours to understand.
+            None => Ok(()),
+        }
+    }
+
+    async fn take_results(&self, results: v1::Results, received_at: Timestamp) -> Result<(), Status> {
+        if results.results.len() > MAX_BATCH_RESULTS as usize {
+            return Err(Status::invalid_argument(format!(
+                "results: at most {MAX_BATCH_RESULTS} in one message"
+            )));
+        }
+        if results.agent_epoch != self.who.epoch {
+            info!(agent.id = %self.who.agent, "results of another epoch: ignored");
+            return Ok(());
+        }
+        let batch = ingest::batch(
+            results,
+            self.who.agent,
+            &self.who.region,
+            received_at,
+            &self.service.views,
+            &self.acks,
+        );
+        match batch {
+            Some(batch) => self.service.shards.results(batch).await,
+            // An agent that hears nothing takes us for gone.
+            None => drop(self.acks.send(Acked { agent_epoch: self.who.epoch, range: None, refused: 0 })),
+        }
+        Ok(())
+    }
+}
+
+/// Leaves an agent a moment after the Drain message to receive the acks of what it sent before.
+async fn drained_for_long(drain: &CancellationToken) {
+    drain.cancelled().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}

@@ -1,0 +1,123 @@
+//! What belongs to no subject: regions, agents, channels, pages, keys. Held in memory whole; polled by revision, so that
+//! a change made elsewhere arrives within a second, and renewed at once after a change made here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use model::{AgentId, ChannelId, Clock, RegionId};
+use store::{AgentRow, ChannelRow, Config, ConfigChange, RegionRow, Store};
+use tokio::sync::{Mutex, watch};
+use tracing::warn;
+
+use crate::incident::RegionNames;
+
+/// How often the revision is looked at.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The present configuration and the way to change it. Shared.
+pub struct Settings {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    present: ArcSwap<Config>,
+    /// Held from comparing to writing, so that two changes cannot both see the same present.
+    writing: Mutex<()>,
+    changes: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("revision", &self.present.load().revision).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Loads the configuration.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn load(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, store::Error> {
+        let config = store.config().await?;
+        let changes = watch::Sender::new(config.revision);
+        Ok(Self { store, clock, present: ArcSwap::from_pointee(config), writing: Mutex::new(()), changes })
+    }
+
+    /// The configuration as it is.
+    #[must_use]
+    pub fn present(&self) -> Arc<Config> {
+        self.present.load_full()
+    }
+
+    /// Changes whenever the configuration does.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Makes a change that `decide` derives from the present configuration; nothing comes in between.
+    ///
+    /// # Errors
+    /// What `decide` refuses, or the store.
+    pub async fn change<E: From<store::Error>>(
+        &self,
+        decide: impl FnOnce(&Config) -> Result<ConfigChange, E>,
+    ) -> Result<Arc<Config>, E> {
+        let _writing = self.writing.lock().await;
+        let change = decide(&self.present())?;
+        self.store.change_config(&change, self.clock.now()).await?;
+        self.reload().await?;
+        Ok(self.present())
+    }
+
+    async fn reload(&self) -> Result<(), store::Error> {
+        let config = self.store.config().await?;
+        let revision = config.revision;
+        self.present.store(Arc::new(config));
+        self.changes.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+        Ok(())
+    }
+
+    /// Polls until told to stop.
+    pub async fn poll(self: Arc<Self>, drain: tokio_util::sync::CancellationToken) {
+        let mut ticks = tokio::time::interval(POLL_INTERVAL);
+        loop {
+            tokio::select! {
+                () = drain.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let news = match self.store.config_revision().await {
+                Ok(revision) if revision == self.present.load().revision => Ok(()),
+                Ok(_) => self.reload().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = news {
+                warn!(%error, "cannot poll the configuration; the last one stays in force");
+            }
+        }
+    }
+}
+
+impl RegionNames for Config {
+    fn name(&self, region: &RegionId) -> String {
+        find_region(self, region)
+            .map_or_else(|| region.default_display_name(), |row| row.display_name.clone())
+    }
+}
+
+/// A region by id.
+#[must_use]
+pub fn find_region<'a>(config: &'a Config, id: &RegionId) -> Option<&'a RegionRow> {
+    config.regions.iter().find(|row| row.id == *id)
+}
+
+/// An agent by id.
+#[must_use]
+pub fn find_agent(config: &Config, id: AgentId) -> Option<&AgentRow> {
+    config.agents.iter().find(|row| row.id == id)
+}
+
+/// A channel by id.
+#[must_use]
+pub fn find_channel(config: &Config, id: ChannelId) -> Option<&ChannelRow> {
+    config.channels.iter().find(|row| row.id == id)
+}

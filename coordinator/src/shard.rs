@@ -1,0 +1,541 @@
+//! The owner of the shards: one task that holds every subject's state, decides, and commits.
+//!
+//! Inputs come in through two lanes ([`Handle`]): pings, failures and changes before plain results. A *turn* takes what
+//! waits, applies it to staged copies ([`stage`]), commits the rows that follow in one transaction, and only then
+//! publishes the copies, acks, replies, asks for rounds and wakes the outbox. There is no timer: a commit starts as soon
+//! as the last one ended. When a commit fails the stage is dropped and the inputs are kept for the next turn; pings and
+//! changes are told at once that nothing was committed.
+//!
+//! Before any deadline a turn looks for a gap in which nothing could have been heard (see [`Owner::blind_span`]).
+
+mod deadlines;
+mod input;
+mod recover;
+mod seen;
+mod snapshot;
+mod stage;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use engine::budget::Budget;
+use engine::heartbeat;
+use engine::monitor;
+use model::{Clock, MonitorId, RegionId, SubjectId, Timestamp};
+use store::{EventRow, Lease, Record, Store};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+pub use input::{
+    Acked, Change, ChangeError, ChangeRequest, DeliveryBatch, Handle, Input, Inspection, Lanes, Ping,
+    ResultBatch, ResultItem, State, Unavailable, lanes,
+};
+pub use recover::{Recovered, recover};
+pub use subject::{Happening, Subject};
+
+use crate::settings::Settings;
+use crate::view::Views;
+use crate::web::metrics::Metrics;
+use deadlines::Deadlines;
+use snapshot::Sweep;
+use stage::{Changes, Published, Stage};
+
+/// Most inputs in one commit.
+const MAX_TURN: usize = 4_096;
+/// `alive_at` is refreshed and bookkeeping done this often.
+const BEAT: Duration = Duration::from_secs(1);
+/// A longer gap between two turns means that nothing could be heard in it.
+const LONGEST_GAP: Duration = Duration::from_secs(3);
+/// A bigger difference between the wall clock and ours means that the wall clock was set.
+const LARGEST_STEP_MICROS: i64 = 2_000_000;
+/// Waits between commits that fail.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Asks agents for the checks of a round.
+pub trait AskRegions: Send + Sync {
+    /// Asks an agent of each of these regions to check a monitor now.
+    fn verify(&self, monitor: MonitorId, spec_revision: u64, round: u32, regions: &[RegionId]);
+
+    /// Checks per second that all connected agents together can run.
+    fn capacity(&self) -> f64;
+}
+
+/// The owner and all it holds.
+pub struct Owner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    views: Arc<Views>,
+    fleet: Arc<dyn AskRegions>,
+    outbox: mpsc::UnboundedSender<EventRow>,
+    lanes: Lanes,
+    healthy: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+    lease: Lease,
+    published: Published,
+    position: store::Position,
+    deadlines: Deadlines,
+    budget: Budget,
+    sweep: Sweep,
+    /// Inputs of turns whose commit failed.
+    held: Vec<Input>,
+    /// Subjects whose picture is old in a way that can wait.
+    unpublished: BTreeSet<SubjectId>,
+    /// The end of the last turn that succeeded.
+    alive_at: Timestamp,
+    /// Nothing could be committed since `alive_at`.
+    failing: bool,
+    /// No turn has succeeded since the start: which regions are live is not known yet.
+    starting: bool,
+    /// The wall clock minus ours, as last seen.
+    wall_offset_micros: i64,
+    retry_after: Duration,
+}
+
+/// What the owner needs from outside.
+#[expect(missing_docs, reason = "the parts are documented where they are defined")]
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Arc<Settings>,
+    pub views: Arc<Views>,
+    pub fleet: Arc<dyn AskRegions>,
+    pub outbox: mpsc::UnboundedSender<EventRow>,
+    pub lanes: Lanes,
+    /// Whether commits succeed; read by `/health` and by whoever takes pings.
+    pub healthy: Arc<AtomicBool>,
+    pub metrics: Arc<Metrics>,
+    pub lease: Lease,
+    pub recovered: Recovered,
+}
+
+/// What is told to whom when a turn has committed.
+enum Outcome {
+    Nothing,
+    Acked(Acked),
+    Changed(Result<(), ChangeError>),
+}
+
+/// What came of a turn.
+enum Turn {
+    Committed,
+    Failed,
+    Fenced,
+}
+
+impl Owner {
+    /// An owner of recovered states. The first turn treats the time since the last process as blind.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let now = parts.clock.now();
+        let mut deadlines = Deadlines::default();
+        let mut published = parts.recovered.published;
+        let ids = published.ids();
+        for &id in &ids {
+            deadlines.schedule(&mut published, id);
+        }
+        let views =
+            ids.iter().filter_map(|id| Some((*id, Some(Arc::new(published.subjects.get(id)?.view())))));
+        parts.views.publish(views.collect());
+        Self {
+            alive_at: parts.lease.previous_alive_at.unwrap_or(now).min(now),
+            wall_offset_micros: wall_offset(parts.clock.as_ref()),
+            store: parts.store,
+            clock: parts.clock,
+            settings: parts.settings,
+            views: parts.views,
+            fleet: parts.fleet,
+            outbox: parts.outbox,
+            lanes: parts.lanes,
+            healthy: parts.healthy,
+            metrics: parts.metrics,
+            lease: parts.lease,
+            published,
+            position: parts.recovered.position,
+            deadlines,
+            budget: Budget::new(now),
+            sweep: Sweep::default(),
+            held: vec![],
+            unpublished: BTreeSet::new(),
+            failing: true,
+            starting: true,
+            retry_after: RETRY_MIN,
+        }
+    }
+
+    /// Works until told to drain and nothing is left to commit, or until the lease is lost.
+    pub async fn run(mut self, drain: CancellationToken) {
+        let mut beats = tokio::time::interval(BEAT);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut inputs = Vec::with_capacity(MAX_TURN);
+        loop {
+            let mut beat = false;
+            let pause = self.pause();
+            tokio::select! {
+                biased;
+                () = drain.cancelled(), if self.lanes.urgent.is_empty() && self.lanes.plain.is_empty() => {
+                    self.turn(&mut inputs, true).await;
+                    info!("everything is committed");
+                    return;
+                }
+                _ = beats.tick() => beat = true,
+                Some(input) = self.lanes.urgent.recv() => inputs.push(input),
+                Some(input) = self.lanes.plain.recv(), if self.held.is_empty() => inputs.push(input),
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.take_waiting(&mut inputs);
+            match self.turn(&mut inputs, beat).await {
+                Turn::Committed => self.retry_after = RETRY_MIN,
+                Turn::Failed => {
+                    tokio::time::sleep(self.retry_after).await;
+                    self.retry_after = (self.retry_after * 2).min(RETRY_MAX);
+                }
+                Turn::Fenced => return,
+            }
+        }
+    }
+
+    /// Fills up a turn with what waits, the urgent lane first.
+    fn take_waiting(&mut self, inputs: &mut Vec<Input>) {
+        while inputs.len() < MAX_TURN {
+            let next = self.lanes.urgent.try_recv();
+            // While commits fail, plain results stay in their lane: the agents' own buffers are bigger.
+            let next =
+                if self.held.is_empty() { next.or_else(|_| self.lanes.plain.try_recv()) } else { next };
+            match next {
+                Ok(input) => inputs.push(input),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// How long nothing has to happen by itself.
+    fn pause(&self) -> Duration {
+        let now = self.clock.now();
+        let until = |at: Option<Timestamp>| at.map_or(BEAT, |at| at.since(now));
+        until(self.deadlines.next()).min(until(self.budget.next_at(self.fleet.capacity()))).min(BEAT)
+    }
+
+    /// Takes inputs through decision, commit and publication.
+    async fn turn(&mut self, inputs: &mut Vec<Input>, beat: bool) -> Turn {
+        let now = self.clock.now();
+        let blind = self.blind_span(now);
+        let due = self.deadlines.take_due(&mut self.published, now);
+        if !self.held.is_empty() {
+            self.held.append(inputs);
+            std::mem::swap(&mut self.held, inputs);
+        }
+
+        let config = self.settings.present();
+        let mut stage = Stage::new(&self.published, self.store.installation(), &config, now);
+        if self.starting {
+            // Before the blind span, so that a round it starts waits for agents instead of asking nobody.
+            for region in &config.regions {
+                stage.region_live(&region.id, false);
+            }
+        }
+        if let Some((from, to)) = blind {
+            stage.apply_to_all(Happening::Blind { from, to }, |_| true);
+        }
+        let outcomes: Vec<Outcome> = inputs.iter().map(|input| take(input, &mut stage)).collect();
+        for &(_, id) in &due {
+            if stage.get(id).and_then(Subject::deadline).is_some_and(|deadline| deadline <= now) {
+                stage.apply(id, Happening::DeadlineReached);
+            }
+        }
+        if beat {
+            self.sweep.add_slice(&self.published, self.position, now, stage.rows());
+        }
+
+        let durable = stage.is_durable() || beat || blind.is_some();
+        let position = self.position + 1;
+        let (mut commit, changes) = stage.finish(position);
+        commit.coordinator.clone_from(&self.lease.coordinator);
+        commit.generation = self.lease.generation;
+        commit.epochs = self.touched_epochs(&commit);
+        let committed = if durable { self.store.commit(&commit).await } else { Ok(()) };
+        match committed {
+            Ok(()) => {
+                if commit.journal.is_some() {
+                    self.position = position;
+                }
+                if durable {
+                    self.metrics.commit_succeeded();
+                }
+                self.sweep.committed(&commit);
+                self.publish(changes, &due, beat);
+                for (input, outcome) in inputs.drain(..).zip(outcomes) {
+                    self.answer(input, outcome);
+                }
+                self.alive_at = now;
+                self.starting = false;
+                if self.failing {
+                    self.failing = false;
+                    self.healthy.store(true, Ordering::Release);
+                    info!("commits succeed");
+                }
+                if let Some((from, to)) = blind {
+                    info!(%from, %to, "nothing could be heard in this span: what it touches is unverified");
+                }
+                Turn::Committed
+            }
+            Err(error) => {
+                self.deadlines.put_back(&mut self.published, &due);
+                self.fail(inputs, &error).await
+            }
+        }
+    }
+
+    /// The span in which nothing could be heard, if there is one that ends now: since the last process of this
+    /// coordinator, since commits fail, a freeze of the machine, or a step of the wall clock.
+    fn blind_span(&mut self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let offset = wall_offset(self.clock.as_ref());
+        let stepped = (offset - self.wall_offset_micros).abs() > LARGEST_STEP_MICROS;
+        if stepped {
+            warn!("the wall clock was set; durations go on undisturbed");
+            self.wall_offset_micros = offset;
+        }
+        let gap = now.since(self.alive_at) > LONGEST_GAP;
+        (self.failing || gap || stepped).then_some((self.alive_at, now))
+    }
+
+    /// The epochs of the shards that a commit writes to.
+    fn touched_epochs(&self, commit: &store::Commit) -> Vec<(model::Shard, u64)> {
+        let subjects = commit.states.iter().map(|row| row.subject);
+        let subjects = subjects.chain(commit.subjects.iter().map(|row| row.id));
+        let subjects = subjects.chain(commit.incidents.iter().map(|row| row.subject));
+        let subjects = subjects.chain(commit.deliveries.iter().map(|row| row.subject));
+        let shards: BTreeSet<model::Shard> = subjects.map(|subject| subject.shard()).collect();
+        // `epochs` holds every shard in order, so a shard's number is its place.
+        shards
+            .into_iter()
+            .filter_map(|shard| self.lease.epochs.get(usize::from(shard.number())).copied())
+            .collect()
+    }
+
+    /// Makes what was committed visible and lets it have its consequences.
+    fn publish(&mut self, mut changes: Changes, due: &[(Timestamp, SubjectId)], beat: bool) {
+        let visible = std::mem::take(&mut changes.visible);
+        let events = std::mem::take(&mut changes.events);
+        let verifications = std::mem::take(&mut changes.verifications);
+        let changed = changes.publish(&mut self.published);
+        for &id in changed.iter().chain(due.iter().map(|(_, id)| id)) {
+            self.deadlines.schedule(&mut self.published, id);
+            self.sweep.touch(id.shard());
+        }
+        self.unpublished.extend(changed);
+        if beat {
+            let all = std::mem::take(&mut self.unpublished);
+            self.show(all);
+        } else if !visible.is_empty() {
+            for id in &visible {
+                self.unpublished.remove(id);
+            }
+            self.show(visible);
+        }
+        for event in events {
+            // The outbox ends only when everything does; the row is in the database.
+            drop(self.outbox.send(event));
+        }
+        self.ask(verifications);
+    }
+
+    fn show(&self, ids: BTreeSet<SubjectId>) {
+        let view = |id| (id, self.published.subjects.get(&id).map(|subject| Arc::new(subject.view())));
+        self.views.publish(ids.into_iter().map(view).collect());
+    }
+
+    /// Queues rounds and asks for those that the budget allows.
+    fn ask(&mut self, verifications: Vec<(MonitorId, u32)>) {
+        let now = self.clock.now();
+        for (monitor, round) in verifications {
+            let regions = self.round_regions(monitor, round).map_or(0, |(_, regions)| regions.len());
+            let checks = u32::try_from(regions * 2).unwrap_or(u32::MAX);
+            self.budget.request(monitor, round, checks, now);
+        }
+        for (monitor, round) in self.budget.take(self.fleet.capacity(), now) {
+            if let Some((spec_revision, regions)) = self.round_regions(monitor, round) {
+                debug!(monitor.id = %monitor, round, "asking {} regions to check now", regions.len());
+                self.fleet.verify(monitor, spec_revision, round, &regions);
+            }
+        }
+    }
+
+    /// Whom a round asks, if it is still going on.
+    fn round_regions(&self, monitor: MonitorId, round: u32) -> Option<(u64, Vec<RegionId>)> {
+        let subject = self.published.subjects.get(&SubjectId::Monitor(monitor))?;
+        let (State::Monitor(state), subject::Policy::Monitor(policy)) = (&subject.state, &subject.policy)
+        else {
+            return None;
+        };
+        (state.round() == Some(round)).then(|| {
+            let live = policy.regions.iter().filter(|region| self.published.live.contains(*region));
+            (policy.spec_revision, live.cloned().collect())
+        })
+    }
+
+    /// Keeps what must not be lost and tells the others that nothing was committed.
+    async fn fail(&mut self, inputs: &mut Vec<Input>, error: &store::Error) -> Turn {
+        self.metrics.commit_failed();
+        if self.healthy.swap(false, Ordering::AcqRel) {
+            warn!(%error, "cannot commit: nothing is acked until it succeeds");
+        }
+        self.failing = true;
+        for input in inputs.drain(..) {
+            match input {
+                Input::Ping(ping) => {
+                    let _ = ping.reply.send(Err(Unavailable));
+                }
+                Input::Change(change) => drop(change.reply.send(Err(ChangeError::Unavailable(Unavailable)))),
+                Input::Inspect(id, reply) => drop(reply.send(self.inspect(id))),
+                kept @ (Input::Results(_)
+                | Input::Deliveries(_)
+                | Input::RegionLive { .. }
+                | Input::Slow { .. }
+                | Input::Blind { .. }) => self.held.push(kept),
+            }
+        }
+        match error {
+            store::Error::Fenced | store::Error::ShardsLost(_) => {
+                error!(%error, "stopping");
+                Turn::Fenced
+            }
+            store::Error::FateUnknown(_) => {
+                self.reload().await;
+                Turn::Failed
+            }
+            store::Error::Unavailable(_) | store::Error::Duplicate(_) | store::Error::Corrupt(_) => {
+                Turn::Failed
+            }
+        }
+    }
+
+    /// Loads everything again: the last commit may or may not have taken place.
+    async fn reload(&mut self) {
+        let live = self.published.live.clone();
+        match recover(self.store.as_ref(), self.clock.now()).await {
+            Ok(recovered) => {
+                self.published = recovered.published;
+                self.position = recovered.position;
+                self.deadlines = Deadlines::default();
+                for id in self.published.ids() {
+                    self.deadlines.schedule(&mut self.published, id);
+                    self.unpublished.insert(id);
+                }
+                for event in recovered.undispatched {
+                    drop(self.outbox.send(event));
+                }
+                // Before what is held: a failing check of a region that is not live starts no round.
+                let told = live.into_iter().map(|region| Input::RegionLive { region, live: true });
+                self.held.splice(..0, told);
+            }
+            Err(error) => {
+                warn!(%error, "cannot load the states again yet");
+                // Whatever position the lost commit had, the next one must be past it.
+                self.position += 1;
+            }
+        }
+    }
+
+    /// Answers whoever waits for an input that is committed.
+    fn answer(&self, input: Input, outcome: Outcome) {
+        match (input, outcome) {
+            (Input::Results(batch), Outcome::Acked(acked)) => {
+                let refused = u64::from(acked.refused);
+                self.metrics.results(batch.items.len() as u64 - refused, refused);
+                drop(batch.acks.send(acked));
+            }
+            (Input::Change(change), Outcome::Changed(result)) => drop(change.reply.send(result)),
+            (Input::Ping(ping), _) => {
+                // Whoever waited may have hung up.
+                let _ = ping.reply.send(Ok(()));
+            }
+            (Input::Deliveries(DeliveryBatch { reply: Some(reply), .. }), _) => drop(reply.send(())),
+            (Input::Inspect(id, reply), _) => drop(reply.send(self.inspect(id))),
+            _ => {}
+        }
+    }
+
+    fn inspect(&self, id: SubjectId) -> Option<Inspection> {
+        let subject = self.published.subjects.get(&id)?;
+        Some(Inspection {
+            definition: Arc::clone(&subject.definition),
+            state: subject.state.clone(),
+            now: self.clock.now(),
+        })
+    }
+}
+
+fn wall_offset(clock: &dyn Clock) -> i64 {
+    clock.wall().as_micros() - clock.now().as_micros()
+}
+
+/// Applies one input to the stage.
+fn take(input: &Input, stage: &mut Stage<'_>) -> Outcome {
+    match input {
+        Input::Results(batch) => return Outcome::Acked(take_results(batch, stage)),
+        Input::Ping(ping) => {
+            stage.record(Record::Ping {
+                heartbeat: ping.heartbeat,
+                kind: ping.kind,
+                at: ping.at,
+                method: ping.method,
+                body: ping.body.clone(),
+            });
+            let event = heartbeat::Event::Pinged { kind: ping.kind, at: ping.at };
+            stage.apply(SubjectId::Heartbeat(ping.heartbeat), Happening::Heartbeat(&event));
+        }
+        Input::Slow { monitor, region, started_at } => {
+            let event = monitor::Event::Slow { region: region.clone(), started_at: *started_at };
+            stage.apply(SubjectId::Monitor(*monitor), Happening::Monitor(&event));
+        }
+        Input::RegionLive { region, live } => stage.region_live(region, *live),
+        Input::Change(change) => return Outcome::Changed(stage.change(&change.request)),
+        Input::Deliveries(batch) => {
+            let rows = stage.rows();
+            rows.deliveries.extend_from_slice(&batch.deliveries);
+            rows.dispatched.extend_from_slice(&batch.dispatched);
+            rows.attempts.extend_from_slice(&batch.attempts);
+        }
+        Input::Blind { from, to } => stage.apply_to_all(Happening::Blind { from: *from, to: *to }, |_| true),
+        Input::Inspect(..) => {}
+    }
+    Outcome::Nothing
+}
+
+fn take_results(batch: &ResultBatch, stage: &mut Stage<'_>) -> Acked {
+    let mut refused = 0;
+    for item in &batch.items {
+        let seq = item.seq;
+        let new = stage.see(batch.agent, batch.agent_epoch, seq);
+        let Some(result) = &item.result else {
+            refused += 1;
+            if new {
+                stage.record(Record::Refused { agent: batch.agent, agent_epoch: batch.agent_epoch, seq });
+            }
+            continue;
+        };
+        if new {
+            stage.record(Record::Result {
+                agent: batch.agent,
+                agent_epoch: batch.agent_epoch,
+                seq,
+                received_at: batch.received_at,
+                result: Box::new(result.clone()),
+            });
+        }
+        if new && !item.is_late {
+            let event = monitor::Event::Observed { agent: batch.agent, result: Box::new(result.clone()) };
+            stage.apply(SubjectId::Monitor(result.monitor), Happening::Monitor(&event));
+        }
+    }
+    let range = batch.items.first().zip(batch.items.last()).map(|(first, last)| (first.seq, last.seq));
+    Acked { agent_epoch: batch.agent_epoch, range, refused }
+}

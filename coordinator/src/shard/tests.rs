@@ -1,0 +1,361 @@
+//! The owner against a store that fails on order: what is acked is kept, what is not is tried again, nothing happens twice.
+
+use std::time::Duration;
+
+use engine::heartbeat::PingKind;
+use engine::quorum;
+use model::{
+    AgentId, Check, CheckResult, CheckSpec, Failure, FailureKind, HeartbeatId, InstallationId, MonitorId,
+    Outcome, Phases, SystemClock, SystemRandom,
+};
+use store::faulty::{Fault, Faults, Faulty};
+use store::journal::PingMethod;
+use store::memory::Memory;
+use store::{ConfigChange, IncidentQuery, IncidentState, RegionRow};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::definition::{Definition, HeartbeatDefinition, Kind, MonitorDefinition};
+use crate::view::{Status, SubjectView};
+
+const REGIONS: [&str; 2] = ["eu", "us"];
+
+/// An owner over a faulty store, as a coordinator process has it.
+struct World {
+    store: Memory,
+    faults: Faults,
+    handle: Handle,
+    views: Arc<Views>,
+    healthy: Arc<AtomicBool>,
+    acks: (mpsc::UnboundedSender<Acked>, mpsc::UnboundedReceiver<Acked>),
+    rounds: mpsc::UnboundedReceiver<u32>,
+    stop: CancellationToken,
+    owner: JoinHandle<()>,
+    _events: mpsc::UnboundedReceiver<EventRow>,
+}
+
+/// Passes on which rounds are asked for.
+struct Rounds(mpsc::UnboundedSender<u32>);
+
+impl AskRegions for Rounds {
+    fn verify(&self, _: MonitorId, _: u64, round: u32, regions: &[RegionId]) {
+        if regions.len() == REGIONS.len() {
+            drop(self.0.send(round));
+        }
+    }
+
+    fn capacity(&self) -> f64 {
+        1_000.0
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
+async fn start(store: Memory) -> World {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let faults = Faults::default();
+    let faulty: Arc<dyn Store> = Arc::new(Faulty::new(store.clone(), faults.clone()));
+    let lease = faulty.claim("main", clock.now()).await.unwrap();
+    let settings = Arc::new(Settings::load(Arc::clone(&faulty), Arc::clone(&clock)).await.unwrap());
+    for region in REGIONS {
+        let row =
+            RegionRow { id: region.parse().unwrap(), display_name: region.into(), created_at: clock.now() };
+        settings.change(|_| Ok::<_, store::Error>(ConfigChange::PutRegion(row))).await.unwrap();
+    }
+    let recovered = recover(faulty.as_ref(), clock.now()).await.unwrap();
+    let (handle, lanes) = lanes();
+    let (outbox, events) = mpsc::unbounded_channel();
+    let (asked, rounds) = mpsc::unbounded_channel();
+    let (views, healthy) = (Arc::new(Views::default()), Arc::new(AtomicBool::new(true)));
+    let owner = Owner::new(Parts {
+        store: faulty,
+        clock,
+        settings,
+        views: Arc::clone(&views),
+        fleet: Arc::new(Rounds(asked)),
+        outbox,
+        lanes,
+        healthy: Arc::clone(&healthy),
+        metrics: Arc::default(),
+        lease,
+        recovered,
+    });
+    let stop = CancellationToken::new();
+    let owner = tokio::spawn(owner.run(stop.clone()));
+    for region in REGIONS {
+        handle.tell(Input::RegionLive { region: region.parse().unwrap(), live: true }).await;
+    }
+    World {
+        store,
+        faults,
+        handle,
+        views,
+        healthy,
+        acks: mpsc::unbounded_channel(),
+        rounds,
+        stop,
+        owner,
+        _events: events,
+    }
+}
+
+impl World {
+    /// Ends this process as `kill -9` would: nothing more is written.
+    async fn kill(self) -> Memory {
+        self.owner.abort();
+        drop(self.owner.await);
+        self.store
+    }
+
+    async fn results(&mut self, first_seq: u64, results: Vec<CheckResult>) {
+        let items = (first_seq..).zip(results);
+        let items =
+            items.map(|(seq, result)| ResultItem { seq, result: Some(result), is_late: false }).collect();
+        self.handle
+            .results(ResultBatch {
+                agent: AgentId::from_bytes([7; 16]),
+                agent_epoch: 1,
+                received_at: SystemClock::start().now(),
+                items,
+                acks: self.acks.0.clone(),
+            })
+            .await;
+    }
+
+    /// Answers rounds with a failure from every region until the monitor is down.
+    async fn fail_until_down(&mut self, first_seq: u64) {
+        let mut changes = self.views.watch();
+        let mut seq = first_seq;
+        let limit = tokio::time::sleep(Duration::from_secs(5));
+        tokio::pin!(limit);
+        while !self.views.get(SubjectId::Monitor(MONITOR)).is_some_and(|view| is_down(&view)) {
+            tokio::select! {
+                () = &mut limit => panic!("never down: {:#?}", self.handle.inspect(SubjectId::Monitor(MONITOR)).await),
+                changed = changes.changed() => changed.unwrap(),
+                Some(round) = self.rounds.recv() => {
+                    let answer = |region: &&str| CheckResult { attempt: 1, round, ..result(region, 503) };
+                    self.results(seq, REGIONS.iter().map(answer).collect()).await;
+                    seq += 2;
+                }
+            }
+        }
+    }
+
+    async fn acked(&mut self) -> Acked {
+        tokio::time::timeout(Duration::from_secs(5), self.acks.1.recv()).await.unwrap().unwrap()
+    }
+
+    async fn ping(&self, kind: PingKind) -> Result<(), Unavailable> {
+        let at = SystemClock::start().now();
+        self.handle.ping(HEARTBEAT, kind, at, PingMethod::Get, vec![]).await
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&SubjectView) -> bool, id: SubjectId) {
+        let mut changes = self.views.watch();
+        let all = async {
+            while !self.views.get(id).is_some_and(|view| holds(&view)) {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), all)
+            .await
+            .unwrap_or_else(|_| panic!("never came true: {what}"));
+    }
+
+    async fn incidents(&self) -> Vec<store::IncidentRow> {
+        self.store.list_incidents(&IncidentQuery { limit: 100, ..IncidentQuery::default() }).await.unwrap()
+    }
+}
+
+const MONITOR: MonitorId = MonitorId::from_bytes([1; 16]);
+const HEARTBEAT: HeartbeatId = HeartbeatId::from_bytes([2; 16]);
+
+fn monitor(name: &str) -> Definition {
+    let now = SystemClock::start().now();
+    let definition = MonitorDefinition {
+        spec: CheckSpec {
+            check: Check::from_target("http://a.example/").unwrap(),
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(1),
+        },
+        regions: REGIONS.iter().map(|region| region.parse().unwrap()).collect(),
+        quorum: quorum::Policy::Majority,
+        confirmation_period: Duration::ZERO,
+        recovery_checks: 1,
+        channels: vec![],
+        paused: false,
+        spec_revision: 1,
+    };
+    let kind = Kind::Monitor(Arc::new(definition));
+    Definition {
+        id: SubjectId::Monitor(MONITOR),
+        name: name.into(),
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+        kind,
+    }
+}
+
+fn heartbeat(interval: Duration, grace: Duration) -> Definition {
+    let now = SystemClock::start().now();
+    let definition =
+        HeartbeatDefinition { interval, grace, channels: vec![], paused: false, token_digest: [3; 32] };
+    let kind = Kind::Heartbeat(Arc::new(definition));
+    Definition {
+        id: SubjectId::Heartbeat(HEARTBEAT),
+        name: "job".into(),
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+        kind,
+    }
+}
+
+fn put(definition: &Definition) -> ChangeRequest {
+    ChangeRequest::Put { definition: Box::new(definition.clone()), expected: None }
+}
+
+fn result(region: &str, status: u16) -> CheckResult {
+    let failure = Failure::new(FailureKind::Status, format!("{status} {region}"));
+    CheckResult {
+        monitor: MONITOR,
+        spec_revision: 1,
+        region: region.parse().unwrap(),
+        slot: 0,
+        attempt: 0,
+        round: 0,
+        started_at: SystemClock::start().now(),
+        duration: Duration::from_millis(1),
+        outcome: if status == 200 { Outcome::Pass } else { Outcome::Fail(failure) },
+        phases: Phases::default(),
+        http_status: Some(status),
+        peer: None,
+        health: None,
+    }
+}
+
+fn is_down(view: &SubjectView) -> bool {
+    matches!(view.status, Status::Monitor(monitor::Status::Down, _))
+}
+
+fn memory() -> Memory {
+    Memory::new(InstallationId::new(SystemClock::start().now(), &SystemRandom))
+}
+
+#[tokio::test]
+async fn results_are_acked_only_after_a_commit_and_survive_failed_ones() {
+    let mut world = start(memory()).await;
+    world.handle.change(put(&monitor("a"))).await.unwrap();
+    world.faults.lasting(Fault::Unavailable);
+    world.results(1, vec![result("eu", 503), result("us", 503)]).await;
+    assert_eq!(world.ping(PingKind::Success).await, Err(Unavailable), "a turn has failed");
+    assert!(world.acks.1.try_recv().is_err(), "acked without a commit");
+    assert!(!world.healthy.load(Ordering::Acquire));
+    world.faults.clear();
+    assert_eq!(world.acked().await, Acked { agent_epoch: 1, range: Some((1, 2)), refused: 0 });
+    // They are from a time in which nothing could be decided, so the regions are asked again.
+    world.fail_until_down(3).await;
+    assert!(world.healthy.load(Ordering::Acquire));
+}
+
+#[tokio::test]
+async fn a_repeated_batch_is_acked_again_and_counted_once() {
+    let mut world = start(memory()).await;
+    world.handle.change(put(&monitor("a"))).await.unwrap();
+    let batch = vec![result("eu", 200), result("us", 200)];
+    world.results(5, batch.clone()).await;
+    world.acked().await;
+    world.results(5, batch).await;
+    assert_eq!(world.acked().await.range, Some((5, 6)));
+    let rows = world.store.journal_after(0, 100).await.unwrap();
+    let records = rows.iter().flat_map(|row| store::journal::decode(&row.blob).unwrap());
+    assert_eq!(records.filter(|record| matches!(record, Record::Result { .. })).count(), 2);
+}
+
+#[tokio::test]
+async fn after_an_unknown_fate_there_is_one_incident_whether_or_not_the_commit_took_place() {
+    for fault in [Fault::UnknownAfterCommit, Fault::UnknownWithoutCommit] {
+        let mut world = start(memory()).await;
+        world.handle.change(put(&monitor("a"))).await.unwrap();
+        world.results(1, vec![result("eu", 200), result("us", 200)]).await;
+        world.acked().await;
+        world.faults.once(fault);
+        world.results(3, vec![result("eu", 503), result("us", 503)]).await;
+        assert_eq!(world.acked().await.range, Some((3, 4)), "{fault:?}");
+        world.fail_until_down(5).await;
+        assert_eq!(world.incidents().await.len(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_everything_acked_to_the_next() {
+    let mut world = start(memory()).await;
+    world.handle.change(put(&monitor("a"))).await.unwrap();
+    world.handle.change(put(&heartbeat(Duration::from_secs(3_600), Duration::from_secs(60)))).await.unwrap();
+    world.results(1, vec![result("eu", 503), result("us", 503)]).await;
+    world.acked().await;
+    world.until("down", is_down, SubjectId::Monitor(MONITOR)).await;
+    world.ping(PingKind::Success).await.unwrap();
+    let before = world.incidents().await;
+
+    let world = start(world.kill().await).await;
+    world.until("down", is_down, SubjectId::Monitor(MONITOR)).await;
+    let inspection = world.handle.inspect(SubjectId::Heartbeat(HEARTBEAT)).await.unwrap();
+    let State::Heartbeat(state) = inspection.state else { panic!("not a heartbeat") };
+    assert!(state.last_ping_at().is_some(), "the last ping was forgotten");
+    assert_eq!(world.incidents().await, before);
+    assert_eq!(before[0].state, IncidentState::Open);
+
+    let mut world = world;
+    world.results(3, vec![result("eu", 200), result("us", 200)]).await;
+    world.acked().await;
+    let up = |view: &SubjectView| matches!(view.status, Status::Monitor(monitor::Status::Up, _));
+    world.until("up again", up, SubjectId::Monitor(MONITOR)).await;
+    let after = world.incidents().await;
+    assert_eq!((after.len(), after[0].id, after[0].state), (1, before[0].id, IncidentState::Resolved));
+}
+
+#[tokio::test]
+async fn pings_that_could_not_be_committed_do_not_become_an_alert() {
+    let world = start(memory()).await;
+    world.handle.change(put(&heartbeat(Duration::from_secs(1), Duration::from_millis(200)))).await.unwrap();
+    world.ping(PingKind::Success).await.unwrap();
+    world.faults.lasting(Fault::Unavailable);
+    // Longer than interval and grace: with the store away, nothing may be decided on that.
+    let away = tokio::time::sleep(Duration::from_millis(1_500));
+    tokio::pin!(away);
+    while tokio::time::timeout(Duration::from_millis(50), &mut away).await.is_err() {
+        assert_eq!(world.ping(PingKind::Success).await, Err(Unavailable));
+    }
+    world.faults.clear();
+    let pinged = async {
+        while world.ping(PingKind::Success).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3), pinged).await.unwrap();
+    assert_eq!(world.incidents().await, vec![]);
+}
+
+#[tokio::test]
+async fn changes_name_what_stands_in_their_way_and_then_nothing_is_changed() {
+    let world = start(memory()).await;
+    let first = monitor("a");
+    world.handle.change(put(&first)).await.unwrap();
+    let mut second = monitor("a");
+    second.id = SubjectId::Monitor(MonitorId::from_bytes([9; 16]));
+    assert_eq!(world.handle.change(put(&second)).await, Err(ChangeError::NameTaken("a".into())));
+    let stale = ChangeRequest::Put { definition: Box::new(first.clone()), expected: Some(0) };
+    assert_eq!(world.handle.change(stale).await, Err(ChangeError::Stale));
+    let missing = ChangeRequest::Delete { id: second.id, expected: None };
+    assert_eq!(world.handle.change(missing).await, Err(ChangeError::NotFound));
+    world.faults.once(Fault::Unavailable);
+    let delete = ChangeRequest::Delete { id: first.id, expected: Some(1) };
+    assert_eq!(world.handle.change(delete.clone()).await, Err(ChangeError::Unavailable(Unavailable)));
+    assert!(world.handle.inspect(first.id).await.is_some(), "deleted without a commit");
+    world.handle.change(delete).await.unwrap();
+    assert!(world.handle.inspect(first.id).await.is_none());
+    assert!(world.views.get(first.id).is_none());
+    world.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(2), world.owner).await.unwrap().unwrap();
+}

@@ -1,0 +1,128 @@
+//! What `web` and `admin` read: an immutable picture of every subject, replaced after each commit that changed it.
+//!
+//! Readers lock nothing and never wait for a decision. The picture of a shard is copied when something in it changes; a
+//! shard holds a thousandth of all subjects, so that is cheap.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use engine::{heartbeat, monitor};
+use model::{HeartbeatId, IncidentId, Shard, SubjectId, Timestamp};
+use tokio::sync::watch;
+
+use crate::definition::Definition;
+
+/// One subject as it was after the last commit that changed it.
+#[derive(Clone, Debug)]
+pub struct SubjectView {
+    /// Its definition.
+    pub definition: Arc<Definition>,
+    /// How it is.
+    pub status: Status,
+    /// Since when.
+    pub status_since: Timestamp,
+    /// Its open incident.
+    pub incident: Option<IncidentId>,
+    /// Set while our own downtime leaves the status unverified.
+    pub unverified_since: Option<Timestamp>,
+}
+
+/// The status of either kind of subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// An active check's, with the phase inside it.
+    Monitor(monitor::Status, monitor::Phase),
+    /// A passive one's, with the last ping.
+    Heartbeat(heartbeat::Status, Option<Timestamp>),
+}
+
+type ShardView = BTreeMap<SubjectId, Arc<SubjectView>>;
+
+/// A subject with its new picture; `None`: deleted.
+pub type Changed = (SubjectId, Option<Arc<SubjectView>>);
+
+/// All pictures. Shared.
+#[derive(Debug)]
+pub struct Views {
+    shards: Vec<ArcSwap<ShardView>>,
+    tokens: RwLock<HashMap<[u8; 32], HeartbeatId>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self {
+            shards: Shard::all().map(|_| ArcSwap::default()).collect(),
+            tokens: RwLock::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Views {
+    /// One subject.
+    #[must_use]
+    pub fn get(&self, id: SubjectId) -> Option<Arc<SubjectView>> {
+        self.shards[usize::from(id.shard().number())].load().get(&id).cloned()
+    }
+
+    /// Every subject, by shard and id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<SubjectView>> {
+        self.shards.iter().flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// The heartbeat whose token has this SHA-256.
+    #[must_use]
+    pub fn heartbeat_by_token(&self, digest: &[u8; 32]) -> Option<HeartbeatId> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(digest).copied()
+    }
+
+    /// Changes whenever a definition or a status does.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Replaces the pictures of these subjects.
+    pub fn publish(&self, changed: Vec<Changed>) {
+        let mut by_shard: BTreeMap<Shard, Vec<Changed>> = BTreeMap::new();
+        for (id, view) in changed {
+            self.publish_token(id, view.as_deref());
+            by_shard.entry(id.shard()).or_default().push((id, view));
+        }
+        if by_shard.is_empty() {
+            return;
+        }
+        for (shard, changed) in by_shard {
+            let slot = &self.shards[usize::from(shard.number())];
+            let mut views = ShardView::clone(&slot.load());
+            for (id, view) in changed {
+                match view {
+                    Some(view) => views.insert(id, view),
+                    None => views.remove(&id),
+                };
+            }
+            slot.store(Arc::new(views));
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn publish_token(&self, id: SubjectId, view: Option<&SubjectView>) {
+        let SubjectId::Heartbeat(heartbeat) = id else { return };
+        let digest =
+            |view: &SubjectView| view.definition.heartbeat().map(|(_, definition)| definition.token_digest);
+        let before = self.get(id).as_deref().and_then(digest);
+        let after = view.and_then(digest);
+        if before != after {
+            let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(before) = before {
+                tokens.remove(&before);
+            }
+            if let Some(after) = after {
+                tokens.insert(after, heartbeat);
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! How fast commits are, waiting for the disk: `cargo run --release -p store --example commit_rate [DIRECTORY]`.
+//!
+//! Two shapes: what the hot path writes all the time (one journal row of 100 results) and what a mass failure writes
+//! (64 state changes with their incidents, lines, events and a journal row). The file is removed afterwards.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use model::{EventId, IncidentId, MonitorId, SubjectId, SystemRandom, Timestamp};
+use store::sqlite::{OpenOptions, Sqlite};
+use store::{Commit, EventRow, IncidentRow, IncidentState, JournalRow, Lease, StateRow, Store, TimelineRow};
+
+const LENGTH: Duration = Duration::from_secs(4);
+const RECORDS: usize = 100;
+/// About what a result takes in a journal row.
+const RECORD_BYTES: usize = 70;
+const CHANGES: u32 = 64;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let directory = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let directory = directory.join(format!("vigilmon-commit-rate-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    let options = OpenOptions::new(directory.join("vigilmon.db"));
+    let store = Sqlite::open(&options, Timestamp::EPOCH, &SystemRandom).await?;
+    let lease = store.claim("main", Timestamp::EPOCH).await?;
+
+    let (position, rate) = measure(&store, 1, |position| journal_only(&lease, position)).await?;
+    println!("journal only:  {rate:7.0} commits/s = {:9.0} results/s", rate * RECORDS as f64);
+    let (_, rate) = measure(&store, position, |position| mass_failure(&lease, position)).await?;
+    println!("mass failure:  {rate:7.0} commits/s = {:9.0} state changes/s", rate * f64::from(CHANGES));
+
+    store.close().await;
+    std::fs::remove_dir_all(&directory)?;
+    Ok(())
+}
+
+/// Commits one after the other; returns the next position and the commits per second.
+#[expect(clippy::disallowed_methods, reason = "measuring is what this program is for")]
+async fn measure(
+    store: &Sqlite,
+    first: u64,
+    commit: impl Fn(u64) -> Commit,
+) -> Result<(u64, f64), store::Error> {
+    let mut latencies = Vec::new();
+    let began = Instant::now();
+    let mut position = first;
+    while began.elapsed() < LENGTH {
+        let commit = commit(position);
+        let before = Instant::now();
+        store.commit(&commit).await?;
+        latencies.push(before.elapsed());
+        position += 1;
+    }
+    let rate = latencies.len() as f64 / began.elapsed().as_secs_f64();
+    latencies.sort_unstable();
+    let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
+    println!("latency p50 {:?}, p99 {:?}, max {:?}", quantile(0.5), quantile(0.99), quantile(1.0));
+    Ok((position, rate))
+}
+
+fn journal_only(lease: &Lease, position: u64) -> Commit {
+    let at = Timestamp::from_secs(position.cast_signed());
+    Commit {
+        coordinator: lease.coordinator.clone(),
+        generation: lease.generation,
+        epochs: lease.epochs.iter().copied().take(RECORDS).collect(),
+        now: at,
+        journal: Some(JournalRow { position, at, blob: vec![position as u8; RECORDS * RECORD_BYTES] }),
+        ..Commit::default()
+    }
+}
+
+fn mass_failure(lease: &Lease, position: u64) -> Commit {
+    let mut commit = journal_only(lease, position);
+    for change in 0..CHANGES {
+        let mut id = [0x5a; 16];
+        id[..8].copy_from_slice(&position.to_be_bytes());
+        id[12..].copy_from_slice(&change.to_be_bytes());
+        let incident =
+            incident(SubjectId::Monitor(MonitorId::from_bytes(id)), IncidentId::from_bytes(id), commit.now);
+        commit.states.push(StateRow { subject: incident.subject, position, state: "x".repeat(600) });
+        commit.timeline.push(TimelineRow {
+            incident: incident.id,
+            ordinal: 0,
+            at: commit.now,
+            text: "opened: 2 of 3 regions fail".into(),
+        });
+        commit.events.push(EventRow {
+            id: EventId::derive(incident.id, 0),
+            incident: incident.id,
+            subject: incident.subject,
+            transition: 0,
+            at: commit.now,
+            body: "x".repeat(600),
+            channels: vec![],
+        });
+        commit.incidents.push(incident);
+    }
+    commit
+}
+
+fn incident(subject: SubjectId, id: IncidentId, at: Timestamp) -> IncidentRow {
+    IncidentRow {
+        id,
+        subject,
+        workspace: "default".into(),
+        number: 1,
+        state: IncidentState::Open,
+        started_at: at,
+        opened_at: at,
+        resolved_at: None,
+        body: "x".repeat(900),
+    }
+}

@@ -1,0 +1,83 @@
+//! What belongs to no subject.
+
+use super::sample;
+use crate::{Config, ConfigChange, Error, PageRow, Store};
+
+async fn put(store: &dyn Store, change: ConfigChange) -> Result<u64, Error> {
+    store.change_config(&change, sample::at(30)).await
+}
+
+pub(super) async fn every_change_raises_the_revision_by_one(store: &dyn Store) {
+    assert_eq!(store.config().await.unwrap(), Config::default());
+    assert_eq!(put(store, ConfigChange::PutRegion(sample::region(1))).await.unwrap(), 1);
+    assert_eq!(put(store, ConfigChange::PutRegion(sample::region(1))).await.unwrap(), 2);
+    assert_eq!(put(store, ConfigChange::DeleteChannel(sample::channel_id(1))).await.unwrap(), 3);
+    assert_eq!(store.config_revision().await.unwrap(), 3);
+    assert_eq!(store.config().await.unwrap().revision, 3);
+}
+
+pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
+    let expected = Config {
+        revision: 10,
+        regions: vec![sample::region(1), sample::region(2)],
+        agents: vec![sample::agent(1, "z"), sample::agent(2, "a")],
+        channels: vec![sample::channel(1, "z"), sample::channel(2, "a")],
+        pages: vec![sample::page(1, "z", "z"), sample::page(2, "a", "a")],
+        keys: vec![sample::key(1), sample::key(2)],
+    };
+    for at in [1, 0] {
+        put(store, ConfigChange::PutRegion(expected.regions[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutAgent(expected.agents[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutChannel(expected.channels[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutPage(expected.pages[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutKey(expected.keys[at].clone())).await.unwrap();
+    }
+    assert_eq!(store.config().await.unwrap(), expected);
+
+    let mut changed = expected.clone();
+    changed.revision = 11;
+    changed.agents[0].epoch += 1;
+    changed.agents[0].process_nonce = Some([3; 16]);
+    put(store, ConfigChange::PutAgent(changed.agents[0].clone())).await.unwrap();
+    assert_eq!(store.config().await.unwrap(), changed, "put replaces by id");
+}
+
+pub(super) async fn an_agent_brings_its_region_along_but_never_changes_it(store: &dyn Store) {
+    put(store, ConfigChange::PutAgent(sample::agent(1, "first"))).await.unwrap();
+    let made = store.config().await.unwrap().regions;
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0].display_name, sample::region_id(1).default_display_name());
+    assert_eq!(made[0].created_at, sample::at(30));
+
+    put(store, ConfigChange::PutRegion(sample::region(1))).await.unwrap();
+    put(store, ConfigChange::PutAgent(sample::agent(1, "renamed"))).await.unwrap();
+    assert_eq!(store.config().await.unwrap().regions, [sample::region(1)]);
+}
+
+pub(super) async fn taken_names_and_slugs_are_refused_and_change_nothing(store: &dyn Store) {
+    put(store, ConfigChange::PutAgent(sample::agent(1, "a"))).await.unwrap();
+    put(store, ConfigChange::PutChannel(sample::channel(1, "a"))).await.unwrap();
+    put(store, ConfigChange::PutPage(sample::page(1, "a", "a"))).await.unwrap();
+    let before = store.config().await.unwrap();
+    for (change, message) in [
+        (ConfigChange::PutAgent(sample::agent(2, "a")), "an agent `a` already exists"),
+        (ConfigChange::PutChannel(sample::channel(2, "a")), "a channel `a` already exists"),
+        (ConfigChange::PutPage(sample::page(2, "a", "b")), "a status page `a` already exists"),
+        (ConfigChange::PutPage(sample::page(2, "b", "a")), "a status page at `a` already exists"),
+    ] {
+        let refused = put(store, change).await.unwrap_err();
+        assert!(matches!(refused, Error::Duplicate(_)), "{refused:?}");
+        assert_eq!(refused.to_string(), message);
+    }
+    assert_eq!(store.config().await.unwrap(), before, "not even the region of the refused agent");
+
+    let other_tenant = PageRow { workspace: "other".into(), ..sample::page(2, "a", "b") };
+    put(store, ConfigChange::PutPage(other_tenant)).await.unwrap();
+}
+
+pub(super) async fn a_deleted_channel_is_gone_and_its_name_free(store: &dyn Store) {
+    put(store, ConfigChange::PutChannel(sample::channel(1, "a"))).await.unwrap();
+    put(store, ConfigChange::DeleteChannel(sample::channel_id(1))).await.unwrap();
+    assert_eq!(store.config().await.unwrap().channels, []);
+    put(store, ConfigChange::PutChannel(sample::channel(2, "a"))).await.unwrap();
+}

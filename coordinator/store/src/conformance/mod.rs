@@ -1,0 +1,87 @@
+//! What every form of the store must do, each behaviour once, run against each form.
+
+mod commits;
+mod config;
+pub(crate) mod directory;
+mod equivalence;
+mod lease;
+mod reading;
+pub(crate) mod sample;
+
+use directory::TestDirectory;
+
+use crate::memory::Memory;
+use crate::sqlite::{OpenOptions, Sqlite, Synchronous};
+
+macro_rules! every_form {
+    ($($module:ident: $($behaviour:ident)+;)+) => {
+        mod memory {
+            $($(
+                #[tokio::test]
+                async fn $behaviour() {
+                    super::$module::$behaviour(&super::memory_store()).await;
+                }
+            )+)+
+        }
+
+        mod sqlite {
+            $($(
+                #[tokio::test]
+                async fn $behaviour() {
+                    let directory = super::TestDirectory::new();
+                    super::$module::$behaviour(&super::sqlite_store(&directory).await).await;
+                }
+            )+)+
+        }
+    };
+}
+
+every_form! {
+    lease:
+        a_claim_takes_every_shard_and_raises_generation_and_epochs
+        generations_are_counted_for_each_coordinator
+        an_older_generation_is_fenced_and_writes_nothing
+        a_coordinator_that_never_claimed_is_fenced
+        a_lost_shard_is_named_and_nothing_is_written
+        only_commits_move_the_instant_a_coordinator_was_last_alive;
+    commits:
+        a_commit_is_all_or_nothing
+        every_kind_of_row_comes_back_as_it_was
+        awkward_text_comes_back_as_it_was
+        rows_that_must_not_change_stay_as_they_were_first_written
+        rows_that_may_change_are_replaced_whole
+        a_repeated_commit_changes_nothing
+        names_are_unique_within_workspace_and_kind
+        deletion_takes_the_state_and_frees_the_name_but_keeps_incidents
+        a_deleted_subject_is_not_written_by_the_same_commit
+        a_subject_has_at_most_one_open_incident
+        one_incident_may_end_and_the_next_open_in_one_commit
+        a_journal_position_is_used_once
+        an_empty_commit_only_renews_the_lease;
+    reading:
+        incidents_are_listed_newest_first_and_pages_neither_repeat_nor_skip
+        incidents_are_filtered_by_subject_state_and_instant
+        the_journal_is_read_forwards_from_a_position
+        the_journal_is_paged_backwards_and_ends_at_an_instant
+        trimming_is_bounded_and_keeps_what_replay_needs
+        positions_are_never_given_out_twice_even_after_trimming
+        loading_leaves_out_what_is_finished
+        deliveries_are_listed_with_their_attempts_oldest_first
+        what_is_unknown_is_absent_or_empty;
+    config:
+        every_change_raises_the_revision_by_one
+        everything_that_was_put_is_listed_by_id
+        an_agent_brings_its_region_along_but_never_changes_it
+        taken_names_and_slugs_are_refused_and_change_nothing
+        a_deleted_channel_is_gone_and_its_name_free;
+}
+
+fn memory_store() -> Memory {
+    Memory::new(sample::installation())
+}
+
+/// Not waiting for the disk: durability has tests of its own.
+async fn sqlite_store(directory: &TestDirectory) -> Sqlite {
+    let options = OpenOptions { synchronous: Synchronous::Off, ..OpenOptions::new(directory.file()) };
+    Sqlite::open(&options, sample::at(0), &model::SystemRandom).await.unwrap()
+}

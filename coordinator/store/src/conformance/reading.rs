@@ -1,0 +1,190 @@
+//! Loading, listing, paging and trimming.
+
+use model::EventId;
+
+use super::sample;
+use crate::{
+    Commit, DeliveryState, IncidentQuery, IncidentState, JournalQuery, Lease, Position, Store,
+    TRIMMED_PER_COMMIT,
+};
+
+pub(super) async fn incidents_are_listed_newest_first_and_pages_neither_repeat_nor_skip(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    // Three instants, several incidents at each.
+    let mut incidents: Vec<_> =
+        (0..10).map(|n| sample::incident(n, sample::monitor(n % 3), IncidentState::Resolved)).collect();
+    for (incident, n) in incidents.iter_mut().zip(0_i64..) {
+        incident.opened_at = sample::at(n % 3);
+    }
+    store.commit(&Commit { incidents: incidents.clone(), ..sample::commit(&lease) }).await.unwrap();
+    incidents.sort_by_key(|row| std::cmp::Reverse((row.opened_at, row.id)));
+
+    for limit in [1, 3, 4, 10, 11] {
+        let mut query = IncidentQuery { limit, ..IncidentQuery::default() };
+        let mut listed = Vec::new();
+        while listed.len() <= incidents.len() {
+            let page = store.list_incidents(&query).await.unwrap();
+            assert!(page.len() <= limit as usize);
+            let Some(last) = page.last() else { break };
+            query.after = Some((last.opened_at, last.id));
+            listed.extend(page);
+        }
+        assert_eq!(listed, incidents, "pages of {limit}");
+    }
+}
+
+pub(super) async fn incidents_are_filtered_by_subject_state_and_instant(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let incidents = vec![
+        sample::incident(1, sample::monitor(1), IncidentState::Resolved),
+        sample::incident(2, sample::monitor(1), IncidentState::Open),
+        sample::incident(3, sample::monitor(2), IncidentState::Open),
+        sample::incident(4, sample::monitor(2), IncidentState::Closed),
+    ];
+    store.commit(&Commit { incidents, ..sample::commit(&lease) }).await.unwrap();
+    let all = IncidentQuery { limit: 10, ..IncidentQuery::default() };
+    let of_first = IncidentQuery { subject: Some(sample::monitor(1)), ..all.clone() };
+    let open_since_first =
+        IncidentQuery { open_only: true, opened_since: Some(sample::at(3)), ..all.clone() };
+    for (query, expected) in [
+        (all.clone(), vec![4, 3, 2, 1]),
+        (of_first.clone(), vec![2, 1]),
+        (IncidentQuery { open_only: true, ..all.clone() }, vec![3, 2]),
+        (IncidentQuery { open_only: true, ..of_first.clone() }, vec![2]),
+        (IncidentQuery { opened_since: Some(sample::at(2)), ..all.clone() }, vec![4, 3, 2]),
+        (open_since_first, vec![3]),
+        (IncidentQuery { after: Some((sample::at(2), sample::incident_id(2))), ..of_first }, vec![1]),
+        (IncidentQuery { limit: 0, ..all }, vec![]),
+    ] {
+        let listed = store.list_incidents(&query).await.unwrap();
+        assert_eq!(listed.iter().map(|row| row.number).collect::<Vec<_>>(), expected, "{query:?}");
+    }
+}
+
+async fn write_journal(store: &dyn Store, lease: &Lease, positions: impl IntoIterator<Item = Position>) {
+    for position in positions {
+        store.commit(&sample::journal_commit(lease, position)).await.unwrap();
+    }
+}
+
+async fn positions(store: &dyn Store) -> Vec<Position> {
+    store.journal_after(0, u32::MAX).await.unwrap().iter().map(|row| row.position).collect()
+}
+
+pub(super) async fn the_journal_is_read_forwards_from_a_position(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    write_journal(store, &lease, [2, 3, 7, 9]).await;
+    let rows = store.journal_after(2, 2).await.unwrap();
+    assert_eq!(rows, [sample::journal(3), sample::journal(7)]);
+    assert_eq!(store.journal_after(9, 2).await.unwrap(), []);
+    assert_eq!(store.journal_after(Position::MAX, 2).await.unwrap(), []);
+}
+
+pub(super) async fn the_journal_is_paged_backwards_and_ends_at_an_instant(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    write_journal(store, &lease, 1..=9).await;
+    let mut query = JournalQuery { before: None, not_before: sample::at(3), limit: 4 };
+    let mut pages = Vec::new();
+    while pages.len() < 9 {
+        let page = store.journal_page(query).await.unwrap();
+        let Some(last) = page.last() else { break };
+        query.before = Some(last.position);
+        pages.push(page.iter().map(|row| row.position).collect::<Vec<_>>());
+    }
+    assert_eq!(pages, [vec![9, 8, 7, 6], vec![5, 4, 3]]);
+    let everything = JournalQuery { before: None, not_before: sample::at(-1), limit: 100 };
+    assert_eq!(store.journal_page(everything).await.unwrap().len(), 9);
+}
+
+pub(super) async fn trimming_is_bounded_and_keeps_what_replay_needs(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let many = Position::from(TRIMMED_PER_COMMIT) + 10;
+    write_journal(store, &lease, 1..=many).await;
+    let trim = |before, replay_from| Commit {
+        trim_journal_before: Some(sample::at(before)),
+        replay_from,
+        ..sample::commit(&lease)
+    };
+
+    store.commit(&trim(10_000, None)).await.unwrap();
+    assert_eq!(positions(store).await.len() as u64, many, "replay begins at the first");
+    store.commit(&trim(3, Some(many - 2))).await.unwrap();
+    assert_eq!(positions(store).await.first(), Some(&3), "older than the instant only");
+    store.commit(&trim(10_000, None)).await.unwrap();
+    assert_eq!(positions(store).await.first(), Some(&(3 + Position::from(TRIMMED_PER_COMMIT))), "bounded");
+    store.commit(&trim(10_000, None)).await.unwrap();
+    assert_eq!(positions(store).await, [many - 1, many], "replay begins after the rest");
+}
+
+pub(super) async fn positions_are_never_given_out_twice_even_after_trimming(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    write_journal(store, &lease, [1, 2]).await;
+    let fold =
+        Commit { replay_from: Some(2), trim_journal_before: Some(sample::at(100)), ..sample::commit(&lease) };
+    store.commit(&fold).await.unwrap();
+    assert_eq!(positions(store).await, [0; 0]);
+    let loaded = store.load().await.unwrap();
+    assert_eq!((loaded.replay_from, loaded.last_position), (2, 2));
+
+    let states = vec![sample::state(sample::monitor(1), 5)];
+    store.commit(&Commit { states, ..sample::commit(&lease) }).await.unwrap();
+    assert_eq!(store.load().await.unwrap().last_position, 5);
+    let snapshots = vec![sample::snapshot(1, 6)];
+    store.commit(&Commit { snapshots, ..sample::commit(&lease) }).await.unwrap();
+    assert_eq!(store.load().await.unwrap().last_position, 6);
+    let agents_seen = vec![sample::seen(1, 1, 7)];
+    store.commit(&Commit { agents_seen, ..sample::commit(&lease) }).await.unwrap();
+    assert_eq!(store.load().await.unwrap().last_position, 7);
+}
+
+pub(super) async fn loading_leaves_out_what_is_finished(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    assert_eq!(store.load().await.unwrap().last_position, 0);
+    let incident = sample::incident(1, sample::monitor(1), IncidentState::Resolved);
+    let events = [sample::event(&incident, 1), sample::event(&incident, 0)];
+    let mut deliveries: Vec<_> =
+        (0..4).map(|n| sample::delivery(&events[0], sample::channel_id(n))).collect();
+    deliveries[0].state = DeliveryState::Delivered;
+    deliveries[1].state = DeliveryState::Dead;
+    deliveries[2].state = DeliveryState::Coalesced;
+    let commit = Commit {
+        incidents: vec![incident],
+        events: events.to_vec(),
+        deliveries: deliveries.clone(),
+        dispatched: vec![events[0].id],
+        ..sample::commit(&lease)
+    };
+    store.commit(&commit).await.unwrap();
+    let loaded = store.load().await.unwrap();
+    assert_eq!(loaded.open_incidents, []);
+    assert_eq!(loaded.undispatched, [events[1].clone()]);
+    assert_eq!(loaded.unfinished, [deliveries[3].clone()]);
+    assert_eq!(store.event(events[0].id).await.unwrap(), Some(events[0].clone()), "dispatched ones are kept");
+}
+
+pub(super) async fn deliveries_are_listed_with_their_attempts_oldest_first(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let incident = sample::incident(1, sample::monitor(1), IncidentState::Open);
+    let other = sample::incident(2, sample::monitor(2), IncidentState::Open);
+    let later = sample::delivery(&sample::event(&incident, 1), sample::channel_id(1));
+    let earlier = sample::delivery(&sample::event(&incident, 0), sample::channel_id(1));
+    let foreign = sample::delivery(&sample::event(&other, 0), sample::channel_id(1));
+    let attempts =
+        [sample::attempt(later.id, 2), sample::attempt(later.id, 1), sample::attempt(foreign.id, 1)];
+    let commit = Commit {
+        deliveries: vec![later.clone(), foreign, earlier.clone()],
+        attempts: attempts.to_vec(),
+        ..sample::commit(&lease)
+    };
+    store.commit(&commit).await.unwrap();
+    let listed = store.deliveries(incident.id).await.unwrap();
+    assert_eq!(listed, [(earlier, vec![]), (later, vec![attempts[1].clone(), attempts[0].clone()])]);
+}
+
+pub(super) async fn what_is_unknown_is_absent_or_empty(store: &dyn Store) {
+    assert_eq!(store.incident(sample::incident_id(1)).await.unwrap(), None);
+    assert_eq!(store.event(EventId::from_bytes([0; 16])).await.unwrap(), None);
+    assert_eq!(store.timeline(sample::incident_id(1)).await.unwrap(), []);
+    assert_eq!(store.deliveries(sample::incident_id(1)).await.unwrap(), []);
+    assert_eq!(store.config_revision().await.unwrap(), 0);
+}

@@ -1,0 +1,159 @@
+//! The journal: what was heard, in the order in which it was committed.
+//!
+//! One row per commit; its blob holds the commit's records. It is replayed after a restart (votes, streaks and last
+//! pings only) and is read for single results until history has its lasting form.
+
+use model::{AgentId, CheckResult, HeartbeatId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// A place in the journal. Rises with every commit; 0 is before the first.
+pub type Position = u64;
+
+/// One commit's journal row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRow {
+    /// Where it stands.
+    pub position: Position,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// [`encode`]d records.
+    pub blob: Vec<u8>,
+}
+
+/// One thing that was heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// A check's result.
+    Result {
+        /// The agent that reported it.
+        agent: AgentId,
+        /// The agent process's epoch.
+        agent_epoch: u64,
+        /// Its sequence number in that epoch.
+        seq: u64,
+        /// When the coordinator received it.
+        received_at: Timestamp,
+        /// What it says.
+        result: Box<CheckResult>,
+    },
+    /// A heartbeat's ping.
+    Ping {
+        /// The heartbeat.
+        heartbeat: HeartbeatId,
+        /// What the ping says.
+        kind: engine::heartbeat::PingKind,
+        /// When it was received.
+        at: Timestamp,
+        /// Its HTTP method.
+        method: PingMethod,
+        /// What was kept of its body.
+        body: Vec<u8>,
+    },
+    /// A sequence number of an agent that was refused and acked, so that it is not taken for missing.
+    Refused {
+        /// The agent.
+        agent: AgentId,
+        /// The agent process's epoch.
+        agent_epoch: u64,
+        /// The sequence number.
+        seq: u64,
+    },
+}
+
+/// The methods a ping may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "RFC 9110 says what they mean")]
+pub enum PingMethod {
+    Head,
+    Get,
+    Post,
+}
+
+/// The first byte of a blob: the form of what follows.
+const VERSION: u8 = 1;
+
+/// A commit's records as one blob.
+#[must_use]
+pub fn encode(records: &[Record]) -> Vec<u8> {
+    let mut blob = Vec::with_capacity(64 * records.len() + 1);
+    blob.push(VERSION);
+    postcard::to_extend(records, blob).expect("records hold nothing that postcard cannot write")
+}
+
+/// The records of a blob.
+///
+/// # Errors
+/// [`Error::Corrupt`] when the blob is of an unknown version or cut short.
+pub fn decode(blob: &[u8]) -> Result<Vec<Record>, Error> {
+    match blob.split_first() {
+        Some((&VERSION, rest)) => {
+            postcard::from_bytes(rest).map_err(|error| Error::Corrupt(format!("a journal row: {error}")))
+        }
+        Some((version, _)) => Err(Error::Corrupt(format!("a journal row of unknown version {version}"))),
+        None => Err(Error::Corrupt("an empty journal row".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::{Failure, FailureKind, MonitorId, Outcome, Phases, RegionId};
+
+    use super::*;
+
+    fn records() -> Vec<Record> {
+        let agent = AgentId::from_bytes([1; 16]);
+        let at = Timestamp::from_micros(1_800_000_000_000_001);
+        let result = CheckResult {
+            monitor: MonitorId::from_bytes([2; 16]),
+            spec_revision: 3,
+            region: RegionId::new("eu-west").unwrap(),
+            slot: -1,
+            attempt: 1,
+            round: 4,
+            started_at: at,
+            duration: Duration::from_micros(12_345),
+            outcome: Outcome::Fail(Failure::new(FailureKind::Status, "503 Service Unavailable")),
+            phases: Phases { connect: Some(Duration::from_micros(7)), ..Phases::default() },
+            http_status: Some(503),
+            peer: Some("192.0.2.1".parse().unwrap()),
+            health: None,
+        };
+        vec![
+            Record::Result {
+                agent,
+                agent_epoch: 5,
+                seq: u64::MAX,
+                received_at: at,
+                result: Box::new(result),
+            },
+            Record::Ping {
+                heartbeat: HeartbeatId::from_bytes([6; 16]),
+                kind: engine::heartbeat::PingKind::Exit(3),
+                at,
+                method: PingMethod::Post,
+                body: vec![0, 255],
+            },
+            Record::Refused { agent, agent_epoch: 5, seq: 9 },
+        ]
+    }
+
+    #[test]
+    fn records_come_back_as_they_were() {
+        assert_eq!(decode(&encode(&records())).unwrap(), records());
+        assert_eq!(decode(&encode(&[])).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_cut_short_empty_or_of_another_version_is_refused() {
+        let blob = encode(&records());
+        for length in 0..blob.len() {
+            assert!(matches!(decode(&blob[..length]), Err(Error::Corrupt(_))), "{length} bytes");
+        }
+        let newer = [&[VERSION + 1], &blob[1..]].concat();
+        assert!(decode(&newer).unwrap_err().to_string().contains("version 2"));
+    }
+}

@@ -1,0 +1,389 @@
+//! The contract in memory: for simulations and tests, where every run must be the same and nothing may wait.
+//!
+//! A commit is checked whole before anything of it is applied, so it needs no undoing. Clones share their rows: a
+//! "restarted" coordinator under test opens a clone of what the last one left.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use model::{
+    AgentId, ChannelId, DeliveryId, EventId, IncidentId, InstallationId, KeyId, PageId, RegionId, Shard,
+    SubjectId, Timestamp,
+};
+
+use crate::{
+    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, ChannelRow, Commit, Config, ConfigChange,
+    DeliveryRow, DeliveryState, Error, EventRow, IncidentQuery, IncidentRow, IncidentState, JournalQuery,
+    JournalRow, KeyRow, Lease, Loaded, PageRow, Position, RegionRow, SnapshotRow, StateRow, Store,
+    SubjectRow, TRIMMED_PER_COMMIT, TimelineRow,
+};
+
+/// A store that lives as long as its last clone.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    installation: InstallationId,
+    rows: Arc<Mutex<Rows>>,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new(installation: InstallationId) -> Self {
+        Self { installation, rows: Arc::default() }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        // Whoever panicked did so before or after a commit was applied, never within.
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    coordinators: BTreeMap<String, Coordinator>,
+    /// Every claim takes every shard, so that they share one epoch.
+    epoch: u64,
+    journal: BTreeMap<Position, JournalRow>,
+    replay_from: Position,
+    snapshots: BTreeMap<Shard, SnapshotRow>,
+    agents_seen: BTreeMap<(AgentId, u64), AgentSeen>,
+    subjects: BTreeMap<SubjectId, SubjectRow>,
+    states: BTreeMap<SubjectId, StateRow>,
+    incidents: BTreeMap<IncidentId, IncidentRow>,
+    /// The open incident of each subject that has one.
+    open: BTreeMap<SubjectId, IncidentId>,
+    timeline: BTreeMap<(IncidentId, u32), TimelineRow>,
+    events: BTreeMap<EventId, EventRow>,
+    undispatched: BTreeSet<EventId>,
+    deliveries: BTreeMap<DeliveryId, DeliveryRow>,
+    attempts: BTreeMap<(DeliveryId, u32), AttemptRow>,
+    config_revision: u64,
+    regions: BTreeMap<RegionId, RegionRow>,
+    agents: BTreeMap<AgentId, AgentRow>,
+    channels: BTreeMap<ChannelId, ChannelRow>,
+    pages: BTreeMap<PageId, PageRow>,
+    keys: BTreeMap<KeyId, KeyRow>,
+}
+
+#[derive(Debug, Default)]
+struct Coordinator {
+    generation: u64,
+    alive_at: Option<Timestamp>,
+}
+
+impl Store for Memory {
+    fn installation(&self) -> InstallationId {
+        self.installation
+    }
+
+    fn claim<'a>(&'a self, coordinator: &'a str, _now: Timestamp) -> BoxFuture<'a, Result<Lease, Error>> {
+        ready(Ok(self.rows().claim(coordinator))).boxed()
+    }
+
+    fn commit<'a>(&'a self, commit: &'a Commit) -> BoxFuture<'a, Result<(), Error>> {
+        // Within the future, so that a commit that nobody awaits does nothing, as elsewhere.
+        async { self.rows().commit(commit) }.boxed()
+    }
+
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, Error>> {
+        ready(Ok(self.rows().load())).boxed()
+    }
+
+    fn journal_after(&self, after: Position, limit: u32) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        let rows = self.rows();
+        let later = rows.journal.range(after.saturating_add(1)..).map(|(_, row)| row.clone());
+        ready(Ok(later.take(limit as usize).collect())).boxed()
+    }
+
+    fn journal_page(&self, query: JournalQuery) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        let rows = self.rows();
+        let earlier = rows.journal.range(..query.before.unwrap_or(Position::MAX)).rev().map(|(_, row)| row);
+        let page = earlier.filter(|row| row.at >= query.not_before).take(query.limit as usize).cloned();
+        ready(Ok(page.collect())).boxed()
+    }
+
+    fn list_incidents<'a>(
+        &'a self,
+        query: &'a IncidentQuery,
+    ) -> BoxFuture<'a, Result<Vec<IncidentRow>, Error>> {
+        ready(Ok(self.rows().list_incidents(query))).boxed()
+    }
+
+    fn incident(&self, id: IncidentId) -> BoxFuture<'_, Result<Option<IncidentRow>, Error>> {
+        ready(Ok(self.rows().incidents.get(&id).cloned())).boxed()
+    }
+
+    fn timeline(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<TimelineRow>, Error>> {
+        let rows = self.rows();
+        let lines = rows.timeline.range((incident, 0)..=(incident, u32::MAX));
+        ready(Ok(lines.map(|(_, line)| line.clone()).collect())).boxed()
+    }
+
+    fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {
+        let rows = self.rows();
+        let deliveries = rows.deliveries(|row| row.incident == incident).into_iter();
+        let with_attempts = deliveries.map(|delivery| {
+            let attempts = rows.attempts.range((delivery.id, 0)..=(delivery.id, u32::MAX));
+            (delivery.clone(), attempts.map(|(_, attempt)| attempt.clone()).collect())
+        });
+        ready(Ok(with_attempts.collect())).boxed()
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<EventRow>, Error>> {
+        ready(Ok(self.rows().events.get(&id).cloned())).boxed()
+    }
+
+    fn config(&self) -> BoxFuture<'_, Result<Config, Error>> {
+        ready(Ok(self.rows().config())).boxed()
+    }
+
+    fn config_revision(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        ready(Ok(self.rows().config_revision)).boxed()
+    }
+
+    fn change_config<'a>(
+        &'a self,
+        change: &'a ConfigChange,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
+        async move { self.rows().change_config(change, now) }.boxed()
+    }
+}
+
+impl Rows {
+    fn claim(&mut self, id: &str) -> Lease {
+        let coordinator = self.coordinators.entry(id.to_owned()).or_default();
+        coordinator.generation += 1;
+        self.epoch += 1;
+        Lease {
+            coordinator: id.to_owned(),
+            generation: coordinator.generation,
+            epochs: Shard::all().map(|shard| (shard, self.epoch)).collect(),
+            previous_alive_at: coordinator.alive_at,
+        }
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), Error> {
+        self.check_lease(commit)?;
+        if let Some(row) = commit.journal.as_ref().filter(|row| self.journal.contains_key(&row.position)) {
+            return Err(Error::Duplicate(row.taken()));
+        }
+        let subjects = self.subjects_after(commit)?;
+        let open = self.open_after(commit)?;
+
+        // From here on nothing can fail.
+        if let Some(coordinator) = self.coordinators.get_mut(&commit.coordinator) {
+            coordinator.alive_at = Some(commit.now);
+        }
+        self.journal.extend(commit.journal.iter().map(|row| (row.position, row.clone())));
+        if let Some(subjects) = subjects {
+            self.subjects = subjects;
+        }
+        if let Some(open) = open {
+            self.open = open;
+        }
+        self.write_states(commit);
+        self.incidents.extend(commit.incidents.iter().map(|row| (row.id, row.clone())));
+        for row in &commit.timeline {
+            self.timeline.entry((row.incident, row.ordinal)).or_insert_with(|| row.clone());
+        }
+        for row in &commit.events {
+            self.events.entry(row.id).or_insert_with(|| {
+                self.undispatched.insert(row.id);
+                row.clone()
+            });
+        }
+        self.deliveries.extend(commit.deliveries.iter().map(|row| (row.id, row.clone())));
+        for event in &commit.dispatched {
+            self.undispatched.remove(event);
+        }
+        for row in &commit.attempts {
+            self.attempts.entry((row.delivery, row.number)).or_insert_with(|| row.clone());
+        }
+        self.snapshots.extend(commit.snapshots.iter().map(|row| (row.shard, row.clone())));
+        self.agents_seen.extend(commit.agents_seen.iter().map(|row| ((row.agent, row.epoch), row.clone())));
+        self.replay_from = commit.replay_from.unwrap_or(self.replay_from);
+        if let Some(before) = commit.trim_journal_before {
+            self.trim(before);
+        }
+        Ok(())
+    }
+
+    fn check_lease(&self, commit: &Commit) -> Result<(), Error> {
+        let generation = self.coordinators.get(&commit.coordinator).map(|coordinator| coordinator.generation);
+        if generation != Some(commit.generation) {
+            return Err(Error::Fenced);
+        }
+        let mut lost: Vec<Shard> =
+            commit.epochs.iter().filter(|(_, epoch)| *epoch != self.epoch).map(|(shard, _)| *shard).collect();
+        lost.sort_unstable();
+        if lost.is_empty() { Ok(()) } else { Err(Error::ShardsLost(lost)) }
+    }
+
+    /// The subjects as the commit leaves them; `None` if it leaves them alone.
+    fn subjects_after(&self, commit: &Commit) -> Result<Option<BTreeMap<SubjectId, SubjectRow>>, Error> {
+        if commit.subjects.is_empty() && commit.deleted.is_empty() {
+            return Ok(None);
+        }
+        let mut subjects = self.subjects.clone();
+        subjects.retain(|id, _| !commit.deleted.contains(id));
+        let written: Vec<_> =
+            commit.subjects.iter().filter(|row| !commit.deleted.contains(&row.id)).collect();
+        for row in &written {
+            let same_name = |other: &SubjectRow| {
+                other.id != row.id
+                    && (&other.workspace, other.kind(), &other.name)
+                        == (&row.workspace, row.kind(), &row.name)
+            };
+            if subjects.values().any(same_name) {
+                return Err(Error::Duplicate(SubjectRow::taken(&written)));
+            }
+            subjects.insert(row.id, SubjectRow::clone(row));
+        }
+        Ok(Some(subjects))
+    }
+
+    /// The open incidents as the commit leaves them; `None` if it leaves them alone.
+    fn open_after(&self, commit: &Commit) -> Result<Option<BTreeMap<SubjectId, IncidentId>>, Error> {
+        if commit.incidents.is_empty() {
+            return Ok(None);
+        }
+        let mut open = self.open.clone();
+        for row in &commit.incidents {
+            open.retain(|_, id| *id != row.id);
+        }
+        for row in commit.incidents.iter().filter(|row| row.state == IncidentState::Open) {
+            if open.insert(row.subject, row.id).is_some_and(|other| other != row.id) {
+                return Err(Error::Duplicate(IncidentRow::taken(&commit.incidents)));
+            }
+        }
+        Ok(Some(open))
+    }
+
+    fn write_states(&mut self, commit: &Commit) {
+        for id in &commit.deleted {
+            self.states.remove(id);
+        }
+        let kept = commit.states.iter().filter(|row| !commit.deleted.contains(&row.subject));
+        self.states.extend(kept.map(|row| (row.subject, row.clone())));
+    }
+
+    fn trim(&mut self, before: Timestamp) {
+        let folded = self.journal.range(..=self.replay_from).map(|(_, row)| row);
+        let mut old: Vec<_> =
+            folded.filter(|row| row.at < before).map(|row| (row.at, row.position)).collect();
+        old.sort_unstable();
+        for (_, position) in old.into_iter().take(TRIMMED_PER_COMMIT as usize) {
+            self.journal.remove(&position);
+        }
+    }
+
+    fn load(&self) -> Loaded {
+        let mut open_incidents: Vec<_> =
+            self.open.values().filter_map(|id| self.incidents.get(id)).cloned().collect();
+        open_incidents.sort_by_key(|row| (row.opened_at, row.id));
+        let mut undispatched: Vec<_> =
+            self.undispatched.iter().filter_map(|id| self.events.get(id)).cloned().collect();
+        undispatched.sort_by_key(|row| (row.at, row.incident, row.transition));
+        let unfinished = self.deliveries(|row| row.state == DeliveryState::Waiting);
+        let mut loaded = Loaded {
+            subjects: self.subjects.values().cloned().collect(),
+            states: self.states.values().cloned().collect(),
+            snapshots: self.snapshots.values().cloned().collect(),
+            agents_seen: self.agents_seen.values().cloned().collect(),
+            open_incidents,
+            undispatched,
+            unfinished: unfinished.into_iter().cloned().collect(),
+            replay_from: self.replay_from,
+            last_position: self.journal.last_key_value().map_or(0, |(position, _)| *position),
+        };
+        loaded.count_folded_positions();
+        loaded
+    }
+
+    /// Deliveries of a kind, oldest first.
+    fn deliveries(&self, wanted: impl Fn(&DeliveryRow) -> bool) -> Vec<&DeliveryRow> {
+        let mut deliveries: Vec<_> = self.deliveries.values().filter(|row| wanted(row)).collect();
+        deliveries.sort_by_key(|row| (row.created_at, row.transition, row.id));
+        deliveries
+    }
+
+    fn list_incidents(&self, query: &IncidentQuery) -> Vec<IncidentRow> {
+        let wanted = |row: &&IncidentRow| {
+            query.subject.is_none_or(|subject| row.subject == subject)
+                && (!query.open_only || row.state == IncidentState::Open)
+                && query.opened_since.is_none_or(|since| row.opened_at >= since)
+                && query.after.is_none_or(|after| (row.opened_at, row.id) < after)
+        };
+        let mut incidents: Vec<_> = self.incidents.values().filter(wanted).collect();
+        incidents.sort_by_key(|row| Reverse((row.opened_at, row.id)));
+        incidents.into_iter().take(query.limit as usize).cloned().collect()
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            revision: self.config_revision,
+            regions: self.regions.values().cloned().collect(),
+            agents: self.agents.values().cloned().collect(),
+            channels: self.channels.values().cloned().collect(),
+            pages: self.pages.values().cloned().collect(),
+            keys: self.keys.values().cloned().collect(),
+        }
+    }
+
+    fn change_config(&mut self, change: &ConfigChange, now: Timestamp) -> Result<u64, Error> {
+        match change {
+            ConfigChange::PutRegion(row) => {
+                self.regions.insert(row.id.clone(), row.clone());
+            }
+            ConfigChange::PutAgent(row) => self.put_agent(row, now)?,
+            ConfigChange::PutChannel(row) => {
+                let same_name = |other: &ChannelRow| {
+                    other.id != row.id && (&other.workspace, &other.name) == (&row.workspace, &row.name)
+                };
+                if self.channels.values().any(same_name) {
+                    return Err(Error::Duplicate(row.taken()));
+                }
+                self.channels.insert(row.id, row.clone());
+            }
+            ConfigChange::DeleteChannel(id) => {
+                self.channels.remove(id);
+            }
+            ConfigChange::PutPage(row) => self.put_page(row)?,
+            ConfigChange::PutKey(row) => {
+                self.keys.insert(row.id, row.clone());
+            }
+        }
+        self.config_revision += 1;
+        Ok(self.config_revision)
+    }
+
+    fn put_agent(&mut self, row: &AgentRow, now: Timestamp) -> Result<(), Error> {
+        if self.agents.values().any(|other| other.id != row.id && other.name == row.name) {
+            return Err(Error::Duplicate(row.taken()));
+        }
+        self.regions.entry(row.region.clone()).or_insert_with(|| RegionRow {
+            id: row.region.clone(),
+            display_name: row.region.default_display_name(),
+            created_at: now,
+        });
+        self.agents.insert(row.id, row.clone());
+        Ok(())
+    }
+
+    fn put_page(&mut self, row: &PageRow) -> Result<(), Error> {
+        let mut others = self.pages.values().filter(|other| other.id != row.id);
+        if others.clone().any(|other| other.slug == row.slug) {
+            return Err(Error::Duplicate(row.taken_slug()));
+        }
+        if others.any(|other| (&other.workspace, &other.name) == (&row.workspace, &row.name)) {
+            return Err(Error::Duplicate(row.taken_name()));
+        }
+        self.pages.insert(row.id, row.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,420 @@
+//! The rows: what is kept, in the words of the domain. Bodies are JSON, so that a field can be added without a
+//! migration and a person can read them.
+
+use std::time::Duration;
+
+use model::{
+    AgentId, ChannelId, DeliveryId, EventId, IncidentId, KeyId, PageId, RegionId, Secret, Shard, SubjectId,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Position;
+
+/// The workspace that everything belongs to until there are more.
+pub const DEFAULT_WORKSPACE: &str = "default";
+
+/// A monitor's or heartbeat's definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectRow {
+    /// Which.
+    pub id: SubjectId,
+    /// The tenant.
+    pub workspace: String,
+    /// Unique within workspace and kind.
+    pub name: String,
+    /// The definition, as JSON.
+    pub definition: String,
+    /// Rises with every change; the etag.
+    pub revision: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// The two kinds of subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SubjectKind {
+    /// An active check.
+    Monitor,
+    /// A passive one.
+    Heartbeat,
+}
+
+impl SubjectKind {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::Heartbeat => "heartbeat",
+        }
+    }
+}
+
+impl SubjectRow {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> SubjectKind {
+        match self.id {
+            SubjectId::Monitor(_) => SubjectKind::Monitor,
+            SubjectId::Heartbeat(_) => SubjectKind::Heartbeat,
+        }
+    }
+}
+
+/// A subject's engine state at a position of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateRow {
+    /// Whose.
+    pub subject: SubjectId,
+    /// The commit that wrote it: records up to here are in it.
+    pub position: Position,
+    /// The state, as JSON.
+    pub state: String,
+}
+
+/// The states of a shard's subjects at a position of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// Which shard.
+    pub shard: Shard,
+    /// Records up to here are in it.
+    pub position: Position,
+    /// The form of the body.
+    pub version: u32,
+    /// The states, encoded by the coordinator.
+    pub body: Vec<u8>,
+}
+
+/// Which sequence numbers of an agent epoch have been committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSeen {
+    /// Which agent.
+    pub agent: AgentId,
+    /// Which of its processes.
+    pub epoch: u64,
+    /// Records up to here are in it.
+    pub position: Position,
+    /// Inclusive ranges in rising order, as JSON: `[[1,20],[22,30]]`.
+    pub ranges: String,
+}
+
+/// An incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncidentRow {
+    /// Derived; see [`IncidentId::derive`].
+    pub id: IncidentId,
+    /// Whose.
+    pub subject: SubjectId,
+    /// The tenant.
+    pub workspace: String,
+    /// The subject's how-manieth.
+    pub number: u32,
+    /// Open or how it ended.
+    pub state: IncidentState,
+    /// First failing vote, or the instant a ping was due.
+    pub started_at: Timestamp,
+    /// When it was confirmed.
+    pub opened_at: Timestamp,
+    /// When it ended.
+    pub resolved_at: Option<Timestamp>,
+    /// Name, cause, evidence and the like, as JSON.
+    pub body: String,
+}
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentState {
+    /// Going on.
+    Open,
+    /// Over: the subject recovered.
+    Resolved,
+    /// Ended without recovery: paused or deleted.
+    Closed,
+}
+
+/// Which incidents to list, newest opening first.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentQuery {
+    /// Only of this subject.
+    pub subject: Option<SubjectId>,
+    /// Only open ones.
+    pub open_only: bool,
+    /// Only those opened at or after this instant.
+    pub opened_since: Option<Timestamp>,
+    /// Only those after this one in the listing: `(opened_at, id)` of the last one seen.
+    pub after: Option<(Timestamp, IncidentId)>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// A line of an incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineRow {
+    /// Whose.
+    pub incident: IncidentId,
+    /// Its place, from 0; unique within the incident.
+    pub ordinal: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What, for people.
+    pub text: String,
+}
+
+/// A public event waiting in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    /// Derived; see [`EventId::derive`].
+    pub id: EventId,
+    /// The incident it tells of.
+    pub incident: IncidentId,
+    /// The incident's subject, whose shard's owner delivers it.
+    pub subject: SubjectId,
+    /// The incident's how-manieth event, from 0: their order.
+    pub transition: u32,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The event, as JSON.
+    pub body: String,
+    /// The channels that are to hear of it, as of the event.
+    pub channels: Vec<ChannelId>,
+}
+
+/// An event owed to a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Derived; see [`DeliveryId::derive`]. The `webhook-id`.
+    pub id: DeliveryId,
+    /// What is to be told.
+    pub event: EventId,
+    /// To whom.
+    pub channel: ChannelId,
+    /// The event's incident.
+    pub incident: IncidentId,
+    /// The incident's subject.
+    pub subject: SubjectId,
+    /// The event's place among its incident's.
+    pub transition: u32,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When to try (again).
+    pub next_attempt_at: Timestamp,
+    /// The rendered body, from the first claim on; every attempt sends these bytes.
+    pub body: Option<Vec<u8>>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was delivered or given up.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// Not finished.
+    Waiting,
+    /// The receiver answered 2xx.
+    Delivered,
+    /// Given up.
+    Dead,
+    /// Told by a later event of the same incident; never sent itself.
+    Coalesced,
+}
+
+/// One try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Of which delivery.
+    pub delivery: DeliveryId,
+    /// From 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// The answer's status, if there was one.
+    pub status: Option<u16>,
+    /// What came of it, for people.
+    pub detail: String,
+    /// The first bytes of the answer.
+    pub answer: Vec<u8>,
+}
+
+/// A delivery with its attempts, oldest first.
+pub type AttemptedDelivery = (DeliveryRow, Vec<AttemptRow>);
+
+/// Everything that belongs to no subject. Small: it is held in memory whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// Rises with every change.
+    pub revision: u64,
+    /// By id.
+    pub regions: Vec<RegionRow>,
+    /// By id.
+    pub agents: Vec<AgentRow>,
+    /// By id.
+    pub channels: Vec<ChannelRow>,
+    /// By id.
+    pub pages: Vec<PageRow>,
+    /// By id.
+    pub keys: Vec<KeyRow>,
+}
+
+/// A region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionRow {
+    /// Such as `us-east`.
+    pub id: RegionId,
+    /// Such as `US-East`.
+    pub display_name: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// A probe agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentRow {
+    /// Which.
+    pub id: AgentId,
+    /// Unique.
+    pub name: String,
+    /// Where it is.
+    pub region: RegionId,
+    /// SHA-256 of its credential.
+    pub secret_digest: [u8; 32],
+    /// The epoch last issued; 0 before the first session.
+    pub epoch: u64,
+    /// The process nonce that epoch was issued for.
+    pub process_nonce: Option<[u8; 16]>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// A place where notifications go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelRow {
+    /// Which.
+    pub id: ChannelId,
+    /// The tenant.
+    pub workspace: String,
+    /// Unique.
+    pub name: String,
+    /// Kind, URL and secrets, as JSON.
+    pub settings: Secret<String>,
+    /// Rises with every change; the etag.
+    pub revision: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A status page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRow {
+    /// Which.
+    pub id: PageId,
+    /// The tenant.
+    pub workspace: String,
+    /// Its heading; unique.
+    pub name: String,
+    /// The last part of its URL; unique.
+    pub slug: String,
+    /// What is on it, in order.
+    pub components: Vec<SubjectId>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// An API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Which.
+    pub id: KeyId,
+    /// The tenant.
+    pub workspace: String,
+    /// What it is for.
+    pub name: String,
+    /// SHA-256 of the key.
+    pub digest: [u8; 32],
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// One change to [`Config`]. `Put…` inserts or replaces by id; a name or slug that another row has is
+/// [`crate::Error::Duplicate`].
+#[derive(Clone, Debug)]
+pub enum ConfigChange {
+    /// A region.
+    PutRegion(RegionRow),
+    /// An agent, and its region if that is new.
+    PutAgent(AgentRow),
+    /// A channel.
+    PutChannel(ChannelRow),
+    /// Deletes a channel.
+    DeleteChannel(ChannelId),
+    /// A status page.
+    PutPage(PageRow),
+    /// An API key.
+    PutKey(KeyRow),
+}
+
+/// What [`crate::Error::Duplicate`] says, the same in every form of the store.
+mod taken {
+    use super::{AgentRow, ChannelRow, IncidentRow, IncidentState, PageRow, SubjectRow};
+    use crate::JournalRow;
+
+    impl SubjectRow {
+        /// Of a batch, the database only says that one name is taken.
+        pub(crate) fn taken(batch: &[&Self]) -> String {
+            let mut names = batch.iter().map(|row| format!("{} `{}`", row.kind().as_str(), row.name));
+            match (names.next(), names.next()) {
+                (Some(only), None) => format!("a {only}"),
+                _ => "one of several monitors and heartbeats".into(),
+            }
+        }
+    }
+
+    impl IncidentRow {
+        pub(crate) fn taken(batch: &[Self]) -> String {
+            let mut open = batch.iter().filter(|row| row.state == IncidentState::Open);
+            match (open.next(), open.next()) {
+                (Some(only), None) => format!("an open incident of {}", only.subject),
+                _ => "an open incident of one of several subjects".into(),
+            }
+        }
+    }
+
+    impl JournalRow {
+        pub(crate) fn taken(&self) -> String {
+            format!("journal position {}", self.position)
+        }
+    }
+
+    impl AgentRow {
+        pub(crate) fn taken(&self) -> String {
+            format!("an agent `{}`", self.name)
+        }
+    }
+
+    impl ChannelRow {
+        pub(crate) fn taken(&self) -> String {
+            format!("a channel `{}`", self.name)
+        }
+    }
+
+    impl PageRow {
+        pub(crate) fn taken_name(&self) -> String {
+            format!("a status page `{}`", self.name)
+        }
+
+        pub(crate) fn taken_slug(&self) -> String {
+            format!("a status page at `{}`", self.slug)
+        }
+    }
+}

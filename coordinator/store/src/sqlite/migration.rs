@@ -1,0 +1,119 @@
+//! Brings a database to the present form, in one transaction.
+//!
+//! A migration that was released never changes: its checksum is kept with its number, and a database that was made by
+//! another text of the same number is refused.
+
+use model::Timestamp;
+use sha2::{Digest, Sha256};
+use sqlx::AnyConnection;
+
+use super::decode;
+use super::encode::Hex;
+use super::failure::failure;
+use crate::Error;
+
+/// A migration that [`run`] applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its number.
+    pub version: u32,
+    /// Its file.
+    pub name: &'static str,
+}
+
+struct Migration {
+    version: u32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    name: "0001_initial.sql",
+    sql: include_str!("../../migrations/sqlite/0001_initial.sql"),
+}];
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migration \
+    (version BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)";
+const LIST: &str = "SELECT version, name, checksum FROM schema_migration ORDER BY version";
+const RECORD: &str =
+    "INSERT INTO schema_migration (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
+
+/// Applies what is missing and says what that was. The caller begins and commits the transaction.
+pub(super) async fn run(connection: &mut AnyConnection, now: Timestamp) -> Result<Vec<Applied>, Error> {
+    sqlx::query(CREATE).execute(&mut *connection).await.map_err(failure)?;
+    let rows = sqlx::query(LIST).fetch_all(&mut *connection).await.map_err(failure)?;
+    for row in &rows {
+        compare(
+            decode::number(row, "version")?,
+            &decode::text(row, "name")?,
+            &decode::text(row, "checksum")?,
+        )?;
+    }
+    let mut applied = Vec::new();
+    for migration in MIGRATIONS.iter().skip(rows.len()) {
+        sqlx::raw_sql(migration.sql).execute(&mut *connection).await.map_err(failure)?;
+        sqlx::query(RECORD)
+            .bind(i64::from(migration.version))
+            .bind(migration.name)
+            .bind(checksum(migration.sql))
+            .bind(now.as_micros())
+            .execute(&mut *connection)
+            .await
+            .map_err(failure)?;
+        applied.push(Applied { version: migration.version, name: migration.name });
+    }
+    Ok(applied)
+}
+
+/// Whether what was applied under a number is what we know under it.
+fn compare(version: u32, name: &str, found: &str) -> Result<(), Error> {
+    match MIGRATIONS.iter().find(|migration| migration.version == version) {
+        None => Err(Error::Corrupt(format!("migration {name} is of a newer version of Vigilmon"))),
+        Some(known) if checksum(known.sql) != found => Err(Error::Corrupt(format!(
+            "migration {name} was applied with another text than {} has",
+            known.name
+        ))),
+        Some(_) => Ok(()),
+    }
+}
+
+fn checksum(sql: &str) -> String {
+    Hex(&Sha256::digest(sql)).to_string()
+}
+
+#[cfg(test)]
+pub(super) const STATEMENTS: &[&str] = &[LIST, RECORD];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_migrations_never_change() {
+        let found: Vec<_> = MIGRATIONS.iter().map(|known| (known.name, checksum(known.sql))).collect();
+        assert_eq!(
+            found,
+            [(
+                "0001_initial.sql",
+                "be4c5469439580db138be80d3b59398e12c881640142b0e259f0474d0deb736d".to_owned()
+            )]
+        );
+    }
+
+    #[test]
+    fn migrations_are_numbered_from_one_without_gaps() {
+        for (migration, number) in MIGRATIONS.iter().zip(1..) {
+            assert_eq!(migration.version, number);
+            assert!(migration.name.starts_with(&format!("{number:04}_")), "{}", migration.name);
+        }
+    }
+
+    #[test]
+    fn a_changed_text_and_an_unknown_number_are_refused_by_name() {
+        let changed = compare(1, "0001_initial.sql", "00").unwrap_err();
+        assert!(matches!(&changed, Error::Corrupt(text) if text.contains("0001_initial.sql")), "{changed}");
+        let newer = compare(9_999, "9999_future.sql", "00").unwrap_err();
+        assert!(matches!(&newer, Error::Corrupt(text) if text.contains("9999_future.sql")), "{newer}");
+    }
+}

@@ -1,0 +1,115 @@
+//! `vigilctl agent`: probe agents.
+//!
+//! `create` prints the agent's token alone on stdout, once: `vigilctl agent create … > token` is the file that
+//! `vigilmon-agent run --token-file` wants.
+
+use clap::{Args, Subcommand};
+use model::Timestamp;
+use proto::admin::v1::{Agent, CreateAgentRequest, GetAgentRequest, ListAgentsRequest};
+
+use super::{Context, Get, Ls, all, client};
+use crate::exit::Failure;
+use crate::output::{Cell, Described, Listed, Sheet};
+use crate::{duration, moment};
+
+/// What can be done with agents.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List all agents
+    Ls(Ls),
+    /// Show one agent
+    Get(Get),
+    /// Admit a new agent; prints its token, this once only
+    Create(Create),
+}
+
+/// Arguments of `create`.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Unique name
+    name: String,
+    /// Where it stands, such as us-east; the region is made if it is new
+    #[arg(long)]
+    region: String,
+}
+
+/// Does what the verb says.
+pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
+    match verb {
+        Verb::Ls(ls) => list(&ls, context).await,
+        Verb::Get(get) => show(&get, context).await,
+        Verb::Create(create) => self::create(create, context).await,
+    }
+}
+
+async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {
+    let fleet = client!(context, fleet_client::FleetClient);
+    context
+        .show(ls.watch, async |output, now| {
+            let list = all(None, async |page_size, page_token| {
+                let request = ListAgentsRequest { page_size, page_token };
+                let answer = fleet.clone().list_agents(request).await?.into_inner();
+                Ok((answer.agents, answer.next_page_token))
+            });
+            output.list(&list.await?, now)
+        })
+        .await
+}
+
+async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
+    let mut fleet = client!(context, fleet_client::FleetClient);
+    context
+        .show(get.watch, async |output, now| {
+            let request = GetAgentRequest { id: get.id.clone() };
+            output.one(&fleet.get_agent(request).await?.into_inner(), now)
+        })
+        .await
+}
+
+async fn create(create: Create, context: &Context) -> Result<(), Failure> {
+    let request = CreateAgentRequest { name: create.name.clone(), region: create.region.clone() };
+    let answer = client!(context, fleet_client::FleetClient).create_agent(request).await?.into_inner();
+    let talk = format!(
+        "created {} in {}; this token is shown once only: keep it in a file for `vigilmon-agent run --token-file FILE`",
+        create.name, create.region
+    );
+    context.output.changed(&answer, Some(&answer.token), &talk)
+}
+
+impl Listed for Agent {
+    const COLUMNS: &'static [&'static str] =
+        &["NAME", "REGION", "STATE", "LAST SEEN", "MONITORS", "VERSION", "ID"];
+
+    fn row(&self, now: Timestamp) -> Vec<Cell> {
+        vec![
+            Cell::text(&self.name),
+            Cell::text(&self.region),
+            Cell::state(state(self)),
+            Cell::text(moment::relative(self.last_seen_at.as_ref(), now)),
+            Cell::text(self.assigned_monitors.to_string()),
+            Cell::text(&self.version),
+            Cell::text(&self.id),
+        ]
+    }
+}
+
+impl Described for Agent {
+    fn sheet(&self, now: Timestamp) -> Sheet {
+        Sheet::default()
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .field("region", &self.region)
+            .state("state", state(self))
+            .field("last seen", moment::both(self.last_seen_at.as_ref(), now))
+            .field("monitors", self.assigned_monitors.to_string())
+            .field("version", &self.version)
+            .field("epoch", self.epoch.to_string())
+            .field("dropped results", self.dropped_results.to_string())
+            .field("clock skew", duration::measured(self.clock_skew.as_ref()))
+            .field("created", moment::both(self.created_at.as_ref(), now))
+    }
+}
+
+const fn state(agent: &Agent) -> &'static str {
+    if agent.connected { "connected" } else { "disconnected" }
+}

@@ -1,0 +1,272 @@
+//! `vigilctl heartbeat`: jobs that ping.
+//!
+//! `create` prints the ping URL alone on stdout: it is shown this once only, and `curl "$(vigilctl heartbeat create …)"`
+//! is how it gets into a job.
+
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand};
+use model::{Clock, Timestamp};
+use proto::admin::v1::{
+    CreateHeartbeatRequest, DeleteHeartbeatRequest, GetHeartbeatRequest, Heartbeat, HeartbeatStatus,
+    ListHeartbeatsRequest, ListPingsRequest, PauseHeartbeatRequest, Ping, ResumeHeartbeatRequest,
+    UpdateHeartbeatRequest,
+};
+
+use super::{Context, Get, Ls, Which, all, client};
+use crate::exit::Failure;
+use crate::moment::Moment;
+use crate::output::{Cell, Described, Listed, Sheet, enum_word, print, say};
+use crate::{duration, moment};
+
+/// What can be done with heartbeats.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List all heartbeats
+    Ls(Ls),
+    /// Show one heartbeat
+    Get(Get),
+    /// Expect pings from now on; prints the URL to ping, this once only
+    Create(Create),
+    /// Change the settings that are given
+    Edit(Edit),
+    /// Delete a heartbeat; an open incident is closed
+    Delete(Which),
+    /// Expect nothing for a while; an open incident is closed
+    Pause(Which),
+    /// Expect pings again
+    Resume(Which),
+    /// List the latest pings, newest first
+    Pings(Pings),
+}
+
+/// Arguments of `create`.
+#[derive(Debug, Args)]
+#[command(override_usage = "vigilctl heartbeat create <NAME> --interval <INTERVAL> [OPTIONS]")]
+pub(crate) struct Create {
+    /// Unique name
+    name: String,
+    /// How often the job pings, such as 1h or 25h
+    #[arg(long, value_parser = duration::parse)]
+    interval: Duration,
+    /// How late a ping may be [default: a tenth of the interval, 1s to 5m]
+    #[arg(long, value_parser = duration::parse)]
+    grace: Option<Duration>,
+    /// Channel to notify, by id or name; several are allowed [default: none]
+    #[arg(long = "channel", value_delimiter = ',', num_args = 1.., value_name = "CHANNEL")]
+    channels: Vec<String>,
+}
+
+/// Arguments of `edit`.
+#[derive(Debug, Args)]
+#[command(override_usage = "vigilctl heartbeat edit <ID> [OPTIONS]")]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true)
+    .args(["name", "interval", "grace", "channels", "clear_channels"]))]
+pub(crate) struct Edit {
+    /// Id or name
+    id: String,
+    /// Unique name
+    #[arg(long)]
+    name: Option<String>,
+    /// How often the job pings
+    #[arg(long, value_parser = duration::parse)]
+    interval: Option<Duration>,
+    /// How late a ping may be
+    #[arg(long, value_parser = duration::parse)]
+    grace: Option<Duration>,
+    /// Channels to notify instead of the present ones
+    #[arg(long = "channel", value_delimiter = ',', num_args = 1.., value_name = "CHANNEL")]
+    channels: Vec<String>,
+    /// Notify no channel
+    #[arg(long, conflicts_with = "channels")]
+    clear_channels: bool,
+}
+
+/// Arguments of `pings`.
+#[derive(Debug, Args)]
+pub(crate) struct Pings {
+    /// Id or name
+    heartbeat: String,
+    /// Oldest: a span before now, or RFC 3339
+    #[arg(long, value_parser = Moment::parse, value_name = "WHEN")]
+    since: Option<Moment>,
+    /// Newest: a span before now, or RFC 3339 [default: now]
+    #[arg(long, value_parser = Moment::parse, value_name = "WHEN")]
+    until: Option<Moment>,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+}
+
+/// Does what the verb says.
+pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
+    match verb {
+        Verb::Ls(ls) => list(&ls, context).await,
+        Verb::Get(get) => show(&get, context).await,
+        Verb::Create(create) => self::create(create, context).await,
+        Verb::Edit(edit) => self::edit(edit, context).await,
+        Verb::Delete(Which { id }) => delete(id, context).await,
+        Verb::Pause(Which { id }) => pause(id, context).await,
+        Verb::Resume(Which { id }) => resume(id, context).await,
+        Verb::Pings(pings) => self::pings(&pings, context).await,
+    }
+}
+
+macro_rules! heartbeats {
+    ($context:expr) => {
+        client!($context, heartbeats_client::HeartbeatsClient)
+    };
+}
+
+async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {
+    let heartbeats = heartbeats!(context);
+    context
+        .show(ls.watch, async |output, now| {
+            let list = all(None, async |page_size, page_token| {
+                let request = ListHeartbeatsRequest { page_size, page_token };
+                let answer = heartbeats.clone().list_heartbeats(request).await?.into_inner();
+                Ok((answer.heartbeats, answer.next_page_token))
+            });
+            output.list(&list.await?, now)
+        })
+        .await
+}
+
+async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
+    let mut heartbeats = heartbeats!(context);
+    context
+        .show(get.watch, async |output, now| {
+            let request = GetHeartbeatRequest { id: get.id.clone() };
+            output.one(&heartbeats.get_heartbeat(request).await?.into_inner(), now)
+        })
+        .await
+}
+
+async fn create(create: Create, context: &Context) -> Result<(), Failure> {
+    let heartbeat = Heartbeat {
+        name: create.name,
+        interval: Some(duration::to_wire(create.interval)),
+        grace: create.grace.map(duration::to_wire),
+        channels: create.channels,
+        ..Heartbeat::default()
+    };
+    let request = CreateHeartbeatRequest { heartbeat: Some(heartbeat) };
+    let heartbeat = heartbeats!(context).create_heartbeat(request).await?.into_inner();
+    let talk =
+        format!("created {}; this URL is shown once only, it alerts after its first ping", heartbeat.name);
+    context.output.changed(&heartbeat, Some(&heartbeat.ping_url), &talk)
+}
+
+async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
+    let given = [
+        (edit.name.is_some(), "name"),
+        (edit.interval.is_some(), "interval"),
+        (edit.grace.is_some(), "grace"),
+        (edit.clear_channels || !edit.channels.is_empty(), "channels"),
+    ];
+    let paths: Vec<String> =
+        given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path.to_owned()).collect();
+    let mut heartbeats = heartbeats!(context);
+    let present = heartbeats.get_heartbeat(GetHeartbeatRequest { id: edit.id }).await?.into_inner();
+    let heartbeat = Heartbeat {
+        id: present.id,
+        etag: present.etag,
+        name: edit.name.unwrap_or_default(),
+        interval: edit.interval.map(duration::to_wire),
+        grace: edit.grace.map(duration::to_wire),
+        channels: edit.channels,
+        ..Heartbeat::default()
+    };
+    let update_mask = Some(prost_types::FieldMask { paths });
+    let request = UpdateHeartbeatRequest { heartbeat: Some(heartbeat), update_mask };
+    let heartbeat = heartbeats.update_heartbeat(request).await?.into_inner();
+    context.output.changed(&heartbeat, None, &format!("changed {}", heartbeat.name))
+}
+
+async fn delete(id: String, context: &Context) -> Result<(), Failure> {
+    let request = DeleteHeartbeatRequest { id: id.clone(), etag: String::new() };
+    heartbeats!(context).delete_heartbeat(request).await?;
+    say(&format!("deleted {id}"));
+    Ok(())
+}
+
+async fn pause(id: String, context: &Context) -> Result<(), Failure> {
+    let heartbeat = heartbeats!(context).pause_heartbeat(PauseHeartbeatRequest { id }).await?.into_inner();
+    context.output.changed(&heartbeat, None, &format!("paused {}", heartbeat.name))
+}
+
+async fn resume(id: String, context: &Context) -> Result<(), Failure> {
+    let heartbeat = heartbeats!(context).resume_heartbeat(ResumeHeartbeatRequest { id }).await?.into_inner();
+    context.output.changed(&heartbeat, None, &format!("resumed {}", heartbeat.name))
+}
+
+async fn pings(pings: &Pings, context: &Context) -> Result<(), Failure> {
+    let heartbeats = heartbeats!(context);
+    let now = context.clock.now();
+    let list = all(Some(pings.limit), async |page_size, page_token| {
+        let request = ListPingsRequest {
+            heartbeat_id: pings.heartbeat.clone(),
+            since: pings.since.map(|since| since.to_wire(now)),
+            until: pings.until.map(|until| until.to_wire(now)),
+            page_size,
+            page_token,
+        };
+        let answer = heartbeats.clone().list_pings(request).await?.into_inner();
+        Ok((answer.pings, answer.next_page_token))
+    });
+    print(&context.output.list(&list.await?, now)?)
+}
+
+impl Listed for Heartbeat {
+    const COLUMNS: &'static [&'static str] =
+        &["NAME", "STATUS", "LAST PING", "EXPECTED", "INTERVAL", "GRACE", "ID"];
+
+    fn row(&self, now: Timestamp) -> Vec<Cell> {
+        vec![
+            Cell::text(&self.name),
+            Cell::state(status(self)),
+            Cell::text(moment::relative(self.last_ping_at.as_ref(), now)),
+            Cell::text(moment::relative(self.expected_at.as_ref(), now)),
+            Cell::text(duration::setting(self.interval.as_ref())),
+            Cell::text(duration::setting(self.grace.as_ref())),
+            Cell::text(&self.id),
+        ]
+    }
+}
+
+impl Described for Heartbeat {
+    fn sheet(&self, now: Timestamp) -> Sheet {
+        Sheet::default()
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .state("status", status(self))
+            .field("since", moment::both(self.status_since.as_ref(), now))
+            .field("unverified", moment::both(self.unverified_since.as_ref(), now))
+            .field("incident", &self.open_incident_id)
+            .field("last ping", moment::both(self.last_ping_at.as_ref(), now))
+            .field("expected", moment::both(self.expected_at.as_ref(), now))
+            .field("interval", duration::setting(self.interval.as_ref()))
+            .field("grace", duration::setting(self.grace.as_ref()))
+            .field("channels", self.channels.join(", "))
+            .field("created", moment::both(self.created_at.as_ref(), now))
+            .field("changed", moment::both(self.updated_at.as_ref(), now))
+    }
+}
+
+impl Listed for Ping {
+    const COLUMNS: &'static [&'static str] = &["AT", "KIND", "METHOD", "BODY"];
+
+    fn row(&self, _: Timestamp) -> Vec<Cell> {
+        vec![
+            Cell::text(moment::absolute(self.at.as_ref())),
+            Cell::state(&self.kind),
+            Cell::text(&self.method),
+            Cell::text(String::from_utf8_lossy(&self.body)),
+        ]
+    }
+}
+
+fn status(heartbeat: &Heartbeat) -> String {
+    let word = enum_word(heartbeat.status().as_str_name(), HeartbeatStatus::Unspecified.as_str_name());
+    if heartbeat.unverified_since.is_some() { word + " (unverified)" } else { word }
+}

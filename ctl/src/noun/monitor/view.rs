@@ -1,0 +1,128 @@
+//! How monitors, their results and their explanation look to a person.
+
+use model::Timestamp;
+use proto::admin::v1::{Explanation, Monitor, MonitorStatus, RegionState, Result};
+
+use crate::noun::vote;
+use crate::output::{Cell, Described, Listed, Sheet, Table, enum_word};
+use crate::{duration, moment};
+
+impl Listed for Monitor {
+    const COLUMNS: &'static [&'static str] = &["NAME", "STATUS", "SINCE", "INTERVAL", "REGIONS", "ID"];
+
+    fn row(&self, now: Timestamp) -> Vec<Cell> {
+        vec![
+            Cell::text(&self.name),
+            Cell::state(status(self)),
+            Cell::text(moment::relative(self.status_since.as_ref(), now)),
+            Cell::text(duration::setting(self.interval.as_ref())),
+            Cell::text(self.regions.join(",")),
+            Cell::text(&self.id),
+        ]
+    }
+}
+
+impl Described for Monitor {
+    fn sheet(&self, now: Timestamp) -> Sheet {
+        // Values of headers are often credentials; `-o json` has them.
+        let headers: Vec<&str> = self.headers.iter().map(|header| header.name.as_str()).collect();
+        let expected: Vec<String> = self.expected_status.iter().map(u32::to_string).collect();
+        Sheet::default()
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .state("status", status(self))
+            .field("since", moment::both(self.status_since.as_ref(), now))
+            .field("unverified", moment::both(self.unverified_since.as_ref(), now))
+            .field("incident", &self.open_incident_id)
+            .field("url", &self.url)
+            .field("method", &self.method)
+            .field("headers", headers.join(", "))
+            .field("expects", expected.join(", "))
+            .field("interval", duration::setting(self.interval.as_ref()))
+            .field("timeout", duration::setting(self.timeout.as_ref()))
+            .field("quorum", &self.quorum)
+            .field("confirms for", duration::setting(self.confirmation_period.as_ref()))
+            .field("recovers after", recovery(self.recovery_checks))
+            .field("channels", self.channels.join(", "))
+            .field("created", moment::both(self.created_at.as_ref(), now))
+            .field("changed", moment::both(self.updated_at.as_ref(), now))
+            .part("regions", regions(self, now))
+    }
+}
+
+impl Described for Explanation {
+    fn sheet(&self, now: Timestamp) -> Sheet {
+        let lines = self.would_change.iter().map(|line| vec![Cell::text(line)]).collect();
+        Sheet::default()
+            .state("status", phased(&status_word(self.status()), &self.phase))
+            .field("policy", &self.policy)
+            .field("sum", &self.arithmetic)
+            .field("decision", &self.decision)
+            .field("decides again", moment::relative(self.next_decision_at.as_ref(), now))
+            .part("votes", vote::table(&self.votes, now))
+            .part("failing components", vote::components(&self.votes))
+            .part("what would change it", Table { headers: &[""], rows: lines })
+    }
+}
+
+impl Listed for Result {
+    const COLUMNS: &'static [&'static str] = &["STARTED", "REGION", "OUTCOME", "DURATION", "DETAIL", "AGENT"];
+
+    fn row(&self, _: Timestamp) -> Vec<Cell> {
+        vec![
+            Cell::text(moment::absolute(self.started_at.as_ref())),
+            Cell::text(&self.region),
+            Cell::state(&self.outcome),
+            Cell::text(duration::measured(self.duration.as_ref())),
+            Cell::text(&self.detail),
+            Cell::text(&self.agent_id),
+        ]
+    }
+}
+
+/// `up`, `up (verifying)`, `down (unverified)`.
+fn status(monitor: &Monitor) -> String {
+    let phase = if monitor.unverified_since.is_some() { "unverified" } else { monitor.phase.as_str() };
+    phased(&status_word(monitor.status()), phase)
+}
+
+fn status_word(status: MonitorStatus) -> String {
+    enum_word(status.as_str_name(), MonitorStatus::Unspecified.as_str_name())
+}
+
+fn phased(status: &str, phase: &str) -> String {
+    if phase.is_empty() { status.to_owned() } else { format!("{status} ({phase})") }
+}
+
+fn recovery(checks: u32) -> String {
+    match checks {
+        0 => String::new(),
+        1 => "1 passing round".to_owned(),
+        more => format!("{more} passing rounds"),
+    }
+}
+
+/// One row per region; regions that have not answered yet are named without a state.
+fn regions(monitor: &Monitor, now: Timestamp) -> Table {
+    let state = |region: &RegionState| {
+        let vote = region.vote.as_ref();
+        vec![
+            Cell::text(&region.region),
+            Cell::state(if region.live { "connected" } else { "disconnected" }),
+            Cell::state(vote.map_or("", |vote| &vote.outcome)),
+            Cell::text(moment::relative(vote.and_then(|vote| vote.started_at.as_ref()), now)),
+            Cell::text(duration::measured(vote.and_then(|vote| vote.duration.as_ref()))),
+            Cell::text(moment::relative(region.next_check_at.as_ref(), now)),
+            Cell::text(vote.map_or("", |vote| &vote.detail)),
+        ]
+    };
+    let silent = |region: &String| {
+        let mut row = vec![Cell::text(region)];
+        row.resize(7, Cell::text(""));
+        row
+    };
+    let known = |region: &&String| !monitor.region_states.iter().any(|state| state.region == **region);
+    let rows = monitor.region_states.iter().map(state);
+    let rows = rows.chain(monitor.regions.iter().filter(known).map(silent)).collect();
+    Table { headers: &["REGION", "AGENT", "OUTCOME", "CHECKED", "DURATION", "NEXT", "DETAIL"], rows }
+}

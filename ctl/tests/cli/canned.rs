@@ -1,0 +1,220 @@
+//! What the fake coordinator knows: one of everything, its instants relative to a base.
+
+use model::Timestamp;
+use proto::admin::v1::*;
+
+/// `seconds` from the base, negative before it.
+fn at(base: Timestamp, seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds: base.as_secs() + seconds, nanos: 0 })
+}
+
+fn span(millis: i64) -> Option<prost_types::Duration> {
+    let nanos = i32::try_from(millis % 1_000).unwrap() * 1_000_000;
+    Some(prost_types::Duration { seconds: millis / 1_000, nanos })
+}
+
+fn vote(base: Timestamp, region: &str, outcome: &str, detail: &str) -> Vote {
+    let database = FailingComponent { name: "database".into(), detail: "could not connect".into() };
+    Vote {
+        region: region.into(),
+        agent_id: format!("agt_{region}"),
+        outcome: outcome.into(),
+        detail: detail.into(),
+        started_at: at(base, -200),
+        duration: span(81),
+        counted: outcome != "error",
+        reason: if outcome == "error" { "could not measure" } else { "" }.into(),
+        failing_components: if outcome == "fail" { vec![database] } else { Vec::new() },
+    }
+}
+
+fn votes(base: Timestamp) -> Vec<Vote> {
+    vec![
+        vote(base, "us-east", "fail", "503 Service Unavailable"),
+        vote(base, "eu-west", "fail", "timeout after 10 s"),
+        vote(base, "ap-south", "error", "no route"),
+    ]
+}
+
+pub(crate) fn monitor(base: Timestamp) -> Monitor {
+    let state = |vote: Vote| RegionState {
+        region: vote.region.clone(),
+        live: vote.outcome != "error",
+        vote: Some(vote),
+        next_check_at: at(base, 330),
+    };
+    Monitor {
+        id: "mon_0192d3b4a7c87f3e8a1b2c3d4e5f6071".into(),
+        name: "yourdomain.com/health".into(),
+        url: "https://yourdomain.com/health".into(),
+        method: "GET".into(),
+        headers: vec![Header { name: "Authorization".into(), value: "Bearer s3cret".into() }],
+        expected_status: vec![200, 204],
+        interval: span(300_000),
+        timeout: span(10_000),
+        regions: vec!["us-east".into(), "eu-west".into(), "ap-south".into()],
+        quorum: "majority".into(),
+        confirmation_period: span(0),
+        recovery_checks: 2,
+        channels: vec!["chn_1".into()],
+        status: MonitorStatus::Down.into(),
+        status_since: at(base, -200),
+        phase: "recovering".into(),
+        region_states: votes(base).into_iter().map(state).collect(),
+        open_incident_id: "inc_1".into(),
+        created_at: at(base, -9 * 86_400 - 100),
+        updated_at: at(base, -7_300),
+        spec_revision: 4,
+        etag: "W/etag-4".into(),
+        unverified_since: None,
+    }
+}
+
+pub(crate) fn other_monitor(base: Timestamp) -> Monitor {
+    Monitor {
+        id: "mon_0192d3b4a7c87f3e8a1b2c3d4e5f6072".into(),
+        name: "db:5432\u{1b}[31m".into(),
+        url: "tcp://db:5432".into(),
+        interval: span(60_000),
+        regions: vec!["local".into()],
+        status: MonitorStatus::Up.into(),
+        status_since: at(base, -3_700),
+        ..Monitor::default()
+    }
+}
+
+pub(crate) fn explanation(base: Timestamp) -> Explanation {
+    Explanation {
+        status: MonitorStatus::Down.into(),
+        phase: String::new(),
+        policy: "majority: 2 of 3 regions".into(),
+        arithmetic: "2 of 3 regions failing, 2 needed".into(),
+        votes: votes(base),
+        decision: "Down: 2 regions failed within the round".into(),
+        would_change: vec!["a pass from us-east".into(), "a pass from eu-west".into()],
+        next_decision_at: at(base, 330),
+    }
+}
+
+pub(crate) fn result(base: Timestamp, slot: i64) -> Result {
+    Result {
+        region: "us-east".into(),
+        agent_id: "agt_us-east".into(),
+        started_at: at(base, -300 * slot),
+        duration: Some(prost_types::Duration { seconds: 0, nanos: 81_254_321 }),
+        outcome: if slot == 1 { "fail" } else { "pass" }.into(),
+        detail: if slot == 1 { "503 Service Unavailable" } else { "200 OK" }.into(),
+        http_status: if slot == 1 { 503 } else { 200 },
+        peer: "192.0.2.1:443".into(),
+        phases: Some(Phases {
+            dns: span(2),
+            connect: span(10),
+            tls: None,
+            first_byte: span(60),
+            body: span(9),
+        }),
+        slot,
+        attempt: 0,
+        round: 0,
+        spec_revision: 4,
+        committed_at: at(base, -300 * slot + 1),
+        agent_epoch: 7,
+        seq: 42,
+    }
+}
+
+pub(crate) fn heartbeat(base: Timestamp) -> Heartbeat {
+    Heartbeat {
+        id: "hb_0192d3b4a7c87f3e8a1b2c3d4e5f6073".into(),
+        name: "nightly_cleanup".into(),
+        interval: span(90_000_000),
+        grace: span(60_000),
+        channels: vec!["chn_1".into()],
+        status: HeartbeatStatus::Missed.into(),
+        status_since: at(base, -7_300),
+        last_ping_at: at(base, -27 * 3_600 - 100),
+        expected_at: at(base, -7_300),
+        open_incident_id: "inc_2".into(),
+        created_at: at(base, -9 * 86_400 - 100),
+        updated_at: at(base, -9 * 86_400 - 100),
+        etag: "W/hb-1".into(),
+        ping_url: String::new(),
+        unverified_since: None,
+    }
+}
+
+pub(crate) fn ping(base: Timestamp) -> Ping {
+    Ping { at: at(base, -100), kind: "exit:3".into(), method: "POST".into(), body: b"disk full\n".to_vec() }
+}
+
+pub(crate) fn incident(base: Timestamp) -> Incident {
+    let table = VoteTable {
+        at: at(base, -199),
+        policy: "majority: 2 of 3 regions".into(),
+        arithmetic: "2 of 3 regions failing, 2 needed".into(),
+        votes: votes(base),
+    };
+    let entry = |seconds, text: &str| TimelineEntry { at: at(base, seconds), text: text.into() };
+    Incident {
+        id: "inc_0192d3b4a7c88f3e8a1b2c3d4e5f6074".into(),
+        subject_id: "mon_0192d3b4a7c87f3e8a1b2c3d4e5f6071".into(),
+        subject_name: "yourdomain.com/health".into(),
+        state: IncidentState::Open.into(),
+        started_at: at(base, -200),
+        opened_at: at(base, -199),
+        resolved_at: None,
+        cause: "503 Service Unavailable".into(),
+        resolution: String::new(),
+        opening_votes: Some(table),
+        closing_votes: None,
+        timeline: vec![entry(-200, "us-east failed"), entry(-199, "opened: 2 of 3 regions failing")],
+        failing_components: vec![FailingComponent {
+            name: "database".into(),
+            detail: "could not connect".into(),
+        }],
+    }
+}
+
+pub(crate) fn agent(base: Timestamp) -> Agent {
+    Agent {
+        id: "agt_0192d3b4a7c87f3e8a1b2c3d4e5f6075".into(),
+        name: "probe-1".into(),
+        region: "us-east".into(),
+        connected: true,
+        last_seen_at: at(base, -130),
+        epoch: 7,
+        version: "0.1.0".into(),
+        assigned_monitors: 12,
+        created_at: at(base, -9 * 86_400 - 100),
+        dropped_results: 0,
+        clock_skew: Some(prost_types::Duration { seconds: 0, nanos: -250_000_000 }),
+    }
+}
+
+pub(crate) fn region() -> Region {
+    Region { id: "us-east".into(), display_name: "US-East".into(), agents: 3, connected_agents: 2 }
+}
+
+pub(crate) fn channel(base: Timestamp) -> Channel {
+    Channel {
+        id: "chn_0192d3b4a7c87f3e8a1b2c3d4e5f6076".into(),
+        name: "ops".into(),
+        kind: ChannelKind::Slack.into(),
+        url: "https://hooks.slack.com/…".into(),
+        signing_secret: String::new(),
+        created_at: at(base, -9 * 86_400 - 100),
+        updated_at: at(base, -9 * 86_400 - 100),
+        etag: "W/chn-1".into(),
+    }
+}
+
+pub(crate) fn page(base: Timestamp) -> StatusPage {
+    StatusPage {
+        id: "page_0192d3b4a7c87f3e8a1b2c3d4e5f6077".into(),
+        name: "Acme API Status".into(),
+        slug: "acme-api-status".into(),
+        components: vec!["mon_1".into(), "hb_1".into()],
+        url: "http://127.0.0.1:8080/status/acme-api-status".into(),
+        created_at: at(base, -9 * 86_400 - 100),
+    }
+}

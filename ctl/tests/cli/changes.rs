@@ -1,0 +1,197 @@
+//! What commands that change something ask for, and what they leave on stdout.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use model::Timestamp;
+
+use crate::fake::Fake;
+use crate::{command, finish, vigilctl};
+
+fn fake() -> Fake {
+    Fake::at(Timestamp::from_secs(1_795_316_645))
+}
+
+/// Runs a command that succeeds; returns stdout and the last request.
+#[track_caller]
+fn change(args: &[&str]) -> (String, String) {
+    let fake = fake();
+    let run = vigilctl(&fake.url(), args);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(!run.stderr.is_empty(), "people are told what was done");
+    (run.stdout, fake.seen().pop().unwrap())
+}
+
+#[test]
+fn heartbeat_create_prints_the_ping_url_alone() {
+    let (stdout, request) =
+        change(&["heartbeat", "create", "nightly", "--interval", "25h", "--channel", "a", "b"]);
+    assert_eq!(stdout, "http://127.0.0.1:8080/api/heartbeat/t0ken\n");
+    assert!(request.contains("seconds: 90000,"), "{request}");
+    assert!(request.contains("grace: None") && request.contains(r#"channels: ["a", "b"]"#), "{request}");
+}
+
+#[test]
+fn agent_create_prints_the_token_alone() {
+    let (stdout, request) = change(&["agent", "create", "probe-1", "--region", "us-east"]);
+    assert_eq!(stdout, "vat_t0ken\n");
+    assert!(request.contains(r#"name: "probe-1", region: "us-east""#), "{request}");
+}
+
+#[test]
+fn page_create_prints_the_public_url_alone() {
+    let args = ["page", "create", "Acme API Status", "--heartbeat", "h", "--monitor", "a", "--monitor", "b"];
+    let (stdout, request) = change(&args);
+    assert_eq!(stdout, "http://127.0.0.1:8080/status/acme-api-status\n");
+    assert!(request.contains(r#"components: ["a", "b", "h"]"#), "{request}");
+}
+
+#[test]
+fn channel_create_prints_the_signing_secret_of_a_webhook_and_else_the_id() {
+    let (stdout, _) = change(&["channel", "create", "webhook", "ops", "--url", "https://example.com/hook"]);
+    assert_eq!(stdout, "whsec_c2VjcmV0\n");
+    let (stdout, request) =
+        change(&["channel", "create", "slack", "ops", "--url", "https://hooks.slack.com/x"]);
+    assert_eq!(stdout, "chn_0192d3b4a7c87f3e8a1b2c3d4e5f6076\n");
+    assert!(request.contains("kind: Slack"), "{request}");
+}
+
+#[test]
+fn a_channel_s_url_can_come_from_stdin() {
+    let fake = fake();
+    let mut command = command(&fake.url(), &["channel", "create", "discord", "ops", "--url", "-"]);
+    let run = finish(&mut command, "https://discord.com/api/webhooks/1/secret\n");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let request = fake.seen().pop().unwrap();
+    assert!(request.contains(r#"url: "https://discord.com/api/webhooks/1/secret""#), "{request}");
+}
+
+#[test]
+fn creations_in_json_hold_the_whole_answer() {
+    let (stdout, _) = change(&["agent", "create", "probe-1", "--region", "us-east", "-o", "json"]);
+    assert!(
+        stdout.contains(r#""token": "vat_t0ken""#) && stdout.contains(r#""name": "probe-1""#),
+        "{stdout}"
+    );
+    let (stdout, _) = change(&["heartbeat", "create", "n", "--interval", "25h", "-o", "json"]);
+    assert!(stdout.contains(r#""ping_url": "http"#) && stdout.contains(r#""interval": "25h""#), "{stdout}");
+}
+
+#[test]
+fn monitor_create_sends_exactly_what_was_given() {
+    let args = "monitor create https://example.com --name web --interval 5m --timeout 10s --regions a,b --quorum all \
+                --channel ops --method HEAD --expect-status 200,204 --confirmation-period 30s --recovery-checks 3";
+    let mut args: Vec<&str> = args.split_whitespace().collect();
+    args.extend(["--header", "X-Key: a:b"]);
+    let (stdout, request) = change(&args);
+    assert_eq!(stdout, "mon_0192d3b4a7c87f3e8a1b2c3d4e5f6071\n");
+    insta::assert_snapshot!("monitor_create_request", request);
+}
+
+#[test]
+fn monitor_edit_changes_the_given_fields_under_the_etag_it_read() {
+    let fake = fake();
+    let args =
+        ["monitor", "edit", "web", "--interval", "30s", "--clear", "channels,headers", "--url", "tcp://a:1"];
+    let run = vigilctl(&fake.url(), &args);
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+    let [get, update] = fake.seen().try_into().unwrap();
+    assert!(get.contains(r#"GetMonitorRequest { id: "web" }"#), "{get}");
+    insta::assert_snapshot!("monitor_edit_request", update);
+}
+
+#[test]
+fn heartbeat_and_channel_edit_work_alike() {
+    let (_, request) = change(&["heartbeat", "edit", "nightly", "--grace", "2m", "--clear-channels"]);
+    assert!(request.contains(r#"paths: ["grace", "channels"]"#) && request.contains("W/hb-1"), "{request}");
+    let (_, request) = change(&["channel", "edit", "ops", "--name", "oncall"]);
+    assert!(request.contains(r#"paths: ["name"]"#) && request.contains("W/chn-1"), "{request}");
+}
+
+#[test]
+fn pause_resume_and_delete_name_what_they_touch() {
+    for (noun, verb) in [
+        ("monitor", "pause"),
+        ("monitor", "resume"),
+        ("monitor", "delete"),
+        ("heartbeat", "pause"),
+        ("heartbeat", "resume"),
+        ("heartbeat", "delete"),
+        ("channel", "delete"),
+    ] {
+        let (stdout, request) = change(&[noun, verb, "web"]);
+        assert_eq!(stdout, "");
+        let name = format!(
+            "{}{}{noun_tail}Request",
+            verb[..1].to_uppercase(),
+            &verb[1..],
+            noun_tail = capital(noun)
+        );
+        assert!(request.contains(&name) && request.contains(r#"id: "web""#), "{request}");
+    }
+}
+
+#[test]
+fn since_and_until_become_instants() {
+    let fake = fake();
+    let run = vigilctl(
+        &fake.url(),
+        &["monitor", "results", "m", "--since", "1h", "--until", "2026-11-22T03:04:05Z", "--limit", "700"],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.stdout.lines().count(), 701);
+    let seen = fake.seen();
+    assert_eq!(seen.len(), 2, "two pages");
+    assert!(seen[0].contains("page_size: 500") && seen[1].contains("page_size: 200"), "{seen:?}");
+    assert!(seen[0].contains("seconds: 1795316645") && seen[0].contains("since: Some"), "{seen:?}");
+}
+
+#[test]
+fn the_key_comes_from_the_environment_or_a_file_and_the_file_goes_first() {
+    let fake = fake();
+    let file = std::env::temp_dir().join(format!("vigilctl-key-{}", std::process::id()));
+    std::fs::write(&file, "vk_file\n").unwrap();
+    assert_eq!(vigilctl(&fake.url(), &["region", "ls"]).code, 0);
+    assert_eq!(vigilctl(&fake.url(), &["region", "ls", "--api-key-file", file.to_str().unwrap()]).code, 0);
+    let without = finish(command(&fake.url(), &["region", "ls"]).env_remove("VIGILMON_API_KEY"), "");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(without.code, 0);
+    let keys: Vec<String> =
+        fake.seen().iter().map(|line| line.split("List").next().unwrap().trim().to_owned()).collect();
+    assert_eq!(keys, ["Bearer vk_test", "Bearer vk_file", ""]);
+}
+
+#[test]
+fn watch_shows_the_list_again_and_waits_for_a_coordinator_that_is_away() {
+    let fake = fake();
+    let mut child = command(&fake.url(), &["region", "ls", "--watch", "--no-headers"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let frames: Vec<String> = stdout.lines().take(3).map(Result::unwrap).collect();
+    assert_eq!(frames, ["us-east  US-East  3  2", "", "us-east  US-East  3  2"]);
+    fake.stop();
+    let talk = BufReader::new(child.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(talk.starts_with("vigilctl: "), "{talk}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let fake = fake();
+    let mut child = command(&fake.url(), &["monitor", "results", "m", "--limit", "5000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+fn capital(word: &str) -> String {
+    word[..1].to_uppercase() + &word[1..]
+}

@@ -1,0 +1,239 @@
+//! A coordinator's admin API that answers canned data and remembers what it was asked.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::result::Result;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use model::Timestamp;
+use proto::admin::v1::*;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::canned;
+
+/// A running fake; dropped, it ends.
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    state: Arc<State>,
+    task: Background,
+}
+
+/// How the fake answers.
+#[derive(Default)]
+pub(crate) struct Behaviour {
+    /// What "now" is for the canned data.
+    pub(crate) base: Timestamp,
+    /// Every answer, if set.
+    pub(crate) refusal: Option<Status>,
+    /// Whether to answer at all.
+    pub(crate) silent: bool,
+}
+
+struct State {
+    behaviour: Behaviour,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    pub(crate) fn start(behaviour: Behaviour) -> Self {
+        let state = Arc::new(State { behaviour, seen: Mutex::default() });
+        let (send, receive) = std::sync::mpsc::channel();
+        let admin = Admin(Arc::clone(&state));
+        let task = Background::start(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            send.send(listener.local_addr().unwrap()).unwrap();
+            let server = Server::builder()
+                .add_service(monitors_server::MonitorsServer::new(admin.clone()))
+                .add_service(heartbeats_server::HeartbeatsServer::new(admin.clone()))
+                .add_service(incidents_server::IncidentsServer::new(admin.clone()))
+                .add_service(channels_server::ChannelsServer::new(admin.clone()))
+                .add_service(fleet_server::FleetServer::new(admin.clone()))
+                .add_service(status_pages_server::StatusPagesServer::new(admin));
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+        });
+        let address = receive.recv().unwrap();
+        Self { address, state, task }
+    }
+
+    /// Answers canned data around `base`.
+    pub(crate) fn at(base: Timestamp) -> Self {
+        Self::start(Behaviour { base, ..Behaviour::default() })
+    }
+
+    /// Refuses everything.
+    pub(crate) fn refusing(refusal: Status) -> Self {
+        Self::start(Behaviour { refusal: Some(refusal), ..Behaviour::default() })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The requests so far, with the credential that came with them.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.state.seen.lock().unwrap().clone()
+    }
+
+    /// Ends the server now.
+    pub(crate) fn stop(self) {
+        drop(self.task);
+    }
+}
+
+/// A runtime in a thread of its own, so that tests may block.
+pub(crate) struct Background {
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Background {
+    pub(crate) fn start(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        let (end, ended) = oneshot::channel();
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    () = task => {}
+                    _ = ended => {}
+                }
+            });
+        };
+        Self { end: Some(end), thread: Some(std::thread::spawn(run)) }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+#[derive(Clone)]
+struct Admin(Arc<State>);
+
+impl Admin {
+    async fn answer<Q: Debug, A>(&self, request: Request<Q>, answer: A) -> Result<Response<A>, Status> {
+        let key = request.metadata().get("authorization").map(|key| key.to_str().unwrap().to_owned());
+        let line = format!("{} {:?}", key.unwrap_or_default(), request.get_ref());
+        self.0.seen.lock().unwrap().push(line);
+        if self.0.behaviour.silent {
+            std::future::pending::<()>().await;
+        }
+        match &self.0.behaviour.refusal {
+            Some(status) => Err(status.clone()),
+            None => Ok(Response::new(answer)),
+        }
+    }
+}
+
+/// Writes a service out of lines `method(Request) -> Answer = |base, request| answer`.
+macro_rules! service {
+    ($service:path { $($method:ident($ask:ty) -> $answer:ty = |$base:ident, $request:ident| $body:expr;)+ }) => {
+        #[tonic::async_trait]
+        impl $service for Admin {
+            $(async fn $method(&self, request: Request<$ask>) -> Result<Response<$answer>, Status> {
+                let $base = self.0.behaviour.base;
+                let $request = request.get_ref().clone();
+                let _ = (&$base, &$request);
+                self.answer(request, $body).await
+            })+
+        }
+    };
+}
+
+service! { monitors_server::Monitors {
+    create_monitor(CreateMonitorRequest) -> Monitor = |base, _q| canned::monitor(base);
+    get_monitor(GetMonitorRequest) -> Monitor = |base, _q| canned::monitor(base);
+    // Two pages of one monitor each.
+    list_monitors(ListMonitorsRequest) -> ListMonitorsResponse = |base, q| match q.page_token.as_str() {
+        "" => ListMonitorsResponse { monitors: vec![canned::monitor(base)], next_page_token: "2".into() },
+        _ => ListMonitorsResponse { monitors: vec![canned::other_monitor(base)], next_page_token: String::new() },
+    };
+    update_monitor(UpdateMonitorRequest) -> Monitor = |base, _q| canned::monitor(base);
+    delete_monitor(DeleteMonitorRequest) -> () = |_b, _q| ();
+    pause_monitor(PauseMonitorRequest) -> Monitor = |base, _q| canned::monitor(base);
+    resume_monitor(ResumeMonitorRequest) -> Monitor = |base, _q| canned::monitor(base);
+    explain_monitor(ExplainMonitorRequest) -> Explanation = |base, _q| canned::explanation(base);
+    // Without end, as many per page as were asked for.
+    list_results(ListResultsRequest) -> ListResultsResponse = |base, q| ListResultsResponse {
+        results: (1..=i64::from(q.page_size)).map(|slot| canned::result(base, slot)).collect(),
+        next_page_token: "more".into(),
+    };
+} }
+
+service! { heartbeats_server::Heartbeats {
+    create_heartbeat(CreateHeartbeatRequest) -> Heartbeat = |base, _q| Heartbeat {
+        ping_url: "http://127.0.0.1:8080/api/heartbeat/t0ken".into(),
+        ..canned::heartbeat(base)
+    };
+    get_heartbeat(GetHeartbeatRequest) -> Heartbeat = |base, _q| canned::heartbeat(base);
+    list_heartbeats(ListHeartbeatsRequest) -> ListHeartbeatsResponse = |base, _q| ListHeartbeatsResponse {
+        heartbeats: vec![canned::heartbeat(base)],
+        next_page_token: String::new(),
+    };
+    update_heartbeat(UpdateHeartbeatRequest) -> Heartbeat = |base, _q| canned::heartbeat(base);
+    delete_heartbeat(DeleteHeartbeatRequest) -> () = |_b, _q| ();
+    pause_heartbeat(PauseHeartbeatRequest) -> Heartbeat = |base, _q| canned::heartbeat(base);
+    resume_heartbeat(ResumeHeartbeatRequest) -> Heartbeat = |base, _q| canned::heartbeat(base);
+    list_pings(ListPingsRequest) -> ListPingsResponse = |base, _q| ListPingsResponse {
+        pings: vec![canned::ping(base)],
+        next_page_token: String::new(),
+    };
+} }
+
+service! { incidents_server::Incidents {
+    get_incident(GetIncidentRequest) -> Incident = |base, _q| canned::incident(base);
+    list_incidents(ListIncidentsRequest) -> ListIncidentsResponse = |base, _q| ListIncidentsResponse {
+        incidents: vec![canned::incident(base)],
+        next_page_token: String::new(),
+    };
+} }
+
+service! { channels_server::Channels {
+    create_channel(CreateChannelRequest) -> Channel = |base, q| {
+        let kind = q.channel.unwrap_or_default().kind;
+        let signed = kind == i32::from(ChannelKind::Webhook);
+        let signing_secret = if signed { "whsec_c2VjcmV0" } else { "" }.into();
+        Channel { kind, signing_secret, ..canned::channel(base) }
+    };
+    get_channel(GetChannelRequest) -> Channel = |base, _q| canned::channel(base);
+    list_channels(ListChannelsRequest) -> ListChannelsResponse = |base, _q| ListChannelsResponse {
+        channels: vec![canned::channel(base)],
+        next_page_token: String::new(),
+    };
+    update_channel(UpdateChannelRequest) -> Channel = |base, _q| canned::channel(base);
+    delete_channel(DeleteChannelRequest) -> () = |_b, _q| ();
+} }
+
+service! { fleet_server::Fleet {
+    create_agent(CreateAgentRequest) -> CreateAgentResponse = |base, _q| CreateAgentResponse {
+        agent: Some(canned::agent(base)),
+        token: "vat_t0ken".into(),
+    };
+    get_agent(GetAgentRequest) -> Agent = |base, _q| canned::agent(base);
+    list_agents(ListAgentsRequest) -> ListAgentsResponse = |base, _q| ListAgentsResponse {
+        agents: vec![canned::agent(base)],
+        next_page_token: String::new(),
+    };
+    create_region(CreateRegionRequest) -> Region = |_b, _q| canned::region();
+    get_region(GetRegionRequest) -> Region = |_b, _q| canned::region();
+    list_regions(ListRegionsRequest) -> ListRegionsResponse = |_b, _q| ListRegionsResponse {
+        regions: vec![canned::region()],
+        next_page_token: String::new(),
+    };
+} }
+
+service! { status_pages_server::StatusPages {
+    create_status_page(CreateStatusPageRequest) -> StatusPage = |base, _q| canned::page(base);
+    get_status_page(GetStatusPageRequest) -> StatusPage = |base, _q| canned::page(base);
+    list_status_pages(ListStatusPagesRequest) -> ListStatusPagesResponse = |base, _q| ListStatusPagesResponse {
+        status_pages: vec![canned::page(base)],
+        next_page_token: String::new(),
+    };
+} }

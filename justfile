@@ -1,0 +1,45 @@
+# Shorthand. Every recipe is one line over a command that works without `just`.
+
+# List the recipes
+default:
+    @just --list
+
+# Everything that must hold before a merge
+test:
+    tests/run
+
+# One end-to-end test or file: just e2e kill::
+e2e FILTER='':
+    cargo build --workspace --bins && cargo test --package e2e --test e2e -- --test-threads=1 --nocapture {{FILTER}}
+
+# Format the code
+fmt:
+    cargo fmt --all
+
+# Formatting and lints
+lint:
+    cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
+
+# Documentation, with broken links denied
+doc:
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+# Licences, bans, sources
+deny:
+    cargo deny check
+
+# The long form of everything: more kills, more cases
+nightly:
+    VIGILMON_KILLS=50 PROPTEST_CASES=10000 tests/run
+
+# 50 × kill -9 under load
+show-kill:
+    cargo build --workspace --bins && VIGILMON_KILLS=50 cargo test --package e2e --test e2e -- --test-threads=1 --nocapture kill:: flush::
+
+# Detection at a 600 s interval
+show-detection:
+    cargo build --workspace --bins && cargo test --package e2e --test e2e -- --nocapture detection::
+
+# A first look
+up *URLS:
+    cargo run --release -- up {{URLS}}

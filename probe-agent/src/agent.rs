@@ -1,0 +1,424 @@
+//! The agent's mind: what to check when, what to say when. Sans I/O.
+//!
+//! Comes in: what the coordinator says, what attempts found, the passing of time. Goes out: [`Agent::next_check`] (an
+//! attempt to start), [`Agent::next_message`] (what to tell the coordinator) and [`Agent::next_wake`] (when to look
+//! again). Instants are on the agent's own monotonic clock; the coordinator's clock is that plus an offset taken from
+//! each `Welcome`, and only the schedule knows it. Without a connection everything goes on but the talking.
+
+mod assign;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{CheckResult, MonitorId, Outcome, RegionId, Timestamp};
+use proto::probe::convert::{Slow, assignments_digest, monitor_from_wire, result_to_wire, slow_to_wire};
+use proto::probe::v1;
+use proto::probe::v1::agent_message::Message as ToCoordinator;
+use proto::probe::v1::coordinator_message::Message as FromCoordinator;
+use tracing::{debug, warn};
+
+use crate::check::Finding;
+use crate::gate::{Class, Concurrency, Gate};
+use crate::monitor::{Held, Job, Seen};
+use crate::schedule::Schedule;
+use crate::spool::{Spool, Window};
+
+/// How long news wait for company.
+const COALESCE: Duration = Duration::from_millis(5);
+/// When the second attempt of a round starts, after the first.
+const SECOND_ATTEMPT_AFTER: Duration = Duration::from_secs(1);
+/// A change of the coordinator's clock by more than this is a step; a smaller one is taken on silently.
+const CLOCK_STEP_US: u64 = 1_000_000;
+
+/// What a session has agreed upon.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) agent_epoch: u64,
+    pub(crate) region: RegionId,
+    pub(crate) server_time: Timestamp,
+    pub(crate) window: Window,
+    pub(crate) beat_interval: Duration,
+}
+
+/// What an agent says of itself when it opens a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// The digest of what is held; empty before the first assignments.
+    pub(crate) assignments_digest: Vec<u8>,
+    pub(crate) dropped_results: u64,
+}
+
+/// The whole state of an agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    held: BTreeMap<MonitorId, Held>,
+    has_assignments: bool,
+    schedule: Schedule,
+    gate: Gate<Job>,
+    /// Attempts under way, by number.
+    running: BTreeMap<u64, Running>,
+    next_number: u64,
+    alarms: BTreeMap<(Timestamp, u64), Alarm>,
+    spool: Spool,
+    outbox: VecDeque<v1::AgentMessage>,
+    /// The present session; `None` while cut off.
+    terms: Option<Terms>,
+    known_epoch: Option<u64>,
+    region: Option<RegionId>,
+    /// The coordinator's clock minus ours, in microseconds.
+    offset_us: i64,
+    next_beat: Timestamp,
+    flush_at: Option<Timestamp>,
+    /// Whether more waits than the window let through.
+    is_blocked: bool,
+    told_missed: u64,
+}
+
+/// An attempt under way.
+#[derive(Debug)]
+struct Running {
+    job: Job,
+    started_at: Timestamp,
+    /// When it counts as slow, for a scheduled check.
+    slow_at: Option<Timestamp>,
+}
+
+/// What happens at an instant unless it is settled before.
+#[derive(Clone, Copy, Debug)]
+enum Alarm {
+    /// The attempt with this number is slow.
+    Slow(u64),
+    /// The second attempt of a round is due.
+    SecondAttempt { monitor: MonitorId, spec_revision: u64, round: u32 },
+}
+
+impl Agent {
+    pub(crate) fn new(concurrency: Concurrency) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            has_assignments: false,
+            schedule: Schedule::default(),
+            gate: Gate::new(concurrency),
+            running: BTreeMap::new(),
+            next_number: 1,
+            alarms: BTreeMap::new(),
+            spool: Spool::default(),
+            outbox: VecDeque::new(),
+            terms: None,
+            known_epoch: None,
+            region: None,
+            offset_us: 0,
+            next_beat: Timestamp::EPOCH,
+            flush_at: None,
+            is_blocked: false,
+            told_missed: 0,
+        }
+    }
+
+    /// What to say of itself in the next session.
+    pub(crate) fn facts(&self) -> Facts {
+        let digest =
+            || assignments_digest(self.held.values().map(|held| held.assignment.placement())).to_vec();
+        Facts {
+            assignments_digest: if self.has_assignments { digest() } else { Vec::new() },
+            dropped_results: self.spool.dropped(),
+        }
+    }
+
+    /// Whether nothing is left to say or to be acknowledged.
+    pub(crate) fn has_said_all(&self) -> bool {
+        self.outbox.is_empty() && !self.spool.has_waiting() && !self.spool.has_under_way()
+    }
+
+    /// A session has begun.
+    pub(crate) fn online(&mut self, terms: Terms, now: Timestamp) {
+        let offset_us = terms.server_time.as_micros().saturating_sub(now.as_micros());
+        let step = offset_us.abs_diff(std::mem::replace(&mut self.offset_us, offset_us));
+        if step > CLOCK_STEP_US {
+            self.schedule.replace_all(self.server(now));
+        }
+        self.spool.reconnected();
+        // A process keeps its epoch. Another one means that the coordinator lost its memory of us.
+        if self.known_epoch.is_some_and(|epoch| epoch != terms.agent_epoch) {
+            warn!(
+                "the coordinator has forgotten this process: sending the results of the last 15 minutes again"
+            );
+            self.spool.replay();
+        }
+        self.known_epoch = Some(terms.agent_epoch);
+        self.region = Some(terms.region.clone());
+        self.terms = Some(terms);
+        self.outbox.clear();
+        self.is_blocked = false;
+        self.flush_at = None;
+        self.next_beat = now;
+    }
+
+    /// The session has ended.
+    pub(crate) fn offline(&mut self) {
+        self.terms = None;
+        self.outbox.clear();
+    }
+
+    /// Takes what the coordinator says.
+    pub(crate) fn receive(&mut self, message: v1::CoordinatorMessage, now: Timestamp) {
+        match message.message {
+            Some(FromCoordinator::Assignments(assignments)) => self.assign(assignments, now),
+            Some(FromCoordinator::Ack(ack)) => self.acked(&ack, now),
+            Some(FromCoordinator::VerifyNow(verify)) => {
+                for verification in &verify.verifications {
+                    self.verify(verification, now);
+                }
+            }
+            // One coordinator owns all shards; the session itself handles the others.
+            Some(FromCoordinator::Routes(_) | FromCoordinator::Welcome(_) | FromCoordinator::Drain(_)) => {}
+            None => debug!("ignoring a message of a kind that this version does not know"),
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn wake(&mut self, now: Timestamp) {
+        while let Some(entry) = self.alarms.first_entry()
+            && entry.key().0 <= now
+        {
+            let alarm = entry.remove();
+            self.ring(alarm, now);
+        }
+        while let Some(due) = self.schedule.pop(self.server(now)) {
+            self.queue_scheduled(due.monitor, due.slot);
+        }
+        if self.next_beat <= now {
+            self.beat(now);
+        } else if self.flush_at.is_some_and(|at| at <= now) {
+            self.flush(now);
+        }
+    }
+
+    /// When [`Agent::wake`] has something to do next.
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        let alarm = self.alarms.first_key_value().map(|(&(at, _), _)| at);
+        let due = self.schedule.next_due().map(|due| self.local(due));
+        let talk = self.terms.as_ref().map(|_| self.flush_at.unwrap_or(self.next_beat).min(self.next_beat));
+        [alarm, due, talk].into_iter().flatten().min()
+    }
+
+    /// The next attempt to start, now.
+    pub(crate) fn next_check(&mut self, now: Timestamp) -> Option<Job> {
+        loop {
+            let job = self.gate.next()?;
+            // What was changed while it waited is not worth checking any more.
+            let held = self.held.get(&job.monitor());
+            let Some(held) = held.filter(|held| Arc::ptr_eq(&held.assignment, &job.assignment)) else {
+                self.gate.done(&job.host);
+                continue;
+            };
+            let slow_at = (job.attempt == 0).then(|| now.plus(held.latency.slow_after()));
+            if let Some(at) = slow_at {
+                self.alarms.insert((at, job.number), Alarm::Slow(job.number));
+            } else if job.attempt == 1 {
+                let (monitor, spec_revision) = (job.monitor(), job.assignment.spec_revision);
+                let alarm = Alarm::SecondAttempt { monitor, spec_revision, round: job.round };
+                self.alarms.insert((now.plus(SECOND_ATTEMPT_AFTER), job.number), alarm);
+            }
+            self.running.insert(job.number, Running { job: job.clone(), started_at: now, slow_at });
+            return Some(job);
+        }
+    }
+
+    /// An attempt has ended.
+    pub(crate) fn finished(&mut self, job: &Job, finding: Finding, now: Timestamp) {
+        self.gate.done(&job.host);
+        let Some(Running { started_at, slow_at, .. }) = self.running.remove(&job.number) else { return };
+        if let Some(at) = slow_at {
+            self.alarms.remove(&(at, job.number));
+        }
+        let monitor = job.monitor();
+        // Of a monitor that is not held any more nobody wants to know.
+        let Some(held) = self.held.get_mut(&monitor) else { return };
+        let seen = Seen::of(&finding);
+        if finding.outcome.is_pass() {
+            held.latency.record(finding.duration);
+        }
+        let is_settled = finding.outcome.is_pass()
+            || finding.outcome.failure().is_some_and(|failure| failure.kind.is_definite());
+        if let Some((round, settled)) = &mut held.round
+            && *round == job.round
+            && job.attempt == 1
+        {
+            *settled = is_settled;
+        }
+        let is_news = held.seen.replace(seen) != Some(seen);
+        let is_urgent = is_news || job.attempt != 0 || seen == Seen::Failing;
+        let is_routine = !is_news && job.attempt == 0 && matches!(seen, Seen::Well | Seen::Unwell);
+        if job.attempt == 0 && Arc::ptr_eq(&held.assignment, &job.assignment) {
+            held.is_busy = false;
+        }
+        let overdue = !held.is_busy && std::mem::take(&mut held.is_overdue);
+        let grid = held.grid();
+        if is_news && let Outcome::Error(why) = &finding.outcome {
+            warn!(monitor.id = %monitor, "cannot measure a monitor: {why}");
+        }
+        self.keep(job, started_at, finding, is_routine);
+        if is_urgent {
+            let at = now.plus(COALESCE);
+            self.flush_at = Some(self.flush_at.map_or(at, |planned| planned.min(at)));
+        }
+        if overdue {
+            self.queue_scheduled(monitor, grid.slot(self.server(now)));
+        }
+    }
+
+    /// What to tell the coordinator next.
+    pub(crate) fn next_message(&mut self) -> Option<v1::AgentMessage> {
+        self.outbox.pop_front()
+    }
+
+    /// Says everything that waits, as far as the window lets it through.
+    pub(crate) fn flush(&mut self, now: Timestamp) -> bool {
+        self.flush_at = None;
+        let Some(terms) = &self.terms else { return false };
+        let mut has_sent = false;
+        while let Some(batch) = self.spool.next_batch(terms.window, now) {
+            let results = v1::Results { agent_epoch: terms.agent_epoch, ..batch };
+            self.outbox.push_back(message(ToCoordinator::Results(results)));
+            has_sent = true;
+        }
+        self.is_blocked = self.spool.has_waiting();
+        has_sent
+    }
+
+    fn beat(&mut self, now: Timestamp) {
+        let Some(terms) = &self.terms else {
+            self.next_beat = now.plus(Duration::from_secs(5));
+            return self.spool.prune(now);
+        };
+        let empty = v1::Results { agent_epoch: terms.agent_epoch, first_seq: 0, results: vec![] };
+        self.next_beat = now.plus(terms.beat_interval);
+        if !self.flush(now) {
+            self.outbox.push_back(message(ToCoordinator::Results(empty)));
+        }
+        self.spool.prune(now);
+        let missed = self.schedule.missed();
+        if missed > self.told_missed {
+            warn!(slots = missed - self.told_missed, "scheduled checks were skipped: the agent was held up");
+            self.told_missed = missed;
+        }
+    }
+
+    fn queue_scheduled(&mut self, monitor: MonitorId, slot: i64) {
+        let Some(held) = self.held.get_mut(&monitor).filter(|held| held.is_primary()) else { return };
+        let key = (held.assignment.spec_revision, slot);
+        if held.last_slot == Some(key) {
+            return;
+        }
+        if held.is_busy {
+            held.is_overdue = true;
+            return;
+        }
+        held.is_busy = true;
+        held.last_slot = Some(key);
+        self.queue(monitor, slot, 0, 0);
+    }
+
+    fn verify(&mut self, wire: &v1::Verification, now: Timestamp) {
+        let Ok(monitor) = monitor_from_wire(&wire.monitor_id, "monitor_id") else { return };
+        let server_now = self.server(now);
+        let Some(held) = self.held.get_mut(&monitor).filter(|held| held.is_primary()) else {
+            return debug!(monitor.id = %monitor, "not verifying what is not assigned");
+        };
+        let is_known = held.round.is_some_and(|(round, _)| round == wire.round);
+        if is_known || held.assignment.spec_revision != wire.spec_revision || wire.round == 0 {
+            return;
+        }
+        held.round = Some((wire.round, false));
+        let slot = held.grid().slot(server_now);
+        self.queue(monitor, slot, 1, wire.round);
+    }
+
+    fn queue(&mut self, monitor: MonitorId, slot: i64, attempt: u32, round: u32) {
+        let Some(held) = self.held.get(&monitor) else { return };
+        let class = if attempt == 0 { Class::Scheduled } else { Class::Verification };
+        let (assignment, host) = (Arc::clone(&held.assignment), Arc::clone(&held.host));
+        let number = self.next_number;
+        self.next_number += 1;
+        let job = Job { number, assignment, host: Arc::clone(&host), slot, attempt, round };
+        self.gate.offer(host, class, job);
+    }
+
+    fn ring(&mut self, alarm: Alarm, now: Timestamp) {
+        match alarm {
+            Alarm::Slow(number) => {
+                let Some(Running { job, started_at, .. }) = self.running.get(&number) else { return };
+                let slow = Slow {
+                    monitor: job.monitor(),
+                    spec_revision: job.assignment.spec_revision,
+                    slot: job.slot,
+                    started_at: *started_at,
+                };
+                if self.terms.is_some() {
+                    self.outbox.push_back(message(ToCoordinator::Slow(slow_to_wire(&slow, now))));
+                }
+            }
+            Alarm::SecondAttempt { monitor, spec_revision, round } => {
+                let Some(held) = self.held.get(&monitor) else { return };
+                if held.round == Some((round, false)) && held.assignment.spec_revision == spec_revision {
+                    let slot = held.grid().slot(self.server(now));
+                    self.queue(monitor, slot, 2, round);
+                }
+            }
+        }
+    }
+
+    fn acked(&mut self, ack: &v1::Ack, now: Timestamp) {
+        if self.terms.as_ref().is_none_or(|terms| terms.agent_epoch != ack.agent_epoch) {
+            return;
+        }
+        for range in &ack.ranges {
+            self.spool.ack(range.first, range.last, now);
+        }
+        if ack.refused > 0 {
+            debug!(refused = ack.refused, "the coordinator refused results");
+        }
+        if self.is_blocked {
+            self.flush(now);
+        }
+    }
+
+    fn keep(&mut self, job: &Job, started_at: Timestamp, finding: Finding, is_routine: bool) {
+        // Assignments come after a Welcome, so the region is known; it does not cross the network anyway.
+        let Some(region) = self.region.clone() else { return };
+        let result = CheckResult {
+            monitor: job.monitor(),
+            spec_revision: job.assignment.spec_revision,
+            region,
+            slot: job.slot,
+            attempt: job.attempt,
+            round: job.round,
+            started_at,
+            duration: finding.duration,
+            outcome: finding.outcome,
+            phases: finding.phases,
+            http_status: finding.http_status,
+            peer: finding.peer,
+            health: finding.health,
+        };
+        self.spool.push(&result_to_wire(&result), started_at, is_routine);
+    }
+
+    /// The coordinator's clock.
+    fn server(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_micros(now.as_micros().saturating_add(self.offset_us))
+    }
+
+    /// Our clock, at an instant of the coordinator's.
+    fn local(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_micros(at.as_micros().saturating_sub(self.offset_us))
+    }
+}
+
+fn message(message: ToCoordinator) -> v1::AgentMessage {
+    v1::AgentMessage { message: Some(message) }
+}

@@ -1,0 +1,192 @@
+//! One attempt at one check: a [`Check`] and a total time go in, a [`Finding`] comes out. Always: whatever the target
+//! does, the attempt ends by its deadline, reads a bounded amount and never runs anything the target sends.
+//!
+//! What the *target* did wrong is [`Outcome::Fail`]; what kept *us* from measuring is [`Outcome::Error`] and never
+//! counts against the target.
+
+mod dial;
+mod health;
+mod http;
+mod policy;
+mod tls;
+
+#[cfg(test)]
+mod zoo;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use model::{Check, Failure, FailureKind, HealthReport, Outcome, Phases};
+use tokio::time::{Instant, timeout_at};
+use url::Host;
+
+pub use policy::{AddressPolicy, Denied};
+pub use tls::Untrusted;
+
+/// What an attempt found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// How long the attempt took.
+    pub duration: Duration,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Where the time went.
+    pub phases: Phases,
+    /// The final HTTP status, if there was one.
+    pub http_status: Option<u16>,
+    /// The address that was connected to last.
+    pub peer: Option<IpAddr>,
+    /// The structured health report in the body, if there was one.
+    pub health: Option<Box<HealthReport>>,
+}
+
+/// Runs checks. One per process: it holds the TLS configuration that all checks share.
+#[derive(Debug)]
+pub struct Checker {
+    dialer: dial::Dialer,
+    tls: tls::Tls,
+}
+
+impl Checker {
+    /// A checker that connects where `policy` lets it and trusts the public authorities and those in `extra_roots`
+    /// (PEM).
+    ///
+    /// # Errors
+    /// When `extra_roots` holds no certificate, or one that cannot be used.
+    pub fn new(policy: AddressPolicy, extra_roots: Option<&[u8]>) -> Result<Self, Untrusted> {
+        Ok(Self { dialer: dial::Dialer::new(policy), tls: tls::Tls::new(extra_roots)? })
+    }
+
+    /// Runs one attempt. `None` stands for a kind of check that this build does not know.
+    pub async fn run(&self, check: Option<&Check>, timeout: Duration) -> Finding {
+        let started = Instant::now();
+        let mut trace = Trace::default();
+        let end = timeout_at(started + timeout, self.attempt(check, &mut trace)).await;
+        let outcome = match end {
+            Ok(Ok(())) => Outcome::Pass,
+            Ok(Err(stopped)) => stopped.into(),
+            Err(_) => trace.out_of_time(timeout).into(),
+        };
+        let Trace { phases, http_status, peer, health, .. } = trace;
+        Finding { duration: started.elapsed(), outcome, phases, http_status, peer, health }
+    }
+
+    async fn attempt(&self, check: Option<&Check>, trace: &mut Trace) -> Result<(), Stopped> {
+        match check {
+            Some(Check::Http(check)) => http::check(&self.dialer, &self.tls, check, trace).await,
+            Some(Check::Tcp(check)) => {
+                let host = match check.host.parse::<IpAddr>() {
+                    Ok(IpAddr::V4(address)) => Host::Ipv4(address),
+                    Ok(IpAddr::V6(address)) => Host::Ipv6(address),
+                    Err(_) => Host::Domain(check.host.as_str()),
+                };
+                self.dialer.dial(host, check.port, trace).await.map(drop)
+            }
+            None => Err(Stopped::unmeasured("unsupported check kind")),
+        }
+    }
+}
+
+impl Finding {
+    /// The finding of an attempt that could not be made at all.
+    #[must_use]
+    pub fn unmeasured(why: &str) -> Self {
+        Self {
+            duration: Duration::ZERO,
+            outcome: Stopped::unmeasured(why).into(),
+            phases: Phases::default(),
+            http_status: None,
+            peer: None,
+            health: None,
+        }
+    }
+}
+
+/// What is known of an attempt so far; survives the deadline.
+#[derive(Debug, Default)]
+struct Trace {
+    phases: Phases,
+    http_status: Option<u16>,
+    peer: Option<IpAddr>,
+    health: Option<Box<HealthReport>>,
+    /// A definite wrong answer, once it is known: nothing that happens later makes it less wrong.
+    wrong_answer: Option<Failure>,
+    /// Whether the attempt is waiting for its turn at the resolver, which is our delay, not the target's.
+    is_queued: bool,
+}
+
+impl Trace {
+    fn out_of_time(&mut self, timeout: Duration) -> Stopped {
+        if self.is_queued {
+            return Stopped::unmeasured("the agent's name resolution is overloaded");
+        }
+        let late = || Failure::new(FailureKind::Timeout, format_args!("timeout after {}", Span(timeout)));
+        Stopped::Failed(self.wrong_answer.take().unwrap_or_else(late))
+    }
+}
+
+/// Adds what a hop took to a phase.
+fn add(phase: &mut Option<Duration>, started: Instant) {
+    *phase = Some(phase.unwrap_or_default() + started.elapsed());
+}
+
+/// Why an attempt ended without a pass.
+#[derive(Debug, PartialEq)]
+enum Stopped {
+    /// The target did not do what was asked.
+    Failed(Failure),
+    /// We could not measure.
+    Unmeasured(String),
+}
+
+impl Stopped {
+    fn failed(kind: FailureKind, detail: impl fmt::Display) -> Self {
+        Self::Failed(Failure::new(kind, detail))
+    }
+
+    fn unmeasured(why: impl fmt::Display) -> Self {
+        Self::Unmeasured(model::result::clean(&why.to_string(), Failure::MAX_DETAIL_CHARS))
+    }
+}
+
+impl From<Stopped> for Outcome {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Failed(failure) => Self::Fail(failure),
+            Stopped::Unmeasured(why) => Self::Error(why),
+        }
+    }
+}
+
+/// A span as people read it: `10 s`, `1.5 s`, `300 ms`.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_millis() {
+            millis @ 0..1_000 => write!(f, "{millis} ms"),
+            millis if millis % 1_000 == 0 => write!(f, "{} s", millis / 1_000),
+            _ => write!(f, "{:.1} s", self.0.as_secs_f64()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_people_write_them() {
+        for (millis, text) in [(10_000, "10 s"), (1_500, "1.5 s"), (300, "300 ms"), (60_000, "60 s")] {
+            assert_eq!(Span(Duration::from_millis(millis)).to_string(), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_kind_of_check_is_our_fault_and_not_the_targets() {
+        let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+        let finding = checker.run(None, Duration::from_secs(1)).await;
+        assert_eq!(finding.outcome, Outcome::Error("unsupported check kind".into()));
+    }
+}

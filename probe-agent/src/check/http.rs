@@ -1,0 +1,343 @@
+//! HTTP and HTTPS checks: one connection per hop, redirects followed by hand, the final answer judged.
+//!
+//! The connection is driven in the check's own task: when the check is dropped at its deadline, nothing of it lives on.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, LOCATION, USER_AGENT,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::ext::ReasonPhrase;
+use hyper_util::rt::TokioIo;
+use model::check::{MAX_BODY_BYTES, MAX_REDIRECTS, Method};
+use model::result::clean;
+use model::{Failure, FailureKind, HttpCheck};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use url::{Position, Url};
+
+use super::dial::{self, Dialer};
+use super::health::{self, MAX_REPORT_BYTES};
+use super::tls::Tls;
+use super::{Stopped, Trace, add};
+
+/// What an answer's head may take; more is a broken or hostile server.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("Vigilmon/", env!("CARGO_PKG_VERSION")));
+
+/// Makes one check. `Ok` is a pass.
+pub(super) async fn check(
+    dialer: &Dialer,
+    tls: &Tls,
+    check: &HttpCheck,
+    trace: &mut Trace,
+) -> Result<(), Stopped> {
+    let mut hop = Hop::first(check)?;
+    for _ in 0..=MAX_REDIRECTS {
+        let request = hop.request()?;
+        let host = hop.url.host().ok_or_else(|| Stopped::unmeasured("the URL has no host"))?;
+        let port = hop.url.port_or_known_default().unwrap_or(80);
+        let stream = dialer.dial(host.clone(), port, trace).await?;
+        let next = if hop.url.scheme() == "https" {
+            let stream = tls.handshake(host, stream, trace).await?;
+            exchange(stream, request, &check.expected_status, trace).await?
+        } else {
+            exchange(stream, request, &check.expected_status, trace).await?
+        };
+        match next {
+            Answer::Final => {
+                return trace.wrong_answer.take().map_or(Ok(()), |wrong| Err(Stopped::Failed(wrong)));
+            }
+            Answer::Redirect { status, location } => hop.follow(status, &location)?,
+        }
+    }
+    Err(redirect_failure(format_args!("more than {MAX_REDIRECTS} redirects")))
+}
+
+/// One request of a check.
+struct Hop {
+    url: Url,
+    method: Method,
+    /// The user's headers; empty once a redirect has left the host they were meant for.
+    headers: HeaderMap,
+}
+
+impl Hop {
+    fn first(check: &HttpCheck) -> Result<Self, Stopped> {
+        let mut headers = HeaderMap::with_capacity(check.headers.len() + 1);
+        for (name, value) in &check.headers {
+            let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
+            let (name, value) = pair.ok_or_else(|| Stopped::unmeasured("a request header cannot be sent"))?;
+            headers.append(name, value);
+        }
+        if let Some(value) = basic_credentials(&check.url) {
+            headers.entry(AUTHORIZATION).or_insert(value);
+        }
+        Ok(Self { url: check.url.clone(), method: check.method, headers })
+    }
+
+    fn request(&self) -> Result<Request<Empty<Bytes>>, Stopped> {
+        let unusable =
+            |error: http::Error| Stopped::unmeasured(format_args!("the request cannot be sent: {error}"));
+        let mut request = Request::builder()
+            .method(self.method.as_str())
+            .uri(path(&self.url)?)
+            .header(HOST, &self.url[Position::BeforeHost..Position::AfterPort])
+            .body(Empty::new())
+            .map_err(unusable)?;
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, OUR_NAME);
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        for name in self.headers.keys() {
+            headers.remove(name);
+        }
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if matches!(self.method, Method::Post | Method::Put | Method::Patch) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Ok(request)
+    }
+
+    /// Goes where a redirect points.
+    fn follow(&mut self, status: StatusCode, location: &str) -> Result<(), Stopped> {
+        let unreadable = |_| redirect_failure("redirect to something that is not a URL");
+        let mut next = self.url.join(location.trim()).map_err(unreadable)?;
+        if !matches!(next.scheme(), "http" | "https") || !next.has_host() {
+            let scheme = clean(next.scheme(), 40);
+            return Err(redirect_failure(format_args!("redirect to `{scheme}:`, which is not followed")));
+        }
+        // Nobody but the user gives us credentials.
+        let cleared = next.set_username("").and_then(|()| next.set_password(None));
+        debug_assert!(cleared.is_ok(), "an http URL has an authority");
+        if !keeps_secrets(&self.url, &next) {
+            self.headers.clear();
+        }
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => self.method != Method::Head,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::Post,
+            _ => false,
+        };
+        if becomes_get {
+            self.method = Method::Get;
+        }
+        self.url = next;
+        Ok(())
+    }
+}
+
+/// Whether headers meant for one URL may go to another: the same host and port over no weaker a scheme, or the same
+/// host upgraded from plain HTTP to HTTPS on their default ports.
+fn keeps_secrets(from: &Url, to: &Url) -> bool {
+    let is_upgrade = from.scheme() == "http" && to.scheme() == "https";
+    let same_port = from.port_or_known_default() == to.port_or_known_default();
+    let default_ports = from.port().is_none() && to.port().is_none();
+    from.host() == to.host() && ((from.scheme() == to.scheme() && same_port) || (is_upgrade && default_ports))
+}
+
+fn basic_credentials(url: &Url) -> Option<HeaderValue> {
+    use base64::Engine as _;
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut pair = percent_decoded(url.username());
+    pair.push(b':');
+    pair.extend(percent_decoded(url.password().unwrap_or_default()));
+    let text = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+    HeaderValue::from_str(&text).ok()
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = match tail {
+            [high, low, ..] if *first == b'%' => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        decoded.push(escaped.map_or(*first, |(high, low)| high * 16 + low));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    decoded
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// Path and query as the request line carries them. A URL may hold a few characters there that HTTP does not allow.
+fn path(url: &Url) -> Result<Uri, Stopped> {
+    let text = &url[Position::BeforePath..Position::AfterQuery];
+    text.parse().or_else(|_| {
+        let escape = |c: char| match c {
+            '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' => format!("%{:02X}", u32::from(c)),
+            _ => c.to_string(),
+        };
+        let escaped: String = text.chars().map(escape).collect();
+        escaped.parse().map_err(|_| Stopped::unmeasured("the URL's path cannot be sent"))
+    })
+}
+
+fn redirect_failure(detail: impl std::fmt::Display) -> Stopped {
+    Stopped::failed(FailureKind::Redirect, detail)
+}
+
+/// What a hop led to.
+enum Answer {
+    /// The answer to judge; it has been judged.
+    Final,
+    /// Somewhere else.
+    Redirect { status: StatusCode, location: String },
+}
+
+/// Sends a request over a fresh connection and takes the answer. A wrong answer goes into the trace at once, so that
+/// it stands even if the rest of the body never comes.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    request: Request<Empty<Bytes>>,
+    expected: &[u16],
+    trace: &mut Trace,
+) -> Result<Answer, Stopped> {
+    let started = Instant::now();
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(&error))?;
+    let mut connection = Some(pin!(connection));
+    let response = drive(&mut connection, sender.send_request(request)).await?;
+    add(&mut trace.phases.first_byte, started);
+
+    let status = response.status();
+    if let Some(location) = redirect(&response, expected) {
+        return Ok(Answer::Redirect { status, location });
+    }
+    trace.http_status = Some(status.as_u16());
+    if !passes(status, expected) {
+        trace.wrong_answer = Some(Failure::new(FailureKind::Status, status_text(&response)));
+    }
+    let is_json = response.headers().get(http::header::CONTENT_TYPE).is_some_and(is_json);
+    let started = Instant::now();
+    let body = drive(&mut connection, read(response.into_body(), is_json)).await;
+    add(&mut trace.phases.body, started);
+    match body {
+        Ok(body) => trace.health = body.and_then(|body| health::parse(&body)).map(Box::new),
+        // A wrong status is the better answer to what went wrong.
+        Err(_) if trace.wrong_answer.is_some() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(Answer::Final)
+}
+
+/// Awaits `work` while moving the connection along, in this task.
+async fn drive<C, T>(
+    connection: &mut Option<Pin<&mut C>>,
+    work: impl Future<Output = Result<T, hyper::Error>>,
+) -> Result<T, Stopped>
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let mut work = pin!(work);
+    let mut ended_with = None;
+    let done = poll_fn(|cx| {
+        if let Some(driver) = connection
+            && let Poll::Ready(end) = driver.as_mut().poll(cx)
+        {
+            *connection = None;
+            ended_with = end.err();
+        }
+        work.as_mut().poll(cx)
+    });
+    done.await.map_err(|error| match &ended_with {
+        // The request was dropped because the connection ended: that end is the cause.
+        Some(cause) if error.is_canceled() => broken(cause),
+        _ => broken(&error),
+    })
+}
+
+fn redirect(response: &Response<Incoming>, expected: &[u16]) -> Option<String> {
+    let status = response.status();
+    let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    if !is_redirect || expected.contains(&status.as_u16()) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?;
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+fn passes(status: StatusCode, expected: &[u16]) -> bool {
+    if expected.is_empty() { status.is_success() } else { expected.contains(&status.as_u16()) }
+}
+
+/// Code and reason phrase: the registered one, so that a target cannot put words into our messages; the target's own
+/// for a code that has none.
+fn status_text(response: &Response<Incoming>) -> String {
+    let status = response.status();
+    let own = || {
+        response.extensions().get::<ReasonPhrase>().map(|phrase| String::from_utf8_lossy(phrase.as_bytes()))
+    };
+    match status.canonical_reason().map(Into::into).or_else(own) {
+        Some(reason) if !reason.trim().is_empty() => format!("{} {}", status.as_u16(), clean(&reason, 60)),
+        _ => status.as_u16().to_string(),
+    }
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    let text = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+/// Reads a body to its end or to [`MAX_BODY_BYTES`]; the rest is left unread. Returns it if it could be a health
+/// report.
+async fn read(mut body: Incoming, is_json: bool) -> Result<Option<Vec<u8>>, hyper::Error> {
+    let mut report = Some(Vec::new());
+    let mut read_bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        read_bytes += data.len();
+        if let Some(kept) = &mut report {
+            kept.extend_from_slice(&data);
+            let could_be = is_json || kept.trim_ascii_start().first().is_none_or(|&first| first == b'{');
+            if !could_be || kept.len() > MAX_REPORT_BYTES {
+                report = None;
+            }
+        }
+        if read_bytes >= MAX_BODY_BYTES {
+            break;
+        }
+    }
+    Ok(report.filter(|report| !report.is_empty()))
+}
+
+/// What an error in the middle of an exchange means.
+fn broken(error: &hyper::Error) -> Stopped {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let detail = if error.is_parse_too_large() {
+        "the answer's header is too large"
+    } else if error.is_parse() {
+        "the answer is not HTTP"
+    } else if let Some(io) = io {
+        match io.kind() {
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::BrokenPipe => CLOSED,
+            std::io::ErrorKind::InvalidData => "the answer is broken TLS",
+            std::io::ErrorKind::InvalidInput => "the answer's framing is wrong",
+            _ => return dial::refusal(io),
+        }
+    } else {
+        CLOSED
+    };
+    Stopped::failed(FailureKind::Protocol, detail)
+}
+
+const CLOSED: &str = "connection closed before the answer was complete";

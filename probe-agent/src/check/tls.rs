@@ -1,0 +1,232 @@
+//! TLS to a target: one shared configuration, one handshake per check, and what its failures mean.
+
+use std::io;
+use std::sync::Arc;
+
+use model::FailureKind;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use url::Host;
+
+use super::{Stopped, Trace, add, dial};
+
+/// Why a file of further authorities cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    /// The file holds no certificate.
+    #[error("holds no PEM certificate")]
+    Empty,
+    /// A certificate cannot be read or used.
+    #[error("certificate {number} cannot be used: {problem}")]
+    Certificate {
+        /// Which one in the file, from 1.
+        number: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The TLS side of all checks.
+pub(super) struct Tls(TlsConnector);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// Trusts the public authorities and what `extra_roots` (PEM) holds.
+    pub(super) fn new(extra_roots: Option<&[u8]>) -> Result<Self, Untrusted> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Arc::new(Verifier::new(extra_roots, &provider)?);
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default protocol versions")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Every check is a stranger's first visit: a resumed session would neither see nor time the certificate.
+        config.resumption = Resumption::disabled();
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// Shakes hands over a fresh connection, timing it.
+    pub(super) async fn handshake(
+        &self,
+        host: Host<&str>,
+        stream: TcpStream,
+        trace: &mut Trace,
+    ) -> Result<TlsStream<TcpStream>, Stopped> {
+        let name = match host {
+            Host::Ipv4(address) => ServerName::from(std::net::IpAddr::V4(address)),
+            Host::Ipv6(address) => ServerName::from(std::net::IpAddr::V6(address)),
+            Host::Domain(name) => ServerName::try_from(name.trim_end_matches('.').to_owned())
+                .map_err(|_| Stopped::unmeasured("the host name cannot be used with TLS"))?,
+        };
+        let started = Instant::now();
+        let stream = self.0.connect(name, stream).await.map_err(|error| failure(&error))?;
+        add(&mut trace.phases.tls, started);
+        Ok(stream)
+    }
+}
+
+/// What an error of a handshake means.
+fn failure(error: &io::Error) -> Stopped {
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+    match (cause, error.kind()) {
+        (Some(TlsError::InvalidCertificate(problem)), _) => {
+            Stopped::failed(FailureKind::Certificate, certificate_problem(problem))
+        }
+        (Some(TlsError::NoCertificatesPresented), _) => {
+            Stopped::failed(FailureKind::Certificate, "no certificate presented")
+        }
+        (Some(TlsError::AlertReceived(alert)), _) => {
+            Stopped::failed(FailureKind::Tls, format_args!("TLS handshake refused by the target ({alert:?})"))
+        }
+        (Some(TlsError::InvalidMessage(_)), _) => {
+            Stopped::failed(FailureKind::Tls, "the target does not speak TLS on this port")
+        }
+        (Some(other), _) => Stopped::failed(FailureKind::Tls, format_args!("TLS handshake failed: {other}")),
+        (None, io::ErrorKind::UnexpectedEof) => {
+            Stopped::failed(FailureKind::Tls, "connection closed during the TLS handshake")
+        }
+        (None, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            Stopped::failed(FailureKind::Tls, "connection reset during the TLS handshake")
+        }
+        (None, _) => dial::refusal(error),
+    }
+}
+
+fn certificate_problem(problem: &CertificateError) -> String {
+    let text = match problem {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "certificate not valid yet"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "certificate for another name"
+        }
+        CertificateError::UnknownIssuer => "certificate from an unknown authority",
+        CertificateError::Revoked => "certificate revoked",
+        CertificateError::BadSignature => "certificate with a wrong signature",
+        CertificateError::BadEncoding => "certificate cannot be read",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate for another purpose"
+        }
+        // Its own authority, which nobody trusts: what most tools make when asked for a self-signed certificate.
+        other if is_authority_as_leaf(other) => "certificate from an unknown authority",
+        other => return format!("certificate cannot be used: {other}"),
+    };
+    text.to_owned()
+}
+
+fn is_authority_as_leaf(problem: &CertificateError) -> bool {
+    // rustls hands webpki's `CaUsedAsEndEntity` on as an opaque error, of which only the text can be seen.
+    matches!(problem, CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity"))
+}
+
+/// Web PKI verification; besides, a certificate that stands in the file of further authorities is good for itself,
+/// though it is marked as an authority. People monitor servers with self-signed certificates, and name them there.
+#[derive(Debug)]
+struct Verifier {
+    web: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn new(extra_roots: Option<&[u8]>, provider: &Arc<CryptoProvider>) -> Result<Self, Untrusted> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let named = extra_roots.map(certificates).transpose()?.unwrap_or_default();
+        for (index, certificate) in named.iter().enumerate() {
+            roots.add(certificate.clone()).map_err(|error| unusable(index, &error))?;
+        }
+        let web = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            .build()
+            .expect("there are roots and no revocation lists");
+        Ok(Self { web, named })
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Untrusted> {
+    let all = CertificateDer::pem_slice_iter(pem)
+        .enumerate()
+        .map(|(index, certificate)| certificate.map_err(|error| unusable(index, &error)))
+        .collect::<Result<Vec<_>, _>>()?;
+    if all.is_empty() { Err(Untrusted::Empty) } else { Ok(all) }
+}
+
+fn unusable(index: usize, problem: &dyn std::fmt::Display) -> Untrusted {
+    Untrusted::Certificate { number: index + 1, problem: problem.to_string() }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        match self.web.verify_server_cert(leaf, intermediates, name, ocsp, now) {
+            Err(TlsError::InvalidCertificate(problem))
+                if is_authority_as_leaf(&problem) && self.named.iter().any(|named| named == leaf) =>
+            {
+                verify_dates(leaf, now)?;
+                verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.web.verify_tls12_signature(message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.web.verify_tls13_signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.web.supported_verify_schemes()
+    }
+}
+
+fn verify_dates(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), TlsError> {
+    let (_, certificate) =
+        x509_parser::parse_x509_certificate(leaf).map_err(|_| CertificateError::BadEncoding)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let validity = certificate.validity();
+    if now < validity.not_before.timestamp() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > validity.not_after.timestamp() {
+        return Err(CertificateError::Expired.into());
+    }
+    Ok(())
+}

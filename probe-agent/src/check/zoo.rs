@@ -1,0 +1,506 @@
+//! A zoo of targets, from healthy to hostile, each a real server on the loopback interface.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Check, Failure, FailureKind, HealthWord, Outcome};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::{AddressPolicy, Checker, Finding};
+
+/// Long enough for everything on the loopback interface, short enough for a test to wait for.
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// A running server; it ends when dropped.
+struct Target {
+    address: SocketAddr,
+    _server: JoinSet<()>,
+}
+
+impl Target {
+    /// Hands every connection to `serve`.
+    async fn new<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream));
+            }
+        });
+        Self { address, _server: server }
+    }
+
+    /// Answers every request with these bytes and closes.
+    async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = Arc::new(answer.into());
+        Self::new(move |mut stream| {
+            let answer = Arc::clone(&answer);
+            async move {
+                request(&mut stream).await;
+                let _ = stream.write_all(&answer).await;
+                let _ = stream.shutdown().await;
+            }
+        })
+        .await
+    }
+
+    /// Answers the first request, then never ends: `more` again and again.
+    async fn endless(head: &'static [u8], more: &'static [u8], pause: Duration) -> Self {
+        Self::new(move |mut stream| async move {
+            request(&mut stream).await;
+            let _ = stream.write_all(head).await;
+            while stream.write_all(more).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+        })
+        .await
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/health", self.address)
+    }
+
+    async fn check(&self) -> Finding {
+        check(&self.url()).await
+    }
+}
+
+/// Reads a request's head and returns it.
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    let mut buffer = [0; 1_024];
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(count) => head.extend_from_slice(&buffer[..count]),
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn check(url: &str) -> Finding {
+    run(&Checker::new(AddressPolicy::default(), None).unwrap(), url).await
+}
+
+async fn run(checker: &Checker, url: &str) -> Finding {
+    checker.run(Some(&Check::from_target(url).unwrap()), TIMEOUT).await
+}
+
+fn fail(kind: FailureKind, detail: &str) -> Outcome {
+    Outcome::Fail(Failure::new(kind, detail))
+}
+
+fn timed_out() -> Outcome {
+    fail(FailureKind::Timeout, "timeout after 300 ms")
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn moved(location: &str) -> String {
+    format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_good_answer_passes_with_its_phases_timed_apart() {
+    let finding = Target::answering(ok("fine")).await.check().await;
+    assert_eq!((finding.outcome, finding.http_status), (Outcome::Pass, Some(200)));
+    assert_eq!(finding.peer, Some("127.0.0.1".parse().unwrap()));
+    let phases = finding.phases;
+    assert!(phases.connect.is_some() && phases.first_byte.is_some() && phases.body.is_some());
+    assert!(phases.dns.is_none() && phases.tls.is_none(), "a literal address over plain HTTP needs neither");
+}
+
+#[tokio::test]
+async fn names_are_resolved_and_timed() {
+    let target = Target::answering(ok("")).await;
+    let finding = check(&format!("http://localhost:{}/", target.address.port())).await;
+    assert_eq!(finding.outcome, Outcome::Pass);
+    assert!(finding.phases.dns.is_some());
+}
+
+#[tokio::test]
+async fn a_failing_status_is_told_with_its_reason_phrase() {
+    for (status_line, detail) in [
+        ("503 Service Unavailable", "503 Service Unavailable"),
+        ("500 All Good", "500 Internal Server Error"),
+        ("599 Very Odd", "599 Very Odd"),
+        ("404", "404 Not Found"),
+    ] {
+        let answer = format!("HTTP/1.1 {status_line}\r\ncontent-length: 0\r\n\r\n");
+        let outcome = Target::answering(answer).await.check().await.outcome;
+        assert_eq!(outcome, fail(FailureKind::Status, detail));
+    }
+}
+
+#[tokio::test]
+async fn a_failing_status_stands_even_if_its_body_never_ends() {
+    let target = Target::endless(
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 99\r\n\r\n",
+        b"",
+        Duration::from_secs(9),
+    );
+    assert_eq!(target.await.check().await.outcome, fail(FailureKind::Status, "503 Service Unavailable"));
+}
+
+#[tokio::test]
+async fn the_health_report_of_a_failing_answer_is_kept() {
+    let body = r#"{"status":"not_ready","database":{"status":"error","detail":"could not connect"}}"#;
+    let answer = format!(
+        "HTTP/1.1 503 x\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let finding = Target::answering(answer).await.check().await;
+    let report = finding.health.unwrap();
+    assert_eq!(report.status, HealthWord::Unhealthy);
+    assert_eq!(report.components[0].detail.as_deref(), Some("could not connect"));
+}
+
+#[tokio::test]
+async fn a_degraded_report_beside_a_passing_status_is_still_a_pass() {
+    let finding = Target::answering(ok(r#"  {"status":"degraded"}"#)).await.check().await;
+    assert_eq!(finding.outcome, Outcome::Pass);
+    assert_eq!(finding.health.unwrap().status, HealthWord::Degraded);
+}
+
+#[tokio::test]
+async fn a_closed_port_is_a_refused_connection() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for scheme in ["http", "https", "tcp"] {
+        let outcome = check(&format!("{scheme}://{address}")).await.outcome;
+        assert_eq!(outcome, fail(FailureKind::Connect, "connection refused"), "{scheme}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_port_passes_a_tcp_check() {
+    let target = Target::answering("").await;
+    let finding = check(&format!("tcp://{}", target.address)).await;
+    assert_eq!(finding.outcome, Outcome::Pass);
+    assert!(finding.phases.connect.is_some());
+}
+
+#[tokio::test]
+async fn silence_ends_at_the_deadline() {
+    let target = Target::endless(b"", b"", Duration::from_secs(9)).await;
+    let finding = target.check().await;
+    assert_eq!(finding.outcome, timed_out());
+    assert!(finding.duration < TIMEOUT * 3, "{:?}", finding.duration);
+    assert!(finding.phases.connect.is_some(), "what was reached is kept");
+}
+
+#[tokio::test]
+async fn a_body_that_drips_ends_at_the_deadline() {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+    let target = Target::endless(head, b"x", Duration::from_millis(10)).await;
+    assert_eq!(target.check().await.outcome, timed_out());
+}
+
+#[tokio::test]
+async fn headers_that_never_end_are_cut_off() {
+    let head = b"HTTP/1.1 200 OK\r\nx-more: ";
+    let target = Target::endless(head, &[b'y'; 4_096], Duration::ZERO);
+    let outcome = target.await.check().await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Protocol, "the answer's header is too large"));
+}
+
+#[tokio::test]
+async fn one_header_of_a_megabyte_is_cut_off() {
+    let answer = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    let outcome = Target::answering(answer).await.check().await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Protocol, "the answer's header is too large"));
+}
+
+#[tokio::test]
+async fn of_an_endless_body_no_more_than_the_limit_is_read() {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1073741824\r\n\r\n";
+    let target = Target::endless(head, &[b'{'; 8_192], Duration::ZERO).await;
+    let finding = target.check().await;
+    assert_eq!(finding.outcome, Outcome::Pass);
+    assert_eq!(finding.health, None);
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_neither_asked_for_nor_unpacked() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x08\x08\x00";
+    assert_eq!(Target::answering(answer).await.check().await.outcome, Outcome::Pass);
+    let (sent, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let target = Target::new(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            sent.send(request(&mut stream).await).unwrap();
+        }
+    });
+    target.await.check().await;
+    let request = requests.recv().await.unwrap();
+    assert!(request.starts_with("GET /health HTTP/1.1\r\nhost: 127.0.0.1:"), "{request}");
+    assert!(request.contains("accept-encoding: identity\r\n"), "{request}");
+    assert!(request.contains("connection: close\r\n"), "{request}");
+    assert!(request.contains("user-agent: Vigilmon/"), "{request}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_incomplete() {
+    let closed = fail(FailureKind::Protocol, "connection closed before the answer was complete");
+    for answer in ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"] {
+        assert_eq!(Target::answering(answer).await.check().await.outcome, closed, "{answer:?}");
+    }
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab";
+    assert_eq!(Target::answering(chunked).await.check().await.outcome, closed);
+}
+
+#[tokio::test]
+async fn something_else_than_http_is_told_as_such() {
+    for answer in ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 200 OK\r\nbad header\0: x\r\n\r\n"] {
+        let outcome = Target::answering(answer).await.check().await.outcome;
+        assert_eq!(outcome, fail(FailureKind::Protocol, "the answer is not HTTP"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn header_splitting_in_a_reason_or_a_redirect_reaches_nobody() {
+    let answer = "HTTP/1.1 599 a\u{1b}[31m\r\ncontent-length: 0\r\n\r\n";
+    if let Outcome::Fail(failure) = Target::answering(answer).await.check().await.outcome {
+        assert!(!failure.detail.contains(char::is_control), "{:?}", failure.detail);
+    }
+    let (sent, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let target = Target::new(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            let head = request(&mut stream).await;
+            let answer = if head.starts_with("GET /health ") { moved("/x%0d%0aevil:%201") } else { ok("") };
+            sent.send(head).unwrap();
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    assert_eq!(target.await.check().await.outcome, Outcome::Pass);
+    requests.recv().await.unwrap();
+    assert!(requests.recv().await.unwrap().starts_with("GET /x%0d%0aevil:%201 HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_reset_is_told_as_such() {
+    let target = Target::new(|mut stream| async move {
+        request(&mut stream).await;
+        #[expect(deprecated, reason = "lingering for zero seconds does not block")]
+        stream.set_linger(Some(Duration::ZERO)).unwrap();
+    });
+    let outcome = target.await.check().await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Connect, "connection reset"));
+}
+
+#[tokio::test]
+async fn redirects_are_followed_up_to_the_limit() {
+    let end = Target::answering(ok("")).await;
+    assert_eq!(Target::answering(moved(&end.url())).await.check().await.outcome, Outcome::Pass);
+    let looping = Target::answering(moved("/health")).await.check().await.outcome;
+    assert_eq!(looping, fail(FailureKind::Redirect, "more than 5 redirects"));
+}
+
+#[tokio::test]
+async fn redirects_out_of_http_are_not_followed() {
+    for (location, detail) in [
+        ("file:///etc/passwd", "redirect to `file:`, which is not followed"),
+        ("gopher://x/", "redirect to `gopher:`, which is not followed"),
+        ("http://", "redirect to something that is not a URL"),
+    ] {
+        let outcome = Target::answering(moved(location)).await.check().await.outcome;
+        assert_eq!(outcome, fail(FailureKind::Redirect, detail));
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_without_a_target_is_a_final_answer_and_so_is_one_that_was_expected() {
+    let plain = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n";
+    let outcome = Target::answering(plain).await.check().await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Status, "302 Found"));
+
+    let target = Target::answering(moved("http://127.0.0.1:1/")).await;
+    let mut check = Check::from_target(&target.url()).unwrap();
+    if let Check::Http(http) = &mut check {
+        http.expected_status = vec![302];
+    }
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    assert_eq!(checker.run(Some(&check), TIMEOUT).await.outcome, Outcome::Pass);
+}
+
+#[tokio::test]
+async fn denied_addresses_are_not_connected_to_by_literal_name_or_redirect() {
+    let metadata =
+        Outcome::Error("address 169.254.169.254 is not allowed by this agent's configuration".into());
+    assert_eq!(check("http://169.254.169.254/latest/meta-data").await.outcome, metadata);
+    assert_eq!(check("http://2852039166/").await.outcome, metadata, "the same address as one number");
+    let target = Target::answering(moved("http://169.254.169.254/")).await;
+    assert_eq!(target.check().await.outcome, metadata);
+
+    let policy = AddressPolicy { deny_private: true, ..AddressPolicy::default() };
+    let checker = Checker::new(policy, None).unwrap();
+    let url = format!("http://localhost:{}/", target.address.port());
+    let Outcome::Error(why) = run(&checker, &url).await.outcome else { panic!("must not connect") };
+    assert!(why.contains("is not allowed"), "{why}");
+}
+
+#[tokio::test]
+async fn secrets_stay_with_the_host_they_were_meant_for() {
+    let (sent, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let elsewhere = Target::new(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            sent.send(request(&mut stream).await).unwrap();
+            let _ = stream.write_all(ok("").as_bytes()).await;
+        }
+    })
+    .await;
+    let check = |target: &Target| {
+        let url = target.url().replace("http://", "http://user:p%40ss@");
+        let mut check = Check::from_target(&url).unwrap();
+        if let Check::Http(http) = &mut check {
+            http.headers.push(("X-Api-Key".into(), "k1".into()));
+        }
+        check
+    };
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    checker.run(Some(&check(&elsewhere)), TIMEOUT).await;
+    let direct = requests.recv().await.unwrap();
+    assert!(direct.contains("x-api-key: k1\r\n") && direct.contains("authorization: Basic dXNlcjpwQHNz\r\n"));
+
+    let redirecting = Target::answering(moved(&elsewhere.url())).await;
+    checker.run(Some(&check(&redirecting)), TIMEOUT).await;
+    let redirected = requests.recv().await.unwrap();
+    assert!(!redirected.contains("x-api-key") && !redirected.contains("authorization"), "{redirected}");
+}
+
+// ---- TLS
+
+/// An authority and what it signs.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn checker(&self) -> Checker {
+        Checker::new(AddressPolicy::default(), Some(self.0.pem().as_bytes())).unwrap()
+    }
+
+    /// A server with a certificate for `localhost`, changed by `change`.
+    async fn server(&self, change: fn(&mut CertificateParams)) -> Target {
+        let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        tls_server(vec![certificate.der().clone()], &key).await
+    }
+}
+
+async fn tls_server(chain: Vec<rustls::pki_types::CertificateDer<'static>>, key: &KeyPair) -> Target {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    Target::new(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                answer(&mut stream).await;
+            }
+        }
+    })
+    .await
+}
+
+async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    request(stream).await;
+    let _ = stream.write_all(ok("").as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+fn https(target: &Target) -> String {
+    format!("https://localhost:{}/", target.address.port())
+}
+
+#[tokio::test]
+async fn a_trusted_certificate_passes_and_its_handshake_is_timed() {
+    let authority = Authority::new("ours");
+    let target = authority.server(|_| {}).await;
+    let finding = run(&authority.checker(), &https(&target)).await;
+    assert_eq!(finding.outcome, Outcome::Pass);
+    assert!(finding.phases.tls.is_some());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_told() {
+    let authority = Authority::new("ours");
+    let checker = authority.checker();
+    let wrong = |detail| fail(FailureKind::Certificate, detail);
+
+    let expired = authority.server(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)).await;
+    assert_eq!(run(&checker, &https(&expired)).await.outcome, wrong("certificate expired"));
+
+    let early = authority.server(|params| params.not_before = rcgen::date_time_ymd(2999, 1, 1)).await;
+    assert_eq!(run(&checker, &https(&early)).await.outcome, wrong("certificate not valid yet"));
+
+    let good = authority.server(|_| {}).await;
+    let by_address = format!("https://127.0.0.1:{}/", good.address.port());
+    assert_eq!(run(&checker, &by_address).await.outcome, wrong("certificate for another name"));
+
+    let stranger = Authority::new("another").server(|_| {}).await;
+    let outcome = run(&checker, &https(&stranger)).await.outcome;
+    assert_eq!(outcome, wrong("certificate from an unknown authority"));
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_good_where_it_is_named_and_nowhere_else() {
+    let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let target = tls_server(vec![certificate.der().clone()], &key).await;
+
+    let outcome = check(&https(&target)).await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Certificate, "certificate from an unknown authority"));
+    let trusting = Checker::new(AddressPolicy::default(), Some(certificate.pem().as_bytes())).unwrap();
+    assert_eq!(run(&trusting, &https(&target)).await.outcome, Outcome::Pass);
+    let by_address = format!("https://127.0.0.1:{}/", target.address.port());
+    let outcome = run(&trusting, &by_address).await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Certificate, "certificate for another name"));
+}
+
+#[tokio::test]
+async fn a_server_without_tls_behind_https_is_told_as_such() {
+    let target = Target::new(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        let _ = stream.read(&mut [0; 1_024]).await;
+    })
+    .await;
+    let outcome = check(&https(&target)).await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Tls, "the target does not speak TLS on this port"));
+    let silent = Target::endless(b"", b"", Duration::from_secs(9)).await;
+    assert_eq!(check(&https(&silent)).await.outcome, timed_out());
+}
+
+#[test]
+fn files_of_authorities_without_one_are_refused() {
+    let error = Checker::new(AddressPolicy::default(), Some(b"hello")).unwrap_err();
+    assert_eq!(error.to_string(), "holds no PEM certificate");
+}

@@ -1,0 +1,343 @@
+//! What an agent is told by its operator: flags before `VIGILMON_…` variables before the TOML file. All mistakes are
+//! told at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use model::address::Cidr;
+use proto::probe::token::AgentToken;
+use serde::Deserialize;
+use url::Url;
+
+use crate::check::AddressPolicy;
+use crate::gate::Concurrency;
+
+/// A complete configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the coordinator listens for agents: `https://HOST:PORT`.
+    pub coordinator: Url,
+    /// Who this agent is, how it proves it, and the coordinator's fingerprint.
+    pub token: AgentToken,
+    /// Where the agent may connect to.
+    pub addresses: AddressPolicy,
+    /// Further certificate authorities that checks trust (PEM).
+    pub extra_roots: Option<Vec<u8>>,
+    /// How many checks run at the same time.
+    pub concurrency: Concurrency,
+}
+
+impl Config {
+    /// A configuration with nothing but what is needed.
+    #[must_use]
+    pub fn new(coordinator: Url, token: AgentToken) -> Self {
+        Self {
+            coordinator,
+            token,
+            addresses: AddressPolicy::default(),
+            extra_roots: None,
+            concurrency: Concurrency::default(),
+        }
+    }
+}
+
+/// What can be said of where checks go; common to `run` and `check`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TargetOptions {
+    /// PEM file with further certificate authorities to trust [env: VIGILMON_CA_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Range of addresses that may be checked whatever else is denied; may be repeated [env: VIGILMON_ALLOW_TARGET,
+    /// separated by commas]
+    #[arg(long, value_name = "CIDR")]
+    pub allow_target: Vec<String>,
+    /// Check nothing but the public Internet and what --allow-target names [env: VIGILMON_DENY_PRIVATE]
+    #[arg(long)]
+    pub deny_private: bool,
+}
+
+/// What can be said of a running agent, by flag, variable or file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct RunOptions {
+    /// The coordinator's address for agents, such as https://vigilmon.example.com:8443 [env: VIGILMON_COORDINATOR]
+    #[arg(long, value_name = "URL")]
+    pub coordinator: Option<String>,
+    /// File with the agent's token, as `vigilctl agent create` printed it [env: VIGILMON_TOKEN_FILE; or the token
+    /// itself: VIGILMON_AGENT_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Most checks at the same time; 512 by default [env: VIGILMON_MAX_CHECKS]
+    #[arg(long, value_name = "N")]
+    pub max_checks: Option<usize>,
+    /// Most checks of one host at the same time; 64 by default [env: VIGILMON_MAX_CHECKS_PER_HOST]
+    #[arg(long, value_name = "N")]
+    pub max_checks_per_host: Option<usize>,
+    /// Where checks go.
+    #[command(flatten)]
+    pub targets: TargetOptions,
+    /// TOML file with the same options, in snake_case [env: VIGILMON_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Invalid(pub Vec<String>);
+
+/// The TOML file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    coordinator: Option<String>,
+    token_file: Option<PathBuf>,
+    max_checks: Option<usize>,
+    max_checks_per_host: Option<usize>,
+    ca_file: Option<PathBuf>,
+    allow_target: Vec<String>,
+    deny_private: bool,
+}
+
+/// Puts a configuration together from flags, environment and file.
+///
+/// # Errors
+/// With every mistake, each naming the option.
+pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result<Config, Invalid> {
+    let mut mistakes = Mistakes::default();
+    let options = merge(flags, environment, &mut mistakes);
+    let coordinator = coordinator(options.coordinator.as_deref(), &mut mistakes);
+    let inline = environment.get("VIGILMON_AGENT_TOKEN").map(String::as_str);
+    let token = token(options.token_file.as_deref(), inline, &mut mistakes);
+    let (addresses, extra_roots) = targets_or(&options.targets, &mut mistakes);
+    let default = Concurrency::default();
+    let concurrency = Concurrency {
+        total: mistakes.at_least_one("max_checks", options.max_checks).unwrap_or(default.total),
+        per_host: mistakes
+            .at_least_one("max_checks_per_host", options.max_checks_per_host)
+            .unwrap_or(default.per_host),
+    };
+    match (coordinator, token) {
+        (Some(coordinator), Some(token)) if mistakes.0.is_empty() => {
+            Ok(Config { coordinator, token, addresses, extra_roots, concurrency })
+        }
+        _ => Err(Invalid(mistakes.0)),
+    }
+}
+
+/// Puts together what is said of targets alone: address policy and further authorities.
+///
+/// # Errors
+/// With every mistake, each naming the option.
+pub fn targets(
+    flags: TargetOptions,
+    environment: &BTreeMap<String, String>,
+) -> Result<(AddressPolicy, Option<Vec<u8>>), Invalid> {
+    let mut mistakes = Mistakes::default();
+    let options = merge_targets(flags, environment, TargetOptions::default(), &mut mistakes);
+    let targets = targets_or(&options, &mut mistakes);
+    if mistakes.0.is_empty() { Ok(targets) } else { Err(Invalid(mistakes.0)) }
+}
+
+#[derive(Default)]
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn add(&mut self, option: &str, problem: impl std::fmt::Display) {
+        self.0.push(format!("{option}: {problem}"));
+    }
+
+    fn at_least_one(&mut self, option: &str, value: Option<usize>) -> Option<usize> {
+        if value == Some(0) {
+            self.add(option, "must be at least 1");
+        }
+        value
+    }
+
+    fn read(&mut self, option: &str, path: &Path) -> Option<Vec<u8>> {
+        std::fs::read(path)
+            .map_err(|error| self.add(option, format_args!("{}: {error}", path.display())))
+            .ok()
+    }
+}
+
+fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &mut Mistakes) -> RunOptions {
+    let mut number = |name: &str| {
+        let value = variable(environment, name)?.parse();
+        value.map_err(|_| mistakes.add(name, "must be a number")).ok()
+    };
+    let (max_checks, max_checks_per_host) =
+        (number("VIGILMON_MAX_CHECKS"), number("VIGILMON_MAX_CHECKS_PER_HOST"));
+    let path = |name| variable(environment, name).map(PathBuf::from);
+    let config = flags.config.or_else(|| path("VIGILMON_CONFIG"));
+    let file = config.as_deref().and_then(|path| file(path, mistakes)).unwrap_or_default();
+    let coordinator = variable(environment, "VIGILMON_COORDINATOR").map(str::to_owned);
+    let file_targets = TargetOptions {
+        ca_file: file.ca_file,
+        allow_target: file.allow_target,
+        deny_private: file.deny_private,
+    };
+    RunOptions {
+        coordinator: flags.coordinator.or(coordinator).or(file.coordinator),
+        token_file: flags.token_file.or_else(|| path("VIGILMON_TOKEN_FILE")).or(file.token_file),
+        max_checks: flags.max_checks.or(max_checks).or(file.max_checks),
+        max_checks_per_host: flags.max_checks_per_host.or(max_checks_per_host).or(file.max_checks_per_host),
+        targets: merge_targets(flags.targets, environment, file_targets, mistakes),
+        config,
+    }
+}
+
+fn merge_targets(
+    flags: TargetOptions,
+    environment: &BTreeMap<String, String>,
+    file: TargetOptions,
+    mistakes: &mut Mistakes,
+) -> TargetOptions {
+    let deny_private = match variable(environment, "VIGILMON_DENY_PRIVATE") {
+        None => file.deny_private,
+        Some("true" | "1" | "yes") => true,
+        Some("false" | "0" | "no") => false,
+        Some(_) => {
+            mistakes.add("VIGILMON_DENY_PRIVATE", "must be true or false");
+            false
+        }
+    };
+    let ranges = |list: &str| list.split(',').map(|range| range.trim().to_owned()).collect();
+    let allow_target = match variable(environment, "VIGILMON_ALLOW_TARGET") {
+        _ if !flags.allow_target.is_empty() => flags.allow_target,
+        Some(list) => ranges(list),
+        None => file.allow_target,
+    };
+    let ca_file = variable(environment, "VIGILMON_CA_FILE").map(PathBuf::from);
+    TargetOptions {
+        ca_file: flags.ca_file.or(ca_file).or(file.ca_file),
+        allow_target,
+        deny_private: flags.deny_private || deny_private,
+    }
+}
+
+/// A variable that is set to something.
+fn variable<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+fn file(path: &Path, mistakes: &mut Mistakes) -> Option<File> {
+    let bytes = mistakes.read("config", path)?;
+    let parsed = String::from_utf8(bytes).map_err(|error| error.to_string());
+    let parsed = parsed.and_then(|text| toml::from_str(&text).map_err(|error| error.to_string()));
+    parsed
+        .map_err(|error| mistakes.add("config", format_args!("{}: {}", path.display(), error.trim_end())))
+        .ok()
+}
+
+fn coordinator(text: Option<&str>, mistakes: &mut Mistakes) -> Option<Url> {
+    let Some(text) = text else {
+        mistakes.add("coordinator", "is required, such as https://vigilmon.example.com:8443");
+        return None;
+    };
+    match Url::parse(text) {
+        Ok(url) if url.scheme() == "https" && url.has_host() => Some(url),
+        Ok(_) => {
+            mistakes.add("coordinator", "must be an https:// URL, such as https://vigilmon.example.com:8443");
+            None
+        }
+        Err(error) => {
+            mistakes.add("coordinator", format_args!("cannot be read as a URL: {error}"));
+            None
+        }
+    }
+}
+
+fn token(file: Option<&Path>, inline: Option<&str>, mistakes: &mut Mistakes) -> Option<AgentToken> {
+    let (option, text) = match (file, inline) {
+        (Some(path), _) => {
+            let bytes = mistakes.read("token_file", path)?;
+            ("token_file", String::from_utf8_lossy(&bytes).into_owned())
+        }
+        (None, Some(text)) => ("VIGILMON_AGENT_TOKEN", text.to_owned()),
+        (None, None) => {
+            mistakes.add("token_file", "is required, or the token itself in VIGILMON_AGENT_TOKEN");
+            return None;
+        }
+    };
+    text.parse().map_err(|error| mistakes.add(option, error)).ok()
+}
+
+fn targets_or(options: &TargetOptions, mistakes: &mut Mistakes) -> (AddressPolicy, Option<Vec<u8>>) {
+    let mut allow = Vec::new();
+    for text in &options.allow_target {
+        match text.parse::<Cidr>() {
+            Ok(range) => allow.push(range),
+            Err(error) => mistakes.add("allow_target", error),
+        }
+    }
+    let extra_roots = options.ca_file.as_deref().and_then(|path| mistakes.read("ca_file", path));
+    (AddressPolicy { allow, deny_private: options.deny_private }, extra_roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AgentId, Secret};
+
+    use super::*;
+
+    fn token() -> AgentToken {
+        AgentToken { agent: AgentId::from_bytes([1; 16]), secret: Secret::new([2; 32]), fingerprint: [3; 32] }
+    }
+
+    fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let flags = RunOptions {
+            coordinator: Some("http://x".into()),
+            max_checks: Some(0),
+            targets: TargetOptions { allow_target: vec!["10.0.0.0/99".into()], ..TargetOptions::default() },
+            ..RunOptions::default()
+        };
+        let Invalid(mistakes) =
+            load(flags, &environment(&[("VIGILMON_AGENT_TOKEN", "vat_secret")])).unwrap_err();
+        let options: Vec<_> = mistakes.iter().filter_map(|mistake| mistake.split(':').next()).collect();
+        assert_eq!(options, ["coordinator", "VIGILMON_AGENT_TOKEN", "allow_target", "max_checks"]);
+        assert!(!mistakes.join("").contains("vat_secret"));
+    }
+
+    #[test]
+    fn flags_go_before_variables_and_variables_before_the_file() {
+        let directory = std::env::temp_dir().join(format!("vigilmon-agent-config-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("agent.toml");
+        std::fs::write(&path, "coordinator = 'https://file'\nmax_checks = 1\nmax_checks_per_host = 2\n")
+            .unwrap();
+        let flags = RunOptions {
+            coordinator: Some("https://flag".into()),
+            config: Some(path.clone()),
+            ..RunOptions::default()
+        };
+        let text = token().expose();
+        let variables = environment(&[
+            ("VIGILMON_AGENT_TOKEN", &text),
+            ("VIGILMON_COORDINATOR", "https://variable"),
+            ("VIGILMON_MAX_CHECKS", "7"),
+            ("VIGILMON_ALLOW_TARGET", "10.0.0.0/8, 169.254.169.254"),
+        ]);
+        let config = load(flags, &variables).unwrap();
+        assert_eq!(config.coordinator.host_str(), Some("flag"));
+        assert_eq!(config.concurrency, Concurrency { total: 7, per_host: 2 });
+        assert_eq!(config.addresses.allow.len(), 2);
+        assert_eq!(config.token, token());
+
+        std::fs::write(&path, "coordinater = 'https://file'\n").unwrap();
+        let flags = RunOptions { config: Some(path), ..RunOptions::default() };
+        let error = load(flags, &variables).unwrap_err().to_string();
+        assert!(error.contains("unknown field `coordinater`"), "{error}");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_configuration_shows_no_secret() {
+        let config = Config::new(Url::parse("https://a").unwrap(), token());
+        assert!(!format!("{config:?}").contains("2, 2, 2"));
+    }
+}

@@ -1,0 +1,156 @@
+//! The agent as a running thing: one task that moves the mind ([`Agent`]), its attempts and its session along.
+//!
+//! Attempts run in this task too: a dropped attempt is gone, and a panic inside one is an attempt that could not
+//! measure.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use model::{Clock, Random};
+use proto::probe::v1;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::agent::{Agent, Facts};
+use crate::check::{Checker, Finding, Untrusted};
+use crate::config::Config;
+use crate::monitor::Job;
+use crate::session::{Event, Session};
+
+/// The longest sleep: the machine may have been suspended, which timers do not notice and the clock does.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Time to say what is left when stopping.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Messages of the coordinator that may wait for the agent; then the coordinator waits.
+const EVENTS: usize = 16;
+
+/// Why an agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file of further authorities cannot be used.
+    #[error("ca_file: {0}")]
+    CaFile(#[from] Untrusted),
+}
+
+/// Runs an agent until `shutdown`. It goes on checking while the coordinator is out of reach, and tries for ever to
+/// reach it.
+///
+/// # Errors
+/// When the configuration cannot be used; never because of the coordinator or a target.
+pub async fn run(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let checker = Checker::new(config.addresses, config.extra_roots.as_deref())?;
+    let agent = Agent::new(config.concurrency);
+    let (facts, own_facts) = watch::channel(agent.facts());
+    let (events, incoming) = mpsc::channel(EVENTS);
+    let session = Session::new(&config.coordinator, &config.token, own_facts, events, random);
+    info!(coordinator = %config.coordinator, agent.id = %config.token.agent, "agent started");
+    let driver = Driver { agent, clock, facts, outbox: None };
+    tokio::select! {
+        never = Box::pin(session.run()) => match never {},
+        () = Box::pin(driver.run(&checker, incoming, shutdown)) => {}
+    }
+    info!("agent stopped");
+    Ok(())
+}
+
+struct Driver {
+    agent: Agent,
+    clock: Arc<dyn Clock>,
+    facts: watch::Sender<Facts>,
+    /// Where messages go; `None` while cut off.
+    outbox: Option<mpsc::Sender<v1::AgentMessage>>,
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        checker: &Checker,
+        mut events: mpsc::Receiver<Event>,
+        shutdown: CancellationToken,
+    ) {
+        let mut attempts = FuturesUnordered::new();
+        loop {
+            let now = self.clock.now();
+            self.agent.wake(now);
+            while let Some(job) = self.agent.next_check(now) {
+                attempts.push(Box::pin(attempt(checker, job)));
+            }
+            self.speak();
+            let pause = self.agent.next_wake().map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(event) = events.recv() => self.hear(event),
+                Some((job, finding)) = attempts.next() => self.agent.finished(&job, finding, self.clock.now()),
+                () = sleep(pause) => {}
+            }
+        }
+        // Attempts under way are given up; what is known is said.
+        drop(attempts);
+        self.agent.flush(self.clock.now());
+        self.speak();
+        let farewell = async {
+            while self.outbox.is_some() && !self.agent.has_said_all() {
+                let Some(event) = events.recv().await else { break };
+                self.hear(event);
+                self.speak();
+            }
+        };
+        // Without an answer in time the results are lost with the process; the coordinator checks again.
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    }
+
+    fn hear(&mut self, event: Event) {
+        let now = self.clock.now();
+        match event {
+            Event::Online { terms, outbox } => {
+                self.agent.online(terms, now);
+                self.outbox = Some(outbox);
+            }
+            Event::Received(message) => {
+                let changes_facts =
+                    matches!(message.message, Some(v1::coordinator_message::Message::Assignments(_)));
+                self.agent.receive(message, now);
+                if changes_facts {
+                    self.facts.send_replace(self.agent.facts());
+                }
+            }
+            Event::Offline => {
+                self.agent.offline();
+                self.outbox = None;
+                self.facts.send_replace(self.agent.facts());
+            }
+        }
+    }
+
+    fn speak(&mut self) {
+        let Some(outbox) = &self.outbox else { return };
+        while outbox.capacity() > 0
+            && let Some(message) = self.agent.next_message()
+        {
+            if outbox.try_send(message).is_err() {
+                // The session is over; its end comes as an event, and with it everything unacknowledged waits again.
+                return;
+            }
+        }
+    }
+}
+
+async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
+    let run = checker.run(job.assignment.check.as_ref(), job.assignment.timeout);
+    let finding = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+        warn!(monitor.id = %job.monitor(), "a check broke off inside the agent");
+        Finding::unmeasured("the check broke off inside the agent")
+    });
+    (job, finding)
+}

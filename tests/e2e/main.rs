@@ -1,0 +1,17 @@
+//! End to end: real processes, real neighbours, real time. One file for each behaviour that is promised.
+
+mod agent_kill;
+mod cut_off;
+mod deploy_walk;
+mod detection;
+mod disk_full;
+mod fastapi;
+mod flush;
+mod hostile_input;
+mod hostile_peers;
+mod kill;
+mod lifecycle;
+mod neighbours;
+mod pings;
+mod quickstart;
+mod quorum_outage;

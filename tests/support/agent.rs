@@ -1,0 +1,111 @@
+//! `vigilmon-agent run` as a process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use anyhow::Result;
+use rustix::process::Signal;
+
+use crate::process::Process;
+use crate::{Scratch, environment};
+
+/// A running probe agent.
+#[derive(Debug)]
+pub struct Agent {
+    process: Process,
+    settings: Settings,
+    scratch: Scratch,
+}
+
+/// How an agent is started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the log calls it.
+    pub name: String,
+    /// The token that `agent create` printed.
+    pub token: String,
+    /// The coordinator, or a proxy in front of it.
+    pub coordinator: SocketAddr,
+    /// Authorities to trust besides the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// What the agent reads in place of `/etc/hosts`, in a mount namespace of its own.
+    pub hosts: Option<String>,
+}
+
+impl Agent {
+    /// Starts one. It connects by itself.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(settings: Settings) -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let process = spawn(&settings, &scratch)?;
+        Ok(Self { process, settings, scratch })
+    }
+
+    /// Ends it as a crash would.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        self.process.signal(Signal::TERM)?;
+        self.process.end().await
+    }
+
+    /// Starts it again with the same token.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = spawn(&self.settings, &self.scratch)?;
+        Ok(())
+    }
+
+    /// The process.
+    pub const fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// Whether agents can be given a hosts file of their own here.
+#[must_use]
+pub fn can_override_hosts() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount --bind /dev/null /etc/hosts"]);
+    environment::is_root() && command.output().is_ok_and(|output| output.status.success())
+}
+
+fn spawn(settings: &Settings, scratch: &Scratch) -> Result<Process> {
+    let binary = environment::binary("vigilmon-agent")?;
+    let token = scratch.write("token", &settings.token)?;
+    let mut command = match &settings.hosts {
+        None => Command::new(binary),
+        Some(hosts) => {
+            let mut command = Command::new("unshare");
+            command
+                .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
+                .arg(scratch.write("hosts", hosts)?)
+                .arg(binary);
+            command
+        }
+    };
+    command
+        .arg("run")
+        .args(["--coordinator", &format!("https://{}", settings.coordinator)])
+        .arg("--token-file")
+        .arg(token)
+        .current_dir(scratch.path());
+    if let Some(file) = &settings.ca_file {
+        command.arg("--ca-file").arg(file);
+    }
+    Process::start(&format!("vigilmon-agent {}", settings.name), command, scratch.join("agent.log"))
+}
