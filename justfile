@@ -40,6 +40,10 @@ show-kill:
 show-detection:
     cargo build --workspace --bins && cargo test --package e2e --test e2e -- --nocapture detection::
 
+# Against the budgets of the design, on a quiet machine: just bench checks
+bench *PARTS:
+    tests/bench.sh {{PARTS}}
+
 # A first look
 up *URLS:
     cargo run --release -- up {{URLS}}

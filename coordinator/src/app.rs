@@ -90,7 +90,7 @@ impl App {
         random: Arc<dyn Random>,
         embedded: Vec<String>,
     ) -> anyhow::Result<Self> {
-        let data = DataDir::hold(&config.data)?;
+        let data = DataDir::take_over(&config.data).await?;
         let identity =
             agent_listener::identity(&data).context("cannot use the agent listener's certificate")?;
         let sender = Sender::new(

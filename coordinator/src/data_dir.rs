@@ -4,8 +4,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use model::Secret;
+
+/// How long a process that is ending may take to let go.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether it has.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A data directory that this process holds until it ends.
 #[derive(Debug)]
@@ -39,6 +45,22 @@ pub enum Unusable {
 }
 
 impl DataDir {
+    /// As [`DataDir::hold`], but gives a process that is just ending a moment to let go: a restart follows a kill at once.
+    ///
+    /// # Errors
+    /// When another process goes on holding it or the system refuses.
+    pub async fn take_over(path: &Path) -> Result<Self, Unusable> {
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match Self::hold(path) {
+                Err(Unusable::InUse { .. }) if tokio::time::Instant::now() < patience => {
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+                held => return held,
+            }
+        }
+    }
+
     /// Creates the directory if it is missing and takes its lock.
     ///
     /// # Errors

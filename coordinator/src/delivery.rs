@@ -334,10 +334,10 @@ impl Deliveries {
             let jitter = random::unit(self.parts.random.as_ref());
             match retry::next(owed.row.attempts, outcome, now, jitter) {
                 retry::Next::Done => {
-                    (owed.row.state, owed.row.finished_at) = (DeliveryState::Delivered, Some(now))
+                    (owed.row.state, owed.row.finished_at) = (DeliveryState::Delivered, Some(now));
                 }
                 retry::Next::DeadLetter => {
-                    (owed.row.state, owed.row.finished_at) = (DeliveryState::Dead, Some(now))
+                    (owed.row.state, owed.row.finished_at) = (DeliveryState::Dead, Some(now));
                 }
                 retry::Next::At(at) => owed.row.next_attempt_at = at,
             }
@@ -380,7 +380,7 @@ fn log(row: &DeliveryRow, attempted: &Attempted) {
     let (attempts, detail) = (row.attempts, &attempted.detail);
     match row.state {
         DeliveryState::Delivered => {
-            info!(delivery.id = %delivery, channel.id = %channel, attempts, "delivered")
+            info!(delivery.id = %delivery, channel.id = %channel, attempts, "delivered");
         }
         DeliveryState::Dead => {
             warn!(delivery.id = %delivery, channel.id = %channel, attempts, detail, "delivery given up");

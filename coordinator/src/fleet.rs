@@ -69,6 +69,8 @@ pub struct Introduction {
     pub digest: Vec<u8>,
     /// Results it had to drop.
     pub dropped_results: u64,
+    /// The agent's wall clock minus ours, in microseconds, when it connected.
+    pub clock_skew_micros: Option<i64>,
     /// Whether it runs in this very process.
     pub is_embedded: bool,
 }

@@ -76,7 +76,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<bool> {
             Ok(app.start().until_signal().await)
         }
         Command::Migrate(_) => {
-            let _held = coordinator::data_dir::DataDir::hold(&config.data)?;
+            let _held = coordinator::data_dir::DataDir::take_over(&config.data).await?;
             let applied = store::sqlite::migrate(&app::database_options(&config), clock.now()).await?;
             for migration in &applied {
                 println!("applied {:04} {}", migration.version, migration.name);

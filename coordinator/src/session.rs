@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Clock, Timestamp};
-use proto::probe::convert::{assignment_to_wire, duration_to_wire, slow_from_wire, timestamp_to_wire};
+use proto::probe::convert::{
+    assignment_to_wire, duration_to_wire, slow_from_wire, timestamp_from_wire, timestamp_to_wire,
+};
 use proto::probe::token::Credential;
 use proto::probe::v1;
 use proto::probe::v1::agent_message::Message as FromAgent;
@@ -125,6 +127,7 @@ impl Service {
             capacity: hello.capacity,
             digest: hello.assignments_digest,
             dropped_results: hello.dropped_results,
+            clock_skew_micros: self.clock_skew(hello.wall_time.as_ref()),
             is_embedded: self.embedded.contains(&row.name),
         };
         Ok(Admitted { row, who })
@@ -147,6 +150,12 @@ impl Service {
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         find_agent(&config, id).cloned().ok_or_else(|| Status::unauthenticated("the agent was deleted"))
+    }
+
+    /// How far an agent's wall clock is from ours. It says nothing about results, which are dated by their age.
+    fn clock_skew(&self, theirs: Option<&prost_types::Timestamp>) -> Option<i64> {
+        let theirs = timestamp_from_wire(Some(theirs?), "wall_time").ok()?;
+        Some(theirs.as_micros().saturating_sub(self.clock.wall().as_micros()))
     }
 
     fn welcome(&self, admitted: &Admitted) -> v1::CoordinatorMessage {
@@ -292,7 +301,7 @@ fn to_messages(waiting: impl Iterator<Item = ToAgent>) -> Vec<ToWire> {
                 match messages.last_mut() {
                     Some(ToWire::VerifyNow(verify)) => verify.verifications.push(verification),
                     _ => {
-                        messages.push(ToWire::VerifyNow(v1::VerifyNow { verifications: vec![verification] }))
+                        messages.push(ToWire::VerifyNow(v1::VerifyNow { verifications: vec![verification] }));
                     }
                 }
             }

@@ -92,8 +92,6 @@ pub struct Owner {
     alive_at: Timestamp,
     /// Nothing could be committed since `alive_at`.
     failing: bool,
-    /// No turn has succeeded since the start: which regions are live is not known yet.
-    starting: bool,
     /// The wall clock minus ours, as last seen.
     wall_offset_micros: i64,
     retry_after: Duration,
@@ -165,7 +163,6 @@ impl Owner {
             held: vec![],
             unpublished: BTreeSet::new(),
             failing: true,
-            starting: true,
             retry_after: RETRY_MIN,
         }
     }
@@ -235,12 +232,6 @@ impl Owner {
 
         let config = self.settings.present();
         let mut stage = Stage::new(&self.published, self.store.installation(), &config, now);
-        if self.starting {
-            // Before the blind span, so that a round it starts waits for agents instead of asking nobody.
-            for region in &config.regions {
-                stage.region_live(&region.id, false);
-            }
-        }
         if let Some((from, to)) = blind {
             stage.apply_to_all(Happening::Blind { from, to }, |_| true);
         }
@@ -275,7 +266,6 @@ impl Owner {
                     self.answer(input, outcome);
                 }
                 self.alive_at = now;
-                self.starting = false;
                 if self.failing {
                     self.failing = false;
                     self.healthy.store(true, Ordering::Release);
@@ -450,7 +440,7 @@ impl Owner {
             (Input::Results(batch), Outcome::Acked(acked)) => {
                 let refused = u64::from(acked.refused);
                 self.metrics.results(batch.items.len() as u64 - refused, refused);
-                drop(batch.acks.send(acked));
+                let _ = batch.acks.send(acked);
             }
             (Input::Change(change), Outcome::Changed(result)) => drop(change.reply.send(result)),
             (Input::Ping(ping), _) => {

@@ -124,7 +124,11 @@ impl From<Status> for Failure {
         let mut failure = Self::new(exit, message);
         if let Some(refused) = status.get_details_bad_request() {
             let line = |field: &str, why: &str| format!("  {}: {}", one_line(field), one_line(why));
-            failure.lines.extend(refused.field_violations.iter().map(|it| line(&it.field, &it.description)));
+            // The message repeats them for clients that read no details.
+            let said = failure.lines.concat();
+            let new = refused.field_violations.iter().filter(|it| !said.contains(&one_line(&it.description)));
+            let lines: Vec<String> = new.map(|it| line(&it.field, &it.description)).collect();
+            failure.lines.extend(lines);
         }
         failure
     }

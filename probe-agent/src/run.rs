@@ -52,7 +52,8 @@ pub async fn run(
     let agent = Agent::new(config.concurrency);
     let (facts, own_facts) = watch::channel(agent.facts());
     let (events, incoming) = mpsc::channel(EVENTS);
-    let session = Session::new(&config.coordinator, &config.token, own_facts, events, random);
+    let session =
+        Session::new(&config.coordinator, &config.token, own_facts, events, Arc::clone(&clock), random);
     info!(coordinator = %config.coordinator, agent.id = %config.token.agent, "agent started");
     let driver = Driver { agent, clock, facts, outbox: None };
     tokio::select! {

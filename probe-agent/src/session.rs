@@ -10,8 +10,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Random, RegionId};
-use proto::probe::convert::{Invalid, duration_from_wire, timestamp_from_wire};
+use model::{Clock, Random, RegionId};
+use proto::probe::convert::{Invalid, duration_from_wire, timestamp_from_wire, timestamp_to_wire};
 use proto::probe::token::AgentToken;
 use proto::probe::v1;
 use proto::probe::v1::agent_message::Message as ToCoordinator;
@@ -59,6 +59,7 @@ pub(crate) struct Session {
     process_nonce: [u8; 16],
     facts: watch::Receiver<Facts>,
     events: mpsc::Sender<Event>,
+    clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
 
@@ -88,13 +89,22 @@ impl Session {
         token: &AgentToken,
         facts: watch::Receiver<Facts>,
         events: mpsc::Sender<Event>,
+        clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
         let bearer = token.credential().bearer();
         let mut bearer: MetadataValue<_> = bearer.expose().parse().expect("base64url is printable ASCII");
         bearer.set_sensitive(true);
         let process_nonce = model::random::bytes(&*random);
-        Self { dial: Dial::new(coordinator, token.fingerprint), bearer, process_nonce, facts, events, random }
+        Self {
+            dial: Dial::new(coordinator, token.fingerprint),
+            bearer,
+            process_nonce,
+            facts,
+            events,
+            clock,
+            random,
+        }
     }
 
     /// Connects, streams and connects again, for ever.
@@ -176,6 +186,7 @@ impl Session {
             capacity: 0,
             assignments_digest: facts.assignments_digest.clone(),
             dropped_results: facts.dropped_results,
+            wall_time: Some(timestamp_to_wire(self.clock.wall())),
         };
         v1::AgentMessage { message: Some(ToCoordinator::Hello(hello)) }
     }

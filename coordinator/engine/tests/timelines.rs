@@ -467,6 +467,14 @@ timelines! { heartbeat::play:
         t+182m blind 178m
         t+190m nothing
     "
+    a_ping_earns_a_new_excuse "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+62m blind 58m
+        t+119m success
+        t+181m blind 177m
+        t+240m nothing
+    "
     blindness_during_a_run_makes_it_unknown "
         heartbeat every 1h; grace 5m
         t+0 success

@@ -181,9 +181,14 @@ fn render_agent(row: &AgentRow, member: Option<&Member>, now: Timestamp) -> wire
         assigned_monitors: member.filter(|member| member.is_live(now)).map_or(0, |member| member.assigned),
         created_at: instant(row.created_at),
         dropped_results: member.map_or(0, |member| member.who.dropped_results),
-        // Sessions do not measure it yet.
-        clock_skew: None,
+        clock_skew: member.and_then(|member| member.who.clock_skew_micros).map(signed_span),
     }
+}
+
+/// A span that may be negative, for the wire.
+const fn signed_span(micros: i64) -> prost_types::Duration {
+    // The remainder has the sign of the dividend, as the message demands of its two parts.
+    prost_types::Duration { seconds: micros / 1_000_000, nanos: (micros % 1_000_000) as i32 * 1_000 }
 }
 
 #[cfg(test)]
@@ -240,6 +245,7 @@ mod tests {
             capacity: 0,
             digest: vec![],
             dropped_results: 4,
+            clock_skew_micros: Some(-1_500_000),
             is_embedded: false,
         };
         let (outgoing, _session) = mpsc::unbounded_channel();

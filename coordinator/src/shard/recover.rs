@@ -15,7 +15,7 @@ use super::input::State;
 use super::seen::Ranges;
 use super::snapshot;
 use super::stage::{Published, Seen, name_key};
-use super::subject::{Happening, Subject};
+use super::subject::{Happening, Policy, Subject};
 use crate::definition::Definition;
 use crate::incident::Incident;
 
@@ -97,6 +97,7 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
             break;
         }
     }
+    published.forget_liveness(now);
     info!(subjects = published.subjects.len(), records, "states restored");
     Ok(Recovered {
         published,
@@ -135,6 +136,18 @@ fn replay(
 }
 
 impl Published {
+    /// Which regions are live is learnt anew: no round may wait for an agent that was there before.
+    fn forget_liveness(&mut self, now: Timestamp) {
+        for id in self.ids() {
+            let Some(subject) = self.subjects.get_mut(&id) else { continue };
+            let Policy::Monitor(policy) = subject.policy.clone() else { continue };
+            for region in &policy.regions {
+                let event = monitor::Event::RegionLive { region: region.clone(), live: false };
+                subject.fold(Happening::Monitor(&event), now);
+            }
+        }
+    }
+
     fn see(&mut self, agent: model::AgentId, epoch: u64, seq: u64) {
         let seen = self.seen.entry(agent).or_default();
         if epoch > seen.epoch {

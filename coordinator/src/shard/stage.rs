@@ -9,7 +9,7 @@ use model::{AgentId, IncidentId, InstallationId, MonitorId, RegionId, SubjectId,
 use store::{Commit, Config, EventRow, IncidentState, Record, StateRow, SubjectKind, TimelineRow};
 use tracing::warn;
 
-use super::input::{ChangeError, ChangeRequest};
+use super::input::{ChangeError, ChangeRequest, State};
 use super::seen::Ranges;
 use super::subject::{Happening, Subject};
 use crate::definition::{Definition, Kind};
@@ -144,9 +144,18 @@ impl<'a> Stage<'a> {
     pub(super) fn apply(&mut self, id: SubjectId, happening: Happening<'_>) {
         let now = self.now;
         let Some(subject) = self.copy(id) else { return };
+        let excusable = match (&happening, &subject.state) {
+            (Happening::Blind { .. }, State::Heartbeat(state)) => Some(state.clone()),
+            _ => None,
+        };
         let effects = subject.apply(happening, now);
+        // An excuse that changes no status is in no record either: replay could not restore it.
+        let excused = excusable.is_some_and(|before| subject.state != State::Heartbeat(before));
         if !effects.is_empty() {
             self.settle(id, effects);
+        }
+        if excused {
+            self.mark(id);
         }
     }
 
@@ -171,7 +180,7 @@ impl<'a> Stage<'a> {
             self.apply(id, Happening::Monitor(&event));
             // An agent that comes in the middle of a round is asked too.
             if let (true, SubjectId::Monitor(monitor), Some(subject)) = (live, id, self.get(id))
-                && let super::State::Monitor(state) = &subject.state
+                && let State::Monitor(state) = &subject.state
                 && let Some(round) = state.round()
             {
                 self.verifications.push((monitor, round));

@@ -40,7 +40,7 @@ struct Rounds(mpsc::UnboundedSender<u32>);
 impl AskRegions for Rounds {
     fn verify(&self, _: MonitorId, _: u64, round: u32, regions: &[RegionId]) {
         if regions.len() == REGIONS.len() {
-            drop(self.0.send(round));
+            let _ = self.0.send(round);
         }
     }
 
@@ -313,6 +313,26 @@ async fn a_killed_process_leaves_everything_acked_to_the_next() {
     world.until("up again", up, SubjectId::Monitor(MONITOR)).await;
     let after = world.incidents().await;
     assert_eq!((after.len(), after[0].id, after[0].state), (1, before[0].id, IncidentState::Resolved));
+}
+
+#[tokio::test]
+async fn two_restarts_in_a_row_do_not_make_a_status_unknown() {
+    let mut world = start(memory()).await;
+    world.handle.change(put(&monitor("a"))).await.unwrap();
+    // As long ago as a minute and a half before the next process: nobody could have looked since.
+    let old = |region| CheckResult {
+        started_at: result(region, 200).started_at.minus(Duration::from_secs(60)),
+        ..result(region, 200)
+    };
+    world.results(1, vec![old("eu"), old("us")]).await;
+    world.acked().await;
+    let up = |view: &SubjectView| matches!(view.status, Status::Monitor(monitor::Status::Up, _));
+    world.until("up", up, SubjectId::Monitor(MONITOR)).await;
+    let world = start(world.kill().await).await;
+    let world = start(world.kill().await).await;
+    let inspection = world.handle.inspect(SubjectId::Monitor(MONITOR)).await.unwrap();
+    let State::Monitor(state) = inspection.state else { panic!("not a monitor") };
+    assert_eq!(state.status(), monitor::Status::Up);
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ async fn add_agent(stage: &Stage, region: &str) -> Introduction {
         capacity: 0,
         digest: vec![],
         dropped_results: 0,
+        clock_skew_micros: None,
         is_embedded: false,
     }
 }

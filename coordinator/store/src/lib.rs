@@ -13,6 +13,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod duplicate;
 pub mod faulty;
 pub mod journal;
 pub mod memory;

@@ -38,8 +38,8 @@ impl Step<'_> {
     fn ask_about_unheard_failure(&mut self, outcome: &Outcome, started_at: Timestamp) {
         let unheard = started_at < self.state.votes_valid_from && matches!(outcome, Outcome::Fail(_));
         let recent = self.now < started_at.plus(self.policy.freshness());
-        let asking = matches!(self.state.pursuit, Pursuit::Round(_));
-        if unheard && recent && !asking && !self.state.is_down() {
+        let idle = matches!(self.state.pursuit, Pursuit::Nothing | Pursuit::Held { .. });
+        if unheard && recent && idle && !self.state.is_down() {
             self.state.owed = Some(Owed::Blind);
         }
     }
