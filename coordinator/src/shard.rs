@@ -159,7 +159,7 @@ impl Owner {
             position: parts.recovered.position,
             deadlines,
             budget: Budget::new(now),
-            sweep: Sweep::default(),
+            sweep: Sweep::over(parts.recovered.replayed),
             held: vec![],
             unpublished: BTreeSet::new(),
             failing: true,
@@ -414,6 +414,7 @@ impl Owner {
             Ok(recovered) => {
                 self.published = recovered.published;
                 self.position = recovered.position;
+                self.sweep = Sweep::over(recovered.replayed);
                 self.deadlines = Deadlines::default();
                 for id in self.published.ids() {
                     self.deadlines.schedule(&mut self.published, id);
@@ -512,19 +513,19 @@ fn take_results(batch: &ResultBatch, stage: &mut Stage<'_>) -> Acked {
             }
             continue;
         };
-        if new {
-            stage.record(Record::Result {
-                agent: batch.agent,
-                agent_epoch: batch.agent_epoch,
-                seq,
-                received_at: batch.received_at,
-                result: Box::new(result.clone()),
-            });
+        if !new {
+            continue;
         }
-        if new && !item.is_late {
-            let event = monitor::Event::Observed { agent: batch.agent, result: Box::new(result.clone()) };
-            stage.apply(SubjectId::Monitor(result.monitor), Happening::Monitor(&event));
+        let id = SubjectId::Monitor(result.monitor);
+        let mut result = Box::new(result.clone());
+        if !item.is_late {
+            let event = monitor::Event::Observed { agent: batch.agent, result };
+            stage.apply(id, Happening::Monitor(&event));
+            let monitor::Event::Observed { result: observed, .. } = event else { continue };
+            result = observed;
         }
+        let (agent, agent_epoch) = (batch.agent, batch.agent_epoch);
+        stage.record(Record::Result { agent, agent_epoch, seq, received_at: batch.received_at, result });
     }
     let range = batch.items.first().zip(batch.items.last()).map(|(first, last)| (first.seq, last.seq));
     Acked { agent_epoch: batch.agent_epoch, range, refused }

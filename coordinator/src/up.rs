@@ -15,6 +15,7 @@ use model::{
 };
 use proto::probe::token::AgentToken;
 use store::{AgentRow, Config as StoredConfig, ConfigChange};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 use url::Url;
 
@@ -70,7 +71,8 @@ pub async fn run(
         start_agent(&running.parts, token, coordinator)?;
     }
     let parts = running.parts.clone();
-    running.parts.supervisor.spawn(Task::Terminal, print_changes(Arc::clone(&parts.views)));
+    let drain = parts.supervisor.drain().clone();
+    parts.supervisor.spawn(Task::Terminal, print_changes(Arc::clone(&parts.views), drain));
     for check in checks {
         add_monitor(&parts, check, &regions).await.context("cannot add a monitor")?;
     }
@@ -160,7 +162,7 @@ async fn add_monitor(parts: &Parts, check: Check, regions: &BTreeSet<RegionId>) 
 }
 
 /// Prints each change of a status.
-async fn print_changes(views: Arc<Views>) {
+async fn print_changes(views: Arc<Views>, drain: CancellationToken) {
     let mut changes = views.watch();
     let mut shown: BTreeMap<SubjectId, String> = BTreeMap::new();
     loop {
@@ -171,8 +173,9 @@ async fn print_changes(views: Arc<Views>) {
                 println!("{}  {status:<9} {}", clock_time(view.status_since), view.definition.name);
             }
         }
-        if changes.changed().await.is_err() {
-            return;
+        tokio::select! {
+            () = drain.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
         }
     }
 }

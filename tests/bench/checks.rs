@@ -34,7 +34,7 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
         figure(limit.cpu_per_1000)
     );
 
-    let most = measure(paths(TOO_MANY, |path| target.url(path))).await?;
+    let most = measure(&target, paths(TOO_MANY, |path| target.url(path))).await?;
     report.add(
         Row::new("HTTP checks, agent at saturation", most.rate, "checks/s")
             .beside(format!("{beside}: ×{:.2} of its rate", most.rate / limit.rate))
@@ -51,7 +51,7 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
 
     for per_second in [1_000, 5_000] {
         let before = target.seen().map_or(0, |seen| seen.len());
-        let paced = measure(paths(per_second, |path| target.logged_url(path))).await?;
+        let paced = measure(&target, paths(per_second, |path| target.logged_url(path))).await?;
         // The log is written once a second.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let mut gaps: BTreeMap<String, f64> = BTreeMap::new();
@@ -91,8 +91,8 @@ struct Measured {
 }
 
 /// Lets an agent check these targets each second for a while.
-async fn measure(targets: Vec<String>) -> Result<Measured> {
-    let coordinator = FakeCoordinator::start(&targets, Duration::from_secs(1)).await?;
+async fn measure(target: &Target, urls: Vec<String>) -> Result<Measured> {
+    let coordinator = FakeCoordinator::start(&urls, Duration::from_secs(1)).await?;
     let mut agent = agent(&coordinator)?;
     eventually("the agent reported", SOON, async || {
         agent.process().assert_running()?;
@@ -101,10 +101,11 @@ async fn measure(targets: Vec<String>) -> Result<Measured> {
     .await?;
     tokio::time::sleep(SETTLING).await;
     let pid = agent.process().pid();
-    let (began, results, cpu) = (Instant::now(), coordinator.results(), usage::cpu(pid)?);
+    let (began, before, cpu) = (Instant::now(), target.answered().await?, usage::cpu(pid)?);
     tokio::time::sleep(SPAN).await;
-    let (took, done, cpu) =
-        (began.elapsed(), coordinator.results() - results, usage::cpu(pid)?.saturating_sub(cpu));
+    let (took, after, cpu) =
+        (began.elapsed(), target.answered().await?, usage::cpu(pid)?.saturating_sub(cpu));
+    let done = after - before;
     Ok(Measured {
         rate: done as f64 / took.as_secs_f64(),
         cpu_per_1000: cpu.as_secs_f64() * 1_000.0 / done as f64,

@@ -31,19 +31,28 @@ pub(crate) async fn create_monitors(admin: &Admin, count: usize, interval_secs: 
     .await
 }
 
-/// Creates so many heartbeats that notify a channel, and returns the paths of their ping URLs.
+/// Creates so many heartbeats that notify one each of some new channels to `receiver`, and returns the paths of their
+/// ping URLs.
 ///
 /// # Errors
 /// When the coordinator refuses one.
-pub(crate) async fn create_heartbeats(admin: &Admin, count: usize, receiver: &str) -> Result<Vec<String>> {
-    admin.create_channel(ChannelKind::Webhook, "bench", receiver).await?;
+pub(crate) async fn create_heartbeats(
+    admin: &Admin,
+    count: usize,
+    channels: usize,
+    receiver: &str,
+) -> Result<Vec<String>> {
+    for number in 0..channels {
+        let name = format!("{number} of {channels}");
+        admin.create_channel(ChannelKind::Webhook, &name, receiver).await?;
+    }
     many(count, |index| {
         let admin = admin.clone();
         async move {
             let heartbeat = Heartbeat {
-                name: format!("job {index}"),
+                name: format!("job {index} with {channels} channels"),
                 interval: seconds(3_600),
-                channels: vec!["bench".to_owned()],
+                channels: vec![format!("{} of {channels}", index % channels)],
                 ..Heartbeat::default()
             };
             let url = admin.create_heartbeat(heartbeat).await?.ping_url;

@@ -48,7 +48,12 @@ http {{
   client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fastcgi;
   uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
   log_format short '$msec $uri';
-  server {{ listen {plain} backlog=4096; access_log off; location / {{ return 200 'ok\\n'; }} }}
+  server {{
+    listen {plain} backlog=4096;
+    access_log off;
+    location = /count {{ stub_status; }}
+    location / {{ return 200 'ok\\n'; }}
+  }}
   server {{
     listen {logged} backlog=4096;
     access_log {} short buffer=256k flush=1s;
@@ -83,6 +88,17 @@ http {{
     /// A URL whose requests are logged.
     pub(crate) fn logged_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.logged)
+    }
+
+    /// Requests answered so far, logged or not.
+    ///
+    /// # Errors
+    /// When nginx does not say.
+    pub(crate) async fn answered(&self) -> Result<u64> {
+        // "server accepts handled requests", and the three numbers in the next line.
+        let text = http::get(&self.url("/count")).await?.text();
+        let numbers = text.lines().nth(2).context("stub_status has four lines")?;
+        Ok(numbers.split_whitespace().nth(2).context("the number of requests")?.parse()?)
     }
 
     /// What has been logged so far. The log is a second behind.

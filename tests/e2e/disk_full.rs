@@ -26,10 +26,10 @@ async fn on_a_full_disk_nothing_is_promised_and_nothing_is_lost() -> Result<()> 
     let admin = coordinator.admin()?;
     let job = Heartbeat { name: "job".to_owned(), interval: seconds(3_600), ..Heartbeat::default() };
     let job = admin.create_heartbeat(job).await?;
+    let token = fleet::token(&admin, "us-east-1", "us-east").await?;
     let monitor =
         Monitor { url: "http://127.0.0.1:9/".to_owned(), interval: seconds(1), ..Monitor::default() };
     let monitor = admin.create_monitor(monitor).await?;
-    let token = fleet::token(&admin, "us-east-1", "us-east").await?;
     let agent = LoadAgent::start(&token, coordinator.agent_address(), Arc::new(BTreeSet::new()))?;
     eventually("acks came", SOON, async || Ok(agent.last_ack())).await?;
 

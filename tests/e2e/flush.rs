@@ -64,8 +64,9 @@ async fn unflushed(variables: Vec<(String, String)>) -> Result<(u32, u32)> {
         session.until_acked(seq.into()..u64::from(seq) + 1).await?;
         batches.push((asked, environment::now()));
     }
+    let pid = coordinator.process().pid();
     coordinator.terminate().await?;
-    let flushes = strace::flushes(&trace)?;
+    let flushes = strace::flushes(&trace, pid).await?;
     let without = |spans: &[(Timestamp, Timestamp)]| {
         let flushed =
             |(from, to): &&(Timestamp, Timestamp)| !flushes.iter().any(|end| (from..=to).contains(&end));

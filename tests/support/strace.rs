@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use model::Timestamp;
 
-use crate::environment;
+use crate::{SOON, environment, eventually};
 
 /// Whether processes can be traced here.
 #[must_use]
@@ -21,20 +21,26 @@ pub fn is_possible() -> bool {
             .is_ok_and(|status| status.success())
 }
 
-/// The command line that traces a program's flushes into `file`.
+/// The command line that traces a program's flushes into `file`. The tracer stands aside (`-D`), so that the process
+/// that is started is the program itself and gets the signals.
 #[must_use]
 pub fn wrapper(file: &Path) -> Vec<String> {
     let fixed =
-        ["strace", "-f", "-q", "-ttt", "-T", "-e", "trace=fsync,fdatasync", "-e", "signal=none", "-o"];
+        ["strace", "-D", "-f", "-q", "-ttt", "-T", "-e", "trace=fsync,fdatasync", "-e", "signal=none", "-o"];
     fixed.iter().map(|&it| it.to_owned()).chain([file.display().to_string()]).collect()
 }
 
-/// The ends of all flushes that succeeded, in order.
+/// The ends of all flushes that succeeded, in order, once the program with this id has ended.
 ///
 /// # Errors
-/// When the file cannot be read.
-pub fn flushes(file: &Path) -> Result<Vec<Timestamp>> {
-    let text = fs::read_to_string(file)?;
+/// When the trace does not come to its end.
+pub async fn flushes(file: &Path, pid: u32) -> Result<Vec<Timestamp>> {
+    let text = eventually("the trace was complete", SOON, async || {
+        let text = fs::read_to_string(file)?;
+        let is_end = |line: &str| line.starts_with(&format!("{pid} ")) && line.contains("+++ exited");
+        Ok(text.lines().any(is_end).then_some(text))
+    })
+    .await?;
     // A call that another thread interrupts stands on two lines; the second one's time is that of its end.
     let mut begun = BTreeMap::new();
     let mut ends = Vec::new();

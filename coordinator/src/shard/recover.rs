@@ -3,11 +3,11 @@
 //! Replay folds votes, streaks and last pings only. Status, incidents and deadlines come from rows, which were written in
 //! the very commits that changed them; so replay has no effects and can be repeated.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use engine::{heartbeat, monitor};
-use model::{SubjectId, Timestamp};
+use model::{Shard, SubjectId, Timestamp};
 use store::{DeliveryRow, EventRow, Position, Record, Store};
 use tracing::{info, warn};
 
@@ -29,6 +29,8 @@ pub struct Recovered {
     pub(super) published: Published,
     /// The last commit's position.
     pub(super) position: Position,
+    /// Shards whose states are newer than their snapshots and rows: the next sweep must write them.
+    pub(super) replayed: BTreeSet<Shard>,
     /// Events that were committed but not fanned out.
     pub undispatched: Vec<EventRow>,
     /// Deliveries that are neither delivered nor given up.
@@ -84,13 +86,14 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
 
     let mut position = loaded.replay_from;
     let mut records = 0_usize;
+    let mut replayed = BTreeSet::new();
     loop {
         let page = store.journal_after(position, PAGE).await?;
         for row in &page {
             position = row.position;
             for record in store::journal::decode(&row.blob)? {
                 records += 1;
-                replay(&mut published, &positions, row.position, row.at, record);
+                replayed.extend(replay(&mut published, &positions, row.position, row.at, record));
             }
         }
         if page.len() < PAGE as usize {
@@ -102,35 +105,41 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
     Ok(Recovered {
         published,
         position: position.max(loaded.last_position),
+        replayed,
         undispatched: loaded.undispatched,
         unfinished: loaded.unfinished,
     })
 }
 
+/// Folds a record into its subject's state and returns the shard of that.
 fn replay(
     published: &mut Published,
     positions: &HashMap<SubjectId, Position>,
     position: Position,
     at: Timestamp,
     record: Record,
-) {
+) -> Option<Shard> {
     let mut fold = |id: SubjectId, happening: Happening<'_>, at: Timestamp| {
         let held = positions.get(&id).copied().unwrap_or(0);
-        if let (true, Some(subject)) = (position > held, published.subjects.get_mut(&id)) {
-            subject.fold(happening, at);
-        }
+        let subject = published.subjects.get_mut(&id).filter(|_| position > held)?;
+        subject.fold(happening, at);
+        Some(id.shard())
     };
     match record {
         Record::Result { agent, agent_epoch, seq, result, .. } => {
             let id = SubjectId::Monitor(result.monitor);
             let event = monitor::Event::Observed { agent, result };
-            fold(id, Happening::Monitor(&event), at);
+            let shard = fold(id, Happening::Monitor(&event), at);
             published.see(agent, agent_epoch, seq);
+            shard
         }
-        Record::Refused { agent, agent_epoch, seq } => published.see(agent, agent_epoch, seq),
+        Record::Refused { agent, agent_epoch, seq } => {
+            published.see(agent, agent_epoch, seq);
+            None
+        }
         Record::Ping { heartbeat, kind, at: pinged_at, .. } => {
             let event = heartbeat::Event::Pinged { kind, at: pinged_at };
-            fold(SubjectId::Heartbeat(heartbeat), Happening::Heartbeat(&event), pinged_at);
+            fold(SubjectId::Heartbeat(heartbeat), Happening::Heartbeat(&event), pinged_at)
         }
     }
 }

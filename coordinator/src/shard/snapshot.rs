@@ -36,6 +36,11 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
+    /// A sweep that has these shards to write first.
+    pub(super) fn over(touched: BTreeSet<Shard>) -> Self {
+        Self { touched, ..Self::default() }
+    }
+
     /// Notes that a shard's states changed.
     pub(super) fn touch(&mut self, shard: Shard) {
         self.touched.insert(shard);

@@ -1,5 +1,6 @@
 //! One subject in memory: its definition, its state, its open incident; and the one way its state changes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use engine::effect::Effect;
@@ -64,6 +65,38 @@ pub enum Happening<'a> {
     Deleted,
 }
 
+impl<'a> Happening<'a> {
+    /// What it is to a monitor; `None`: nothing.
+    fn to_monitor(self) -> Option<Cow<'a, monitor::Event>> {
+        let event = match self {
+            Self::Monitor(event) => return Some(Cow::Borrowed(event)),
+            Self::Heartbeat(_) => return None,
+            Self::DeadlineReached => monitor::Event::DeadlineReached,
+            Self::Blind { from, to } => monitor::Event::Blind { from, to },
+            Self::PolicyChanged { respec } => monitor::Event::PolicyChanged { respec },
+            Self::Paused => monitor::Event::Paused,
+            Self::Resumed => monitor::Event::Resumed,
+            Self::Deleted => monitor::Event::Deleted,
+        };
+        Some(Cow::Owned(event))
+    }
+
+    /// What it is to a heartbeat; `None`: nothing.
+    fn to_heartbeat(self) -> Option<Cow<'a, heartbeat::Event>> {
+        let event = match self {
+            Self::Heartbeat(event) => return Some(Cow::Borrowed(event)),
+            Self::Monitor(_) => return None,
+            Self::DeadlineReached => heartbeat::Event::DeadlineReached,
+            Self::Blind { from, to } => heartbeat::Event::Blind { from, to },
+            Self::PolicyChanged { .. } => heartbeat::Event::PolicyChanged,
+            Self::Paused => heartbeat::Event::Paused,
+            Self::Resumed => heartbeat::Event::Resumed,
+            Self::Deleted => heartbeat::Event::Deleted,
+        };
+        Some(Cow::Owned(event))
+    }
+}
+
 impl Subject {
     /// A subject that has just been created.
     #[must_use]
@@ -84,49 +117,31 @@ impl Subject {
 
     /// Applies what happened and returns what follows from it. What can only happen to the other kind changes nothing.
     pub fn apply(&mut self, happening: Happening<'_>, now: Timestamp) -> Vec<Effect> {
-        match (&mut self.state, &self.policy) {
+        // The engine takes the state itself: a copy for each result would be the dearest part of it.
+        let vacant = State::Heartbeat(heartbeat::new(now));
+        match (std::mem::replace(&mut self.state, vacant), &self.policy) {
             (State::Monitor(state), Policy::Monitor(policy)) => {
-                let own;
-                let event = match happening {
-                    Happening::Monitor(event) => event,
-                    Happening::Heartbeat(_) => return vec![],
-                    Happening::DeadlineReached => &monitor::Event::DeadlineReached,
-                    Happening::Blind { from, to } => {
-                        own = monitor::Event::Blind { from, to };
-                        &own
-                    }
-                    Happening::PolicyChanged { respec } => {
-                        own = monitor::Event::PolicyChanged { respec };
-                        &own
-                    }
-                    Happening::Paused => &monitor::Event::Paused,
-                    Happening::Resumed => &monitor::Event::Resumed,
-                    Happening::Deleted => &monitor::Event::Deleted,
+                let Some(event) = happening.to_monitor() else {
+                    self.state = State::Monitor(state);
+                    return vec![];
                 };
-                let transition = monitor::apply(state.clone(), policy, event, now);
-                *state = transition.state;
+                let transition = monitor::apply(state, policy, &event, now);
+                self.state = State::Monitor(transition.state);
                 transition.effects
             }
             (State::Heartbeat(state), Policy::Heartbeat(policy)) => {
-                let own;
-                let event = match happening {
-                    Happening::Heartbeat(event) => event,
-                    Happening::Monitor(_) => return vec![],
-                    Happening::DeadlineReached => &heartbeat::Event::DeadlineReached,
-                    Happening::Blind { from, to } => {
-                        own = heartbeat::Event::Blind { from, to };
-                        &own
-                    }
-                    Happening::PolicyChanged { .. } => &heartbeat::Event::PolicyChanged,
-                    Happening::Paused => &heartbeat::Event::Paused,
-                    Happening::Resumed => &heartbeat::Event::Resumed,
-                    Happening::Deleted => &heartbeat::Event::Deleted,
+                let Some(event) = happening.to_heartbeat() else {
+                    self.state = State::Heartbeat(state);
+                    return vec![];
                 };
-                let transition = heartbeat::apply(state.clone(), policy, event, now);
-                *state = transition.state;
+                let transition = heartbeat::apply(state, policy, &event, now);
+                self.state = State::Heartbeat(transition.state);
                 transition.effects
             }
-            (State::Monitor(_), Policy::Heartbeat(_)) | (State::Heartbeat(_), Policy::Monitor(_)) => vec![],
+            (mismatched, _) => {
+                self.state = mismatched;
+                vec![]
+            }
         }
     }
 

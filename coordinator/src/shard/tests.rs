@@ -336,6 +336,31 @@ async fn two_restarts_in_a_row_do_not_make_a_status_unknown() {
 }
 
 #[tokio::test]
+async fn what_was_only_replayed_is_still_there_after_the_next_sweep_and_restart() {
+    let world = start(memory()).await;
+    world.handle.change(put(&heartbeat(Duration::from_secs(3_600), Duration::from_secs(60)))).await.unwrap();
+    for _ in 0..2 {
+        world.ping(PingKind::Success).await.unwrap();
+    }
+    let pinged = world.store.load().await.unwrap().last_position;
+
+    let world = start(world.kill().await).await;
+    let swept = async {
+        while world.store.load().await.unwrap().replay_from < pinged {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), swept)
+        .await
+        .expect("the first sweep ends within a few beats");
+
+    let world = start(world.kill().await).await;
+    let inspection = world.handle.inspect(SubjectId::Heartbeat(HEARTBEAT)).await.unwrap();
+    let State::Heartbeat(state) = inspection.state else { panic!("not a heartbeat") };
+    assert!(state.last_ping_at().is_some(), "an answered ping was forgotten");
+}
+
+#[tokio::test]
 async fn pings_that_could_not_be_committed_do_not_become_an_alert() {
     let world = start(memory()).await;
     world.handle.change(put(&heartbeat(Duration::from_secs(1), Duration::from_millis(200)))).await.unwrap();

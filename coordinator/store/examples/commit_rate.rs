@@ -1,13 +1,14 @@
-//! How fast commits are, waiting for the disk: `cargo run --release -p store --example commit_rate [DIRECTORY]`.
+//! How fast commits are: `cargo run --release -p store --example commit_rate [DIRECTORY]`.
 //!
 //! Two shapes: what the hot path writes all the time (one journal row of 100 results) and what a mass failure writes
-//! (64 state changes with their incidents, lines, events and a journal row). The file is removed afterwards.
+//! (64 state changes with their incidents, lines, events and a journal row). Each waits for the disk and then does
+//! not, so that the difference is the disk's share. The files are removed afterwards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use model::{EventId, IncidentId, MonitorId, SubjectId, SystemRandom, Timestamp};
-use store::sqlite::{OpenOptions, Sqlite};
+use store::sqlite::{OpenOptions, Sqlite, Synchronous};
 use store::{Commit, EventRow, IncidentRow, IncidentState, JournalRow, Lease, StateRow, Store, TimelineRow};
 
 const LENGTH: Duration = Duration::from_secs(4);
@@ -21,17 +22,25 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = directory.join(format!("vigilmon-commit-rate-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
-    let options = OpenOptions::new(directory.join("vigilmon.db"));
+    for synchronous in [Synchronous::Full, Synchronous::Off] {
+        run(&directory, synchronous).await?;
+    }
+    std::fs::remove_dir_all(&directory)?;
+    Ok(())
+}
+
+async fn run(directory: &Path, synchronous: Synchronous) -> Result<(), store::Error> {
+    println!("synchronous {synchronous:?}");
+    let path = directory.join(format!("{synchronous:?}.db"));
+    let options = OpenOptions { synchronous, ..OpenOptions::new(path) };
     let store = Sqlite::open(&options, Timestamp::EPOCH, &SystemRandom).await?;
     let lease = store.claim("main", Timestamp::EPOCH).await?;
 
     let (position, rate) = measure(&store, 1, |position| journal_only(&lease, position)).await?;
-    println!("journal only:  {rate:7.0} commits/s = {:9.0} results/s", rate * RECORDS as f64);
+    println!("  journal only: {rate:7.0} commits/s = {:9.0} results/s", rate * RECORDS as f64);
     let (_, rate) = measure(&store, position, |position| mass_failure(&lease, position)).await?;
-    println!("mass failure:  {rate:7.0} commits/s = {:9.0} state changes/s", rate * f64::from(CHANGES));
-
+    println!("  mass failure: {rate:7.0} commits/s = {:9.0} state changes/s", rate * f64::from(CHANGES));
     store.close().await;
-    std::fs::remove_dir_all(&directory)?;
     Ok(())
 }
 
@@ -55,7 +64,7 @@ async fn measure(
     let rate = latencies.len() as f64 / began.elapsed().as_secs_f64();
     latencies.sort_unstable();
     let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
-    println!("latency p50 {:?}, p99 {:?}, max {:?}", quantile(0.5), quantile(0.99), quantile(1.0));
+    println!("  latency p50 {:?}, p99 {:?}, max {:?}", quantile(0.5), quantile(0.99), quantile(1.0));
     Ok((position, rate))
 }
 

@@ -16,10 +16,10 @@ macro_rules! database_clock {
 }
 
 /// The rows of a batch: a JSON array of objects, bound to `$1`, as a table `batch` with these columns. Blobs are
-/// hexadecimal in the JSON.
+/// hexadecimal in the JSON. (`jsonb_each` rather than `json_each`: an item is not printed and parsed for each column.)
 macro_rules! batch {
     ($($column:ident $kind:ident),+) => {
-        concat!("(SELECT ", batch!(@columns $($column $kind),+), " FROM json_each($1)) AS batch")
+        concat!("(SELECT ", batch!(@columns $($column $kind),+), " FROM jsonb_each($1)) AS batch")
     };
     (@columns $column:ident $kind:ident) => { batch!(@$kind $column) };
     (@columns $column:ident $kind:ident, $($rest:tt)+) => {

@@ -12,7 +12,7 @@ use super::encode::Hex;
 use super::failure::failure;
 use crate::Error;
 
-/// A migration that [`run`] applied.
+/// A migration that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// Its number.
