@@ -3,6 +3,8 @@
 //! The certificate is trusted by its fingerprint, which travels inside each agent's token; names and dates in it mean
 //! nothing.
 
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +18,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use crate::data_dir::DataDir;
@@ -28,10 +32,14 @@ use crate::session;
 const IDENTITY_FILE: &str = "agent-listener.pem";
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may go without an accepted session after the handshake.
+const SESSION_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may take to end after it was told to.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 20_000;
 /// Bytes of one message of an agent.
-const MAX_MESSAGE_BYTES: usize = 1 << 20;
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// The listener's certificate and key.
 pub struct Identity {
@@ -84,13 +92,12 @@ pub async fn serve(
         .max_encoding_message_size(64 << 20);
     let routes = tonic::service::Routes::new(service).prepare();
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         let accepted = tokio::select! {
             () = supervisor.drain().cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
-        let (stream, acceptor, routes) = match accepted {
-            Ok((stream, _)) => (stream, acceptor.clone(), routes.clone()),
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: others must end first.
                 warn!(%error, "cannot accept an agent");
@@ -98,8 +105,9 @@ pub async fn serve(
                 continue;
             }
         };
+        let (acceptor, routes, drain) = (acceptor.clone(), routes.clone(), supervisor.drain().clone());
         supervisor.spawn(Task::Connection, async move {
-            if let Err(error) = serve_one(stream, acceptor, routes).await {
+            if let Err(error) = serve_one(stream, acceptor, routes, drain).await {
                 debug!(%error, "an agent's connection ended");
             }
             drop(place);
@@ -107,14 +115,34 @@ pub async fn serve(
     }
 }
 
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// Serves until the agent leaves, the drain begins, or no session comes.
 async fn serve_one(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     routes: tonic::service::Routes,
+    drain: CancellationToken,
 ) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
-    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+    let stream = tokio::select! {
+        () = drain.cancelled() => return Ok(()),
+        stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => stream??,
+    };
+    let opened = session::Opened::default();
+    let mark = opened.clone();
+    let routes = routes.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(mark.clone());
+        request
+    });
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(16)
         .keep_alive_interval(Duration::from_secs(15))
@@ -122,7 +150,22 @@ async fn serve_one(
         .max_header_list_size(8 << 10)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(2 << 20)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
-        .await?;
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        () = drain.cancelled() => {}
+        () = without_session(&opened) => debug!("an agent's connection has no session: it is closed"),
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::time::timeout(END_PATIENCE, connection).await??;
     Ok(())
+}
+
+/// Ends when no session was opened for too long; otherwise not at all.
+async fn without_session(opened: &session::Opened) {
+    tokio::time::sleep(SESSION_PATIENCE).await;
+    if opened.is_marked() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -7,15 +7,21 @@
 //!
 //! Order: deliveries of one incident to one channel go one after the other, in the order of the events; a given-up one
 //! counts as finished. Two that wait, neither ever attempted, become one: the later. Different incidents and different
-//! channels never wait for each other: a channel has [`MAX_PER_CHANNEL`] places of its own.
+//! channels never wait for each other: `places` sees to it that no receiver takes them all.
+
+mod places;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine::retry;
+use futures_util::FutureExt;
 use model::{ChannelId, Clock, DeliveryId, IncidentId, Random, Timestamp, random};
 use store::{AttemptRow, Config, DeliveryRow, DeliveryState, EventRow, Store};
 use tokio::sync::mpsc;
@@ -28,13 +34,12 @@ use crate::notify::{Event, Kind, Message};
 use crate::settings::{Settings, find_channel};
 use crate::shard::{self, DeliveryBatch};
 use crate::web::metrics::{DeliveryOutcome, Metrics};
+use places::Places;
 
-/// Attempts under way at once to one channel.
-const MAX_PER_CHANNEL: usize = 32;
-/// Attempts under way at once in all.
-const MAX_IN_FLIGHT: usize = 1_024;
 /// Deliveries claimed, or attempts recorded, in one commit.
 const MAX_BATCH: usize = 512;
+/// The longest pause, so that a clock that is set or that froze is noticed.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// A delivery handed over by the outbox, or found unfinished after a restart.
 #[derive(Clone, Debug)]
@@ -67,10 +72,8 @@ pub struct Deliveries {
     lines: BTreeMap<Line, VecDeque<Owed>>,
     /// When the first delivery of a line may be tried.
     ready: BinaryHeap<Reverse<(Timestamp, Line)>>,
-    /// Lines that are ready but whose channel has no place left.
-    parked: BTreeMap<ChannelId, VecDeque<Line>>,
-    in_flight: BTreeMap<ChannelId, usize>,
-    attempting: usize,
+    /// One for each attempt under way.
+    places: Places,
     done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
 }
 
@@ -87,7 +90,7 @@ struct Claimed {
     line: Line,
     delivery: DeliveryId,
     kind: Kind,
-    body: Vec<u8>,
+    body: Bytes,
 }
 
 impl Deliveries {
@@ -98,9 +101,7 @@ impl Deliveries {
             parts,
             lines: BTreeMap::new(),
             ready: BinaryHeap::new(),
-            parked: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
-            attempting: 0,
+            places: Places::default(),
             done: mpsc::unbounded_channel(),
         }
     }
@@ -115,13 +116,12 @@ impl Deliveries {
     ) {
         let _finished = finished.drop_guard();
         let (mut arrived, mut ended) = (Vec::new(), Vec::new());
-        while !(drain.is_cancelled() && self.attempting == 0) {
-            let pause = self.pause();
+        let mut more = true;
+        while !(drain.is_cancelled() && self.places.taken() == 0) {
+            let pause = self.pause(drain.is_cancelled());
             tokio::select! {
-                count = owed.recv_many(&mut arrived, MAX_BATCH), if !drain.is_cancelled() => {
-                    if count == 0 {
-                        drain.cancelled().await;
-                    }
+                count = owed.recv_many(&mut arrived, MAX_BATCH), if more && !drain.is_cancelled() => {
+                    more = count > 0;
                     for delivery in arrived.drain(..) {
                         self.add(delivery);
                     }
@@ -141,13 +141,13 @@ impl Deliveries {
         }
     }
 
-    /// How long until something is ready by itself.
-    fn pause(&self) -> Duration {
+    /// How long until something is ready by itself and can be started.
+    fn pause(&self, draining: bool) -> Duration {
+        if draining || self.places.all_taken() {
+            return MAX_PAUSE;
+        }
         let now = self.parts.clock.now();
-        self.ready
-            .peek()
-            .map_or(Duration::from_secs(1), |Reverse((at, _))| at.since(now))
-            .min(Duration::from_secs(1))
+        self.ready.peek().map_or(MAX_PAUSE, |Reverse((at, _))| at.since(now)).min(MAX_PAUSE)
     }
 
     fn add(&mut self, owed: Owed) {
@@ -156,8 +156,13 @@ impl Deliveries {
         if waiting.iter().any(|known| known.row.id == owed.row.id) {
             return;
         }
-        let place = waiting.partition_point(|known| known.row.transition < owed.row.transition);
+        // What is claimed stays first: it may be under way.
+        let is_before = |known: &Owed| known.row.body.is_some() || known.row.transition < owed.row.transition;
+        let place = waiting.partition_point(is_before);
         let at = owed.row.next_attempt_at;
+        if owed.row.attempts > 0 {
+            self.places.attempt_ended(line.0, false);
+        }
         waiting.insert(place, owed);
         if waiting.len() == 1 {
             self.ready.push(Reverse((at, line)));
@@ -189,41 +194,23 @@ impl Deliveries {
     fn take_due(&mut self) -> Vec<Line> {
         let now = self.parts.clock.now();
         let mut due = vec![];
-        while due.len() < MAX_BATCH && self.attempting < MAX_IN_FLIGHT {
+        while due.len() < MAX_BATCH && !self.places.all_taken() {
             let Some(&Reverse((at, line))) = self.ready.peek() else { break };
             if at > now {
                 break;
             }
             self.ready.pop();
-            let places = self.in_flight.entry(line.0).or_default();
-            if *places >= MAX_PER_CHANNEL {
-                self.parked.entry(line.0).or_default().push_back(line);
-                continue;
+            if self.places.take(line) {
+                due.push(line);
             }
-            *places += 1;
-            self.attempting += 1;
-            due.push(line);
         }
         due
     }
 
-    /// Gives a channel's place back and lets the next parked line have it.
+    /// Gives a channel's place back and lets those have it that waited for it.
     fn release(&mut self, channel: ChannelId) {
-        self.attempting -= 1;
-        if let Some(places) = self.in_flight.get_mut(&channel) {
-            *places -= 1;
-            if *places == 0 {
-                self.in_flight.remove(&channel);
-            }
-        }
-        if let Some(parked) = self.parked.get_mut(&channel) {
-            if let Some(line) = parked.pop_front() {
-                self.ready.push(Reverse((Timestamp::EPOCH, line)));
-            }
-            if parked.is_empty() {
-                self.parked.remove(&channel);
-            }
-        }
+        let woken = self.places.give_back(channel).into_iter();
+        self.ready.extend(woken.map(|line| Reverse((Timestamp::EPOCH, line))));
     }
 
     /// Claims the first delivery of a line: coalesces it with later ones, renders it, and puts the rows in the batch.
@@ -241,6 +228,7 @@ impl Deliveries {
         let kind =
             find_channel(config, line.0).and_then(|row| serde_json::from_str(row.settings.expose()).ok());
         let Some(kind) = kind else {
+            self.places.forget(line.0);
             self.give_up(line, "the channel was deleted", batch);
             return None;
         };
@@ -263,7 +251,7 @@ impl Deliveries {
             }
         }
         let body = owed.row.body.clone()?;
-        Some(Claimed { line, delivery: owed.row.id, kind, body })
+        Some(Claimed { line, delivery: owed.row.id, kind, body: Bytes::from(body) })
     }
 
     /// Ends the first delivery of a line without an attempt.
@@ -295,20 +283,9 @@ impl Deliveries {
             (Arc::clone(&self.parts.sender), Arc::clone(&self.parts.clock), self.done.0.clone());
         self.parts.supervisor.spawn(Task::Attempt, async move {
             let started_at = clock.now();
-            let attempted = match claimed.kind.headers(claimed.delivery, clock.wall(), &claimed.body) {
-                Ok(headers) => {
-                    let request =
-                        Request { url: claimed.kind.url(), headers, body: Bytes::from(claimed.body) };
-                    sender.send(&request).await
-                }
-                Err(error) => Attempted {
-                    outcome: Outcome::Failed { retry_after: None },
-                    status: None,
-                    detail: error.to_string(),
-                    answer: vec![],
-                    duration: Duration::ZERO,
-                },
-            };
+            // A panic must not keep the place. What it leaves behind belongs to this one attempt.
+            let made = AssertUnwindSafe(make(&sender, clock.as_ref(), &claimed)).catch_unwind().await;
+            let attempted = made.unwrap_or_else(|_| unsent("internal error".to_owned()));
             let ended = Done { line: claimed.line, delivery: claimed.delivery, started_at, attempted };
             drop(done.send(ended));
         });
@@ -326,6 +303,7 @@ impl Deliveries {
                 continue;
             };
             owed.row.attempts += 1;
+            self.places.attempt_ended(done.line.0, done.attempted.outcome == Outcome::Delivered);
             let outcome = match done.attempted.outcome {
                 Outcome::Delivered => retry::Outcome::Delivered,
                 Outcome::Failed { retry_after } => retry::Outcome::Failed { retry_after },
@@ -372,6 +350,27 @@ impl Deliveries {
             self.release(line.0);
         }
         true
+    }
+}
+
+async fn make(sender: &Sender, clock: &dyn Clock, claimed: &Claimed) -> Attempted {
+    match claimed.kind.headers(claimed.delivery, clock.wall(), &claimed.body) {
+        Ok(headers) => {
+            let request = Request { url: claimed.kind.url(), headers, body: claimed.body.clone() };
+            sender.send(&request).await
+        }
+        Err(error) => unsent(error.to_string()),
+    }
+}
+
+/// An attempt that failed on our side.
+fn unsent(detail: String) -> Attempted {
+    Attempted {
+        outcome: Outcome::Failed { retry_after: None },
+        status: None,
+        detail,
+        answer: vec![],
+        duration: Duration::ZERO,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Who is there: the agents with a session, how long ago each was heard, and the way to say something to them.
 //!
 //! An agent counts as live until it has been silent for [`SILENCE`], session or not: a reconnect is no event. A region is
-//! live while one of its agents is.
+//! live while one of its live agents is equipped: its present process has been sent what it is to check. Of two processes
+//! with one token the newer stays; the older is refused as long as the newer is live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub const SILENCE: Duration = Duration::from_secs(15);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Checks per second that an agent is taken to be able to run when it does not say.
 const DEFAULT_CAPACITY: u32 = 1_000;
+/// Replaced processes that are remembered per agent.
+const MAX_SUPERSEDED: usize = 16;
 
 /// What a session is to send.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ pub struct Introduction {
     pub name: String,
     /// Where it is.
     pub region: RegionId,
+    /// Which of its processes.
+    pub process_nonce: [u8; 16],
     /// The epoch it was given.
     pub epoch: u64,
     /// Its version.
@@ -84,8 +89,8 @@ pub struct Member {
     pub heard_at: Timestamp,
     /// Its session, if it has one.
     pub session: Option<Session>,
-    /// Monitors assigned to it as primary, as last computed.
-    pub assigned: u32,
+    /// Monitors assigned to it as primary, as last computed; `None`: its present process was not sent its set yet.
+    pub assigned: Option<u32>,
 }
 
 /// A session with an agent.
@@ -99,20 +104,33 @@ pub struct Session {
     pub closed: CancellationToken,
 }
 
+/// A newer process with the agent's token is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a newer process with this agent's token is connected")]
+pub struct Superseded;
+
 /// All agents heard of since the start. Shared.
 pub struct Fleet {
     clock: Arc<dyn Clock>,
     members: Mutex<Members>,
-    changed: Notify,
+    /// Wakes [`Fleet::watch_silence`].
+    liveness: Notify,
+    /// Wakes [`Fleet::placement_changed`].
+    placement: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Members {
     by_id: BTreeMap<AgentId, Member>,
     sessions: u64,
+    /// Nonces of processes that a newer one has replaced, oldest first.
+    superseded: BTreeMap<AgentId, VecDeque<[u8; 16]>>,
     /// Since when every one of at least two remote agents has been silent.
     all_silent_since: Option<Timestamp>,
 }
+
+/// One process of an agent: the agent with its epoch.
+type Process = (AgentId, u64);
 
 impl std::fmt::Debug for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -124,7 +142,7 @@ impl Fleet {
     /// An empty fleet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, members: Mutex::default(), changed: Notify::new() }
+        Self { clock, members: Mutex::default(), liveness: Notify::new(), placement: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Members> {
@@ -132,23 +150,54 @@ impl Fleet {
     }
 
     /// Opens a session; the agent's earlier one, if any, is closed.
-    pub fn join(&self, who: Introduction, outgoing: mpsc::UnboundedSender<ToAgent>) -> Session {
+    ///
+    /// # Errors
+    /// [`Superseded`] when a newer process of the agent has joined before this one came so far.
+    pub fn join(
+        &self,
+        who: Introduction,
+        outgoing: mpsc::UnboundedSender<ToAgent>,
+    ) -> Result<Session, Superseded> {
         let now = self.clock.now();
         let mut members = self.lock();
+        let (agent, embedded) = (who.agent, who.is_embedded);
+        let before = members.by_id.get(&agent).map(|before| before.who.clone());
+        if before.as_ref().is_some_and(|before| before.epoch > who.epoch) {
+            members.supersede(agent, who.process_nonce);
+            return Err(Superseded);
+        }
+        members.reinstate(agent, who.process_nonce);
+        if let Some(before) = before.filter(|before| before.process_nonce != who.process_nonce) {
+            members.supersede(agent, before.process_nonce);
+        }
         members.sessions += 1;
         let session = Session { number: members.sessions, outgoing, closed: CancellationToken::new() };
-        let (agent, embedded) = (who.agent, who.is_embedded);
-        let member = Member { who, heard_at: now, session: Some(session.clone()), assigned: 0 };
-        if let Some(Member { session: Some(old), .. }) = members.by_id.insert(agent, member) {
-            info!(agent.id = %agent, "a newer process of the agent has taken over");
+        let known = members.by_id.remove(&agent);
+        // A process that reconnects still holds what it was sent.
+        let assigned =
+            known.as_ref().filter(|known| known.who.epoch == who.epoch).and_then(|known| known.assigned);
+        if let Some(Member { session: Some(old), .. }) = known {
+            info!(agent.id = %agent, "a newer session of the agent has taken over");
             old.closed.cancel();
         }
+        let member = Member { who, heard_at: now, session: Some(session.clone()), assigned };
+        members.by_id.insert(agent, member);
         drop(members);
         if !embedded {
             info!(agent.id = %agent, session = session.number, "agent connected");
         }
-        self.changed.notify_one();
-        session
+        self.liveness.notify_one();
+        self.placement.notify_one();
+        Ok(session)
+    }
+
+    /// Whether that process of the agent was replaced by a newer one which is live.
+    #[must_use]
+    pub fn is_superseded(&self, agent: AgentId, process_nonce: [u8; 16]) -> bool {
+        let now = self.clock.now();
+        let members = self.lock();
+        members.superseded.get(&agent).is_some_and(|nonces| nonces.contains(&process_nonce))
+            && members.by_id.get(&agent).is_some_and(|member| member.is_live(now))
     }
 
     /// Notes that an agent was heard in a session.
@@ -171,9 +220,9 @@ impl Fleet {
         }
     }
 
-    /// Waits until who is live, or how, may have changed.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Waits until somebody has come or gone. For one waiter.
+    pub async fn placement_changed(&self) {
+        self.placement.notified().await;
     }
 
     /// Every agent heard of since the start.
@@ -188,10 +237,13 @@ impl Fleet {
         self.lock().by_id.get(&agent).cloned()
     }
 
-    /// Notes how many monitors an agent checks.
-    pub fn note_assigned(&self, agent: AgentId, count: u32) {
-        if let Some(member) = self.lock().by_id.get_mut(&agent) {
-            member.assigned = count;
+    /// Notes that an agent was sent its set in a session, and of how many monitors it is the primary.
+    pub fn note_assigned(&self, agent: AgentId, session: u64, count: u32) {
+        if let Some(member) = self.lock().by_id.get_mut(&agent)
+            && member.session.as_ref().is_some_and(|present| present.number == session)
+            && member.assigned.replace(count).is_none()
+        {
+            self.liveness.notify_one();
         }
     }
 
@@ -207,35 +259,55 @@ impl Fleet {
         regions
     }
 
-    /// Tells the shards which regions lose their last agent, and when all agents fall silent together, until told to
-    /// stop.
+    /// Tells the shards which regions can be asked and which no longer, and when all agents fall silent together, until
+    /// told to stop.
     pub async fn watch_silence(self: Arc<Self>, shards: shard::Handle, drain: CancellationToken) {
-        let mut live: BTreeMap<RegionId, bool> = BTreeMap::new();
+        let mut told: BTreeMap<RegionId, BTreeSet<Process>> = BTreeMap::new();
         let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             tokio::select! {
                 () = drain.cancelled() => return,
                 _ = ticks.tick() => {}
-                () = self.changed() => {}
+                () = self.liveness.notified() => {}
             }
-            let mut news = vec![];
-            let present = self.candidates();
-            for region in self.members().into_iter().map(|member| member.who.region) {
-                let is_live = present.contains_key(&region);
-                if live.insert(region.clone(), is_live) != Some(is_live) {
-                    news.push(Input::RegionLive { region, live: is_live });
-                }
-            }
-            if let Some(blind) = self.common_silence() {
-                news.insert(0, blind);
-            }
+            let news: Vec<Input> =
+                self.common_silence().into_iter().chain(self.region_news(&mut told)).collect();
             if !news.is_empty() {
-                self.changed.notify_one();
+                self.placement.notify_one();
             }
             for input in news {
                 shards.tell(input).await;
             }
         }
+    }
+
+    /// What changed since `told`. A region that was live already is told again when another process is equipped: what
+    /// its predecessor was asked, or could not be, is asked anew.
+    fn region_news(&self, told: &mut BTreeMap<RegionId, BTreeSet<Process>>) -> Vec<Input> {
+        let mut news = vec![];
+        for (region, equipped) in self.equipped() {
+            let before = told.get(&region);
+            let is_news = before
+                .is_none_or(|before| before.is_empty() != equipped.is_empty() || !equipped.is_subset(before));
+            if is_news {
+                news.push(Input::RegionLive { region: region.clone(), live: !equipped.is_empty() });
+            }
+            told.insert(region, equipped);
+        }
+        news
+    }
+
+    /// The equipped processes of each region's live agents.
+    fn equipped(&self) -> BTreeMap<RegionId, BTreeSet<Process>> {
+        let now = self.clock.now();
+        let mut regions: BTreeMap<RegionId, BTreeSet<Process>> = BTreeMap::new();
+        for (id, member) in &self.lock().by_id {
+            let processes = regions.entry(member.who.region.clone()).or_default();
+            if member.is_live(now) && member.assigned.is_some() {
+                processes.insert((*id, member.who.epoch));
+            }
+        }
+        regions
     }
 
     /// At least two remote agents silent at once: it is our own uplink. Told when it begins and when it ends.
@@ -257,6 +329,26 @@ impl Fleet {
                 Some(Input::Blind { from, to: now })
             }
             (Some(_), true) | (None, false) => None,
+        }
+    }
+}
+
+impl Members {
+    fn supersede(&mut self, agent: AgentId, process_nonce: [u8; 16]) {
+        let nonces = self.superseded.entry(agent).or_default();
+        if nonces.contains(&process_nonce) {
+            return;
+        }
+        if nonces.len() == MAX_SUPERSEDED {
+            nonces.pop_front();
+        }
+        nonces.push_back(process_nonce);
+    }
+
+    /// A replaced process whose successor is gone is the agent again.
+    fn reinstate(&mut self, agent: AgentId, process_nonce: [u8; 16]) {
+        if let Some(nonces) = self.superseded.get_mut(&agent) {
+            nonces.retain(|nonce| *nonce != process_nonce);
         }
     }
 }
@@ -284,7 +376,11 @@ impl AskRegions for Fleet {
             // The standby answers for a primary whose session has just ended.
             let asked =
                 placed.into_iter().flat_map(|placement| [placement.primary, placement.standby]).flatten();
-            let session = asked.filter_map(|agent| members.by_id.get(&agent)?.session.as_ref()).next();
+            // A process that was not sent its set yet would not know the monitor; its region is asked once it does.
+            let equipped = asked
+                .filter_map(|agent| members.by_id.get(&agent))
+                .filter(|member| member.assigned.is_some());
+            let session = equipped.filter_map(|member| member.session.as_ref()).next();
             if let Some(session) = session {
                 drop(session.outgoing.send(ToAgent::Verify { monitor, spec_revision, round }));
             }
@@ -302,3 +398,6 @@ impl AskRegions for Fleet {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

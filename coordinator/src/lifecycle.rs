@@ -1,7 +1,8 @@
 //! Tasks and their end: who runs, what it means when one stops, and the two stages of shutting down.
 //!
 //! Stage one (*drain*) asks every task to finish what it holds: agents are told to reconnect later, what is committed is
-//! acked, deliveries in flight end. Stage two (*stop*) comes with a second signal or after [`DRAIN_LIMIT`].
+//! acked, deliveries in flight end. Stage two (*stop*) comes with a second signal or after [`DRAIN_LIMIT`], which
+//! is a failure: something that had to end did not.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -127,7 +128,10 @@ impl Supervisor {
         tokio::select! {
             () = self.tracker.wait() => {}
             name = signals.next() => warn!("{name} again: stopping at once"),
-            () = tokio::time::sleep(DRAIN_LIMIT) => warn!("draining took longer than {DRAIN_LIMIT:?}: stopping"),
+            () = tokio::time::sleep(DRAIN_LIMIT) => {
+                error!("draining took longer than {DRAIN_LIMIT:?}: stopping");
+                self.failed.store(true, Ordering::SeqCst);
+            }
         }
         self.stop.cancel();
         self.tracker.wait().await;
@@ -198,5 +202,13 @@ mod tests {
         supervisor.spawn(Task::Connection, async {});
         supervisor.drain().cancel();
         assert!(supervisor.run_until_signal().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_that_has_to_be_cut_off_is_a_failure() {
+        let supervisor = Supervisor::new();
+        supervisor.spawn(Task::Connection, std::future::pending());
+        supervisor.drain().cancel();
+        assert!(!supervisor.run_until_signal().await);
     }
 }

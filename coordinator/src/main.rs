@@ -8,6 +8,7 @@ use coordinator::app::App;
 use coordinator::config::{self, Config, Flags};
 use coordinator::{app, telemetry, up};
 use model::{Clock, SystemClock, SystemRandom};
+use tracing::warn;
 
 /// Uptime and heartbeat monitoring with probes in many regions.
 #[derive(Parser)]
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
         }
     };
     telemetry::start(env("VIGILMON_LOG").as_deref(), default_log);
+    if !config.synchronous {
+        warn!("VIGILMON_UNSAFE_SYNCHRONOUS=off: a power failure loses what was acked; for tests only");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended =
         runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli.command, config)));

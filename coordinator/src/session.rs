@@ -4,14 +4,15 @@
 //! Who the agent is comes from its credential alone. Its epoch is issued here and stored before the Welcome: the same
 //! process nonce continues the same epoch, another one gets the next. Nothing is acked before it is committed.
 
+mod outgoing;
+
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::{Clock, Timestamp};
-use proto::probe::convert::{
-    assignment_to_wire, duration_to_wire, slow_from_wire, timestamp_from_wire, timestamp_to_wire,
-};
+use proto::probe::convert::{duration_to_wire, slow_from_wire, timestamp_from_wire, timestamp_to_wire};
 use proto::probe::token::Credential;
 use proto::probe::v1;
 use proto::probe::v1::agent_message::Message as FromAgent;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
-use crate::fleet::{Fleet, Introduction, SILENCE, Session, ToAgent};
+use crate::fleet::{Fleet, Introduction, SILENCE, Session, Superseded};
 use crate::ingest;
 use crate::lifecycle::{Supervisor, Task};
 use crate::settings::{Settings, find_agent};
@@ -59,6 +60,22 @@ pub struct Service {
 }
 
 type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
+
+/// Whether a session was opened on a connection: travels with each of its requests. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Opened(Arc<AtomicBool>);
+
+impl Opened {
+    fn mark(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// An agent whose credential and Hello were accepted.
 struct Admitted {
@@ -117,9 +134,13 @@ impl Service {
             .as_slice()
             .try_into()
             .map_err(|_| Status::invalid_argument("process_nonce: must be 16 bytes"))?;
+        if self.fleet.is_superseded(row.id, nonce) {
+            return Err(superseded(Superseded));
+        }
         let row = self.issue_epoch(row, nonce).await?;
         let who = Introduction {
             agent: row.id,
+            process_nonce: nonce,
             name: row.name.clone(),
             region: row.region.clone(),
             epoch: row.epoch,
@@ -149,7 +170,12 @@ impl Service {
             })
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        find_agent(&config, id).cloned().ok_or_else(|| Status::unauthenticated("the agent was deleted"))
+        let row = find_agent(&config, id).ok_or_else(|| Status::unauthenticated("the agent was deleted"))?;
+        if row.process_nonce != Some(nonce) {
+            // Written, but not read back: the epoch is still another process's.
+            return Err(Status::unavailable("the agent's epoch cannot be read: try again"));
+        }
+        Ok(row.clone())
     }
 
     /// How far an agent's wall clock is from ours. It says nothing about results, which are dated by their age.
@@ -171,7 +197,7 @@ impl Service {
             address: String::new(),
             epoch: 1,
         };
-        wire(ToWire::Welcome(v1::Welcome {
+        outgoing::wire(ToWire::Welcome(v1::Welcome {
             protocol: PROTOCOL,
             agent_id: admitted.row.id.as_bytes().to_vec(),
             agent_name: admitted.row.name.clone(),
@@ -193,6 +219,7 @@ impl ProbeService for Service {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Outgoing>, Status> {
         let row = self.authenticate(&request)?;
+        let opened = request.extensions().get::<Opened>().cloned();
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message())
             .await
@@ -202,14 +229,17 @@ impl ProbeService for Service {
         };
         let admitted = self.admit(row, hello).await?;
 
-        let (to_wire, outgoing) = mpsc::channel(OUTGOING_CAPACITY);
+        let (to_wire, from_session) = mpsc::channel(OUTGOING_CAPACITY);
         let welcome = self.welcome(&admitted);
         to_wire.try_send(Ok(welcome)).map_err(|_| Status::internal("a new channel has room"))?;
         let (to_agent, from_fleet) = mpsc::unbounded_channel();
-        let session = self.fleet.join(admitted.who.clone(), to_agent);
+        let session = self.fleet.join(admitted.who.clone(), to_agent).map_err(superseded)?;
+        if let Some(opened) = opened {
+            opened.mark();
+        }
         let (acks, from_shards) = mpsc::unbounded_channel();
 
-        let writer = write(
+        let writer = outgoing::write(
             to_wire.clone(),
             from_fleet,
             from_shards,
@@ -219,99 +249,13 @@ impl ProbeService for Service {
         self.supervisor.spawn(Task::Connection, writer);
         let reader = Reader { service: self.clone(), who: admitted.who, session, acks, to_wire };
         self.supervisor.spawn(Task::Connection, reader.run(incoming));
-        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(from_session))))
     }
 }
 
-/// Turns what the fleet and the shards have for the agent into messages.
-async fn write(
-    to_wire: mpsc::Sender<Result<v1::CoordinatorMessage, Status>>,
-    mut from_fleet: mpsc::UnboundedReceiver<ToAgent>,
-    mut from_shards: mpsc::UnboundedReceiver<Acked>,
-    closed: CancellationToken,
-    drain: CancellationToken,
-) {
-    let mut drained = false;
-    let mut waiting = Vec::new();
-    loop {
-        let messages = tokio::select! {
-            () = closed.cancelled() => {
-                // Best effort: the stream may be stuck already.
-                drop(to_wire.try_send(Err(Status::aborted("a newer process with this agent's token has connected"))));
-                return;
-            }
-            () = drain.cancelled(), if !drained => {
-                drained = true;
-                vec![ToWire::Drain(v1::Drain {
-                    reason: "the coordinator is shutting down".into(),
-                    reconnect_after: Some(duration_to_wire(Duration::from_secs(1))),
-                })]
-            }
-            acked = from_shards.recv() => match acked {
-                Some(first) => vec![ack(first, &mut from_shards)],
-                None => return,
-            },
-            count = from_fleet.recv_many(&mut waiting, 256) => match count {
-                0 => return,
-                _ => to_messages(waiting.drain(..)),
-            },
-        };
-        for message in messages {
-            if to_wire.send(Ok(wire(message))).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// One Ack for everything that is committed by now.
-fn ack(first: Acked, more: &mut mpsc::UnboundedReceiver<Acked>) -> ToWire {
-    let mut ack = v1::Ack { agent_epoch: first.agent_epoch, ranges: vec![], refused: 0 };
-    let mut next = Some(first);
-    while let Some(acked) = next {
-        match (acked.range, ack.ranges.last_mut()) {
-            (None, _) => {}
-            (Some((first, last)), Some(range)) if range.last + 1 == first => range.last = last,
-            (Some((first, last)), _) => ack.ranges.push(v1::Range { first, last }),
-        }
-        ack.refused += acked.refused;
-        // Epochs do not change within a session.
-        next = if ack.ranges.len() < 64 { more.try_recv().ok() } else { None };
-    }
-    ToWire::Ack(ack)
-}
-
-/// Messages of the fleet; verifications that wait together go together.
-fn to_messages(waiting: impl Iterator<Item = ToAgent>) -> Vec<ToWire> {
-    let mut messages = vec![];
-    for message in waiting {
-        match message {
-            ToAgent::Assignments { full, assigned, removed, digest, revision } => {
-                messages.push(ToWire::Assignments(v1::Assignments {
-                    revision,
-                    full,
-                    assigned: assigned.iter().map(assignment_to_wire).collect(),
-                    removed_monitor_ids: removed.iter().map(|id| id.as_bytes().to_vec()).collect(),
-                    digest: digest.to_vec(),
-                }));
-            }
-            ToAgent::Verify { monitor, spec_revision, round } => {
-                let verification =
-                    v1::Verification { monitor_id: monitor.as_bytes().to_vec(), spec_revision, round };
-                match messages.last_mut() {
-                    Some(ToWire::VerifyNow(verify)) => verify.verifications.push(verification),
-                    _ => {
-                        messages.push(ToWire::VerifyNow(v1::VerifyNow { verifications: vec![verification] }));
-                    }
-                }
-            }
-        }
-    }
-    messages
-}
-
-fn wire(message: ToWire) -> v1::CoordinatorMessage {
-    v1::CoordinatorMessage { message: Some(message) }
+/// The older of two processes is told to stay away; the agent then asks again only slowly.
+fn superseded(error: Superseded) -> Status {
+    Status::permission_denied(error.to_string())
 }
 
 /// Reads an agent's messages until it falls silent, is replaced, or leaves.
@@ -320,29 +264,33 @@ struct Reader {
     who: Introduction,
     session: Session,
     acks: mpsc::UnboundedSender<Acked>,
-    to_wire: mpsc::Sender<Result<v1::CoordinatorMessage, Status>>,
+    to_wire: outgoing::Wire,
 }
 
 impl Reader {
     async fn run(self, mut incoming: Streaming<v1::AgentMessage>) {
         let drain = self.service.supervisor.drain().clone();
+        let mut leave = std::pin::pin!(drained_for_long(&drain));
         let end = loop {
-            tokio::select! {
+            let message = tokio::select! {
                 () = self.session.closed.cancelled() => break None,
-                () = drained_for_long(&drain) => break None,
+                () = &mut leave => break None,
                 message = tokio::time::timeout(SILENCE, incoming.message()) => match message {
-                    Ok(Ok(Some(message))) => {
-                        self.service.fleet.heard(self.who.agent, self.session.number);
-                        if let Err(status) = self.take(message).await {
-                            break Some(status);
-                        }
-                    }
+                    Ok(Ok(Some(message))) => message,
                     Ok(Ok(None)) => break None,
                     Ok(Err(status)) => {
                         debug!(agent.id = %self.who.agent, %status, "the stream broke");
                         break None;
                     }
                     Err(_) => break Some(Status::deadline_exceeded("nothing heard for 15 s")),
+                },
+            };
+            tokio::select! {
+                () = self.session.closed.cancelled() => break None,
+                () = &mut leave => break None,
+                () = self.keep_live() => {}
+                taken = self.take(message) => if let Err(status) = taken {
+                    break Some(status);
                 },
             }
         };
@@ -351,6 +299,16 @@ impl Reader {
             drop(self.to_wire.try_send(Err(status)));
         }
         self.service.fleet.leave(self.who.agent, self.session.number);
+    }
+
+    /// Notes the agent as heard for as long as a message of its is being taken: that our shards are busy does not make it
+    /// silent. Does not end.
+    async fn keep_live(&self) {
+        let mut ticks = tokio::time::interval(BEAT_INTERVAL);
+        loop {
+            ticks.tick().await;
+            self.service.fleet.heard(self.who.agent, self.session.number);
+        }
     }
 
     async fn take(&self, message: v1::AgentMessage) -> Result<(), Status> {

@@ -14,14 +14,18 @@ use crate::incident::RegionNames;
 
 /// How often the revision is looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often reading back a change that was written is tried, and the pause in between.
+const RELOAD_TRIES: u32 = 3;
+const RELOAD_PAUSE: Duration = Duration::from_millis(50);
 
 /// The present configuration and the way to change it. Shared.
 pub struct Settings {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     present: ArcSwap<Config>,
-    /// Held from comparing to writing, so that two changes cannot both see the same present.
-    writing: Mutex<()>,
+    /// Held from comparing to writing, so that two changes cannot both see the same present. `true`: something may have
+    /// been written that the present does not show.
+    writing: Mutex<bool>,
     changes: watch::Sender<u64>,
 }
 
@@ -39,7 +43,7 @@ impl Settings {
     pub async fn load(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, store::Error> {
         let config = store.config().await?;
         let changes = watch::Sender::new(config.revision);
-        Ok(Self { store, clock, present: ArcSwap::from_pointee(config), writing: Mutex::new(()), changes })
+        Ok(Self { store, clock, present: ArcSwap::from_pointee(config), writing: Mutex::new(false), changes })
     }
 
     /// The configuration as it is.
@@ -54,7 +58,9 @@ impl Settings {
         self.changes.subscribe()
     }
 
-    /// Makes a change that `decide` derives from the present configuration; nothing comes in between.
+    /// Makes a change that `decide` derives from the present configuration; nothing comes in between. Gives the
+    /// configuration with the change, or, when it was written but cannot be read back, still without it: the poll shows
+    /// it as soon as the store can be read.
     ///
     /// # Errors
     /// What `decide` refuses, or the store.
@@ -62,18 +68,45 @@ impl Settings {
         &self,
         decide: impl FnOnce(&Config) -> Result<ConfigChange, E>,
     ) -> Result<Arc<Config>, E> {
-        let _writing = self.writing.lock().await;
+        let mut behind = self.writing.lock().await;
+        if *behind {
+            self.reload().await?;
+            *behind = false;
+        }
         let change = decide(&self.present())?;
+        // Also when the write fails: whether it took place may be unknown.
+        *behind = true;
         self.store.change_config(&change, self.clock.now()).await?;
-        self.reload().await?;
+        *behind = !self.reload_after_change().await;
         Ok(self.present())
+    }
+
+    /// Reads back what was written. `false`: not possible now.
+    async fn reload_after_change(&self) -> bool {
+        for _ in 0..RELOAD_TRIES {
+            match self.reload().await {
+                Ok(()) => return true,
+                Err(error) => {
+                    warn!(%error, "cannot read back a change of the configuration that was written")
+                }
+            }
+            tokio::time::sleep(RELOAD_PAUSE).await;
+        }
+        false
     }
 
     async fn reload(&self) -> Result<(), store::Error> {
         let config = self.store.config().await?;
         let revision = config.revision;
-        self.present.store(Arc::new(config));
-        self.changes.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+        self.changes.send_if_modified(|seen| {
+            let is_news = revision > *seen;
+            // What a slower reader brings may be older than what is in force.
+            if revision >= *seen {
+                self.present.store(Arc::new(config));
+                *seen = revision;
+            }
+            is_news
+        });
         Ok(())
     }
 

@@ -9,28 +9,28 @@
 //! Before any deadline a turn looks for a gap in which nothing could have been heard (see [`Owner::blind_span`]).
 
 mod deadlines;
+mod failure;
 mod input;
 mod recover;
 mod seen;
 mod snapshot;
 mod stage;
 mod subject;
+mod take;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::budget::Budget;
-use engine::heartbeat;
-use engine::monitor;
-use model::{Clock, MonitorId, RegionId, SubjectId, Timestamp};
-use store::{EventRow, Lease, Record, Store};
+use model::{Clock, EventId, MonitorId, RegionId, SubjectId, Timestamp};
+use store::{EventRow, Lease, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 pub use input::{
     Acked, Change, ChangeError, ChangeRequest, DeliveryBatch, Handle, Input, Inspection, Lanes, Ping,
@@ -45,6 +45,7 @@ use crate::web::metrics::Metrics;
 use deadlines::Deadlines;
 use snapshot::Sweep;
 use stage::{Changes, Published, Stage};
+use take::{Outcome, take};
 
 /// Most inputs in one commit.
 const MAX_TURN: usize = 4_096;
@@ -54,6 +55,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const LONGEST_GAP: Duration = Duration::from_secs(3);
 /// A bigger difference between the wall clock and ours means that the wall clock was set.
 const LARGEST_STEP_MICROS: i64 = 2_000_000;
+/// While draining, the end comes when nothing has arrived for so long: sessions and requests are ending too.
+const QUIET: Duration = Duration::from_millis(800);
 /// Waits between commits that fail.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
@@ -84,8 +87,12 @@ pub struct Owner {
     deadlines: Deadlines,
     budget: Budget,
     sweep: Sweep,
-    /// Inputs of turns whose commit failed.
-    held: Vec<Input>,
+    /// Inputs of turns whose commit failed, in their order.
+    held: VecDeque<Input>,
+    /// The last commit's fate is unknown: nothing may be decided on what is in memory.
+    must_reload: bool,
+    /// Events that the outbox has and has not dispatched yet.
+    in_outbox: BTreeSet<EventId>,
     /// Subjects whose picture is old in a way that can wait.
     unpublished: BTreeSet<SubjectId>,
     /// The end of the last turn that succeeded.
@@ -112,13 +119,6 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub lease: Lease,
     pub recovered: Recovered,
-}
-
-/// What is told to whom when a turn has committed.
-enum Outcome {
-    Nothing,
-    Acked(Acked),
-    Changed(Result<(), ChangeError>),
 }
 
 /// What came of a turn.
@@ -160,7 +160,9 @@ impl Owner {
             deadlines,
             budget: Budget::new(now),
             sweep: Sweep::over(parts.recovered.replayed),
-            held: vec![],
+            held: VecDeque::new(),
+            must_reload: false,
+            in_outbox: parts.recovered.undispatched.iter().map(|event| event.id).collect(),
             unpublished: BTreeSet::new(),
             failing: true,
             retry_after: RETRY_MIN,
@@ -172,20 +174,27 @@ impl Owner {
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut inputs = Vec::with_capacity(MAX_TURN);
+        // Set once told to drain: when to end unless something more arrives.
+        let mut end: Option<tokio::time::Instant> = None;
         loop {
             let mut beat = false;
             let pause = self.pause();
+            let draining = drain.is_cancelled();
+            if draining && end.is_none() {
+                end = Some(tokio::time::Instant::now() + QUIET);
+            }
             tokio::select! {
                 biased;
-                () = drain.cancelled(), if self.lanes.urgent.is_empty() && self.lanes.plain.is_empty() => {
-                    self.turn(&mut inputs, true).await;
-                    info!("everything is committed");
-                    return;
-                }
+                () = drain.cancelled(), if !draining => {}
+                () = until(end) => return self.last_turn().await,
                 _ = beats.tick() => beat = true,
                 Some(input) = self.lanes.urgent.recv() => inputs.push(input),
-                Some(input) = self.lanes.plain.recv(), if self.held.is_empty() => inputs.push(input),
+                Some(input) = self.lanes.plain.recv(), if self.held.is_empty() && !self.failing => inputs.push(input),
+                () = std::future::ready(()), if !self.held.is_empty() => {}
                 () = tokio::time::sleep(pause) => {}
+            }
+            if draining && !inputs.is_empty() {
+                end = Some(tokio::time::Instant::now() + QUIET);
             }
             self.take_waiting(&mut inputs);
             match self.turn(&mut inputs, beat).await {
@@ -199,15 +208,41 @@ impl Owner {
         }
     }
 
-    /// Fills up a turn with what waits, the urgent lane first.
+    /// Commits what the last beat would have.
+    async fn last_turn(mut self) {
+        match self.turn(&mut vec![], true).await {
+            Turn::Committed => info!("everything is committed"),
+            Turn::Failed | Turn::Fenced => {
+                warn!(
+                    held = self.held.len(),
+                    "ending without a last commit: what was not acked will be sent again"
+                );
+            }
+        }
+    }
+
+    /// Fills up a turn: what was held before, then what waits, the urgent lane first. A turn is bounded by the items in
+    /// its inputs, so that no pile of batches makes one endless commit.
     fn take_waiting(&mut self, inputs: &mut Vec<Input>) {
-        while inputs.len() < MAX_TURN {
+        let mut held = vec![];
+        let mut weight = 0;
+        while weight < MAX_TURN {
+            let Some(input) = self.held.pop_front() else { break };
+            weight += input.weight();
+            held.push(input);
+        }
+        inputs.splice(..0, held);
+        let mut weight: usize = inputs.iter().map(Input::weight).sum();
+        while weight < 2 * MAX_TURN {
             let next = self.lanes.urgent.try_recv();
             // While commits fail, plain results stay in their lane: the agents' own buffers are bigger.
-            let next =
-                if self.held.is_empty() { next.or_else(|_| self.lanes.plain.try_recv()) } else { next };
+            let may_take_plain = self.held.is_empty() && !self.failing;
+            let next = if may_take_plain { next.or_else(|_| self.lanes.plain.try_recv()) } else { next };
             match next {
-                Ok(input) => inputs.push(input),
+                Ok(input) => {
+                    weight += input.weight();
+                    inputs.push(input);
+                }
                 Err(_) => return,
             }
         }
@@ -222,13 +257,13 @@ impl Owner {
 
     /// Takes inputs through decision, commit and publication.
     async fn turn(&mut self, inputs: &mut Vec<Input>, beat: bool) -> Turn {
+        if self.must_reload && !self.reload().await {
+            self.hold(inputs);
+            return Turn::Failed;
+        }
         let now = self.clock.now();
         let blind = self.blind_span(now);
         let due = self.deadlines.take_due(&mut self.published, now);
-        if !self.held.is_empty() {
-            self.held.append(inputs);
-            std::mem::swap(&mut self.held, inputs);
-        }
 
         let config = self.settings.present();
         let mut stage = Stage::new(&self.published, self.store.installation(), &config, now);
@@ -261,6 +296,9 @@ impl Owner {
                     self.metrics.commit_succeeded();
                 }
                 self.sweep.committed(&commit);
+                for event in &commit.dispatched {
+                    self.in_outbox.remove(event);
+                }
                 self.publish(changes, &due, beat);
                 for (input, outcome) in inputs.drain(..).zip(outcomes) {
                     self.answer(input, outcome);
@@ -278,7 +316,7 @@ impl Owner {
             }
             Err(error) => {
                 self.deadlines.put_back(&mut self.published, &due);
-                self.fail(inputs, &error).await
+                self.fail(inputs, &error)
             }
         }
     }
@@ -302,6 +340,7 @@ impl Owner {
         let subjects = subjects.chain(commit.subjects.iter().map(|row| row.id));
         let subjects = subjects.chain(commit.incidents.iter().map(|row| row.subject));
         let subjects = subjects.chain(commit.deliveries.iter().map(|row| row.subject));
+        let subjects = subjects.chain(commit.deleted.iter().copied());
         let shards: BTreeSet<model::Shard> = subjects.map(|subject| subject.shard()).collect();
         // `epochs` holds every shard in order, so a shard's number is its place.
         shards
@@ -331,6 +370,7 @@ impl Owner {
             self.show(visible);
         }
         for event in events {
+            self.in_outbox.insert(event.id);
             // The outbox ends only when everything does; the row is in the database.
             drop(self.outbox.send(event));
         }
@@ -346,91 +386,17 @@ impl Owner {
     fn ask(&mut self, verifications: Vec<(MonitorId, u32)>) {
         let now = self.clock.now();
         for (monitor, round) in verifications {
-            let regions = self.round_regions(monitor, round).map_or(0, |(_, regions)| regions.len());
+            let regions =
+                round_regions(&self.published, monitor, round).map_or(0, |(_, regions)| regions.len());
             let checks = u32::try_from(regions * 2).unwrap_or(u32::MAX);
             self.budget.request(monitor, round, checks, now);
         }
-        for (monitor, round) in self.budget.take(self.fleet.capacity(), now) {
-            if let Some((spec_revision, regions)) = self.round_regions(monitor, round) {
+        let published = &self.published;
+        let still = |monitor, round| round_regions(published, monitor, round).is_some();
+        for (monitor, round) in self.budget.take(self.fleet.capacity(), now, still) {
+            if let Some((spec_revision, regions)) = round_regions(&self.published, monitor, round) {
                 debug!(monitor.id = %monitor, round, "asking {} regions to check now", regions.len());
                 self.fleet.verify(monitor, spec_revision, round, &regions);
-            }
-        }
-    }
-
-    /// Whom a round asks, if it is still going on.
-    fn round_regions(&self, monitor: MonitorId, round: u32) -> Option<(u64, Vec<RegionId>)> {
-        let subject = self.published.subjects.get(&SubjectId::Monitor(monitor))?;
-        let (State::Monitor(state), subject::Policy::Monitor(policy)) = (&subject.state, &subject.policy)
-        else {
-            return None;
-        };
-        (state.round() == Some(round)).then(|| {
-            let live = policy.regions.iter().filter(|region| self.published.live.contains(*region));
-            (policy.spec_revision, live.cloned().collect())
-        })
-    }
-
-    /// Keeps what must not be lost and tells the others that nothing was committed.
-    async fn fail(&mut self, inputs: &mut Vec<Input>, error: &store::Error) -> Turn {
-        self.metrics.commit_failed();
-        if self.healthy.swap(false, Ordering::AcqRel) {
-            warn!(%error, "cannot commit: nothing is acked until it succeeds");
-        }
-        self.failing = true;
-        for input in inputs.drain(..) {
-            match input {
-                Input::Ping(ping) => {
-                    let _ = ping.reply.send(Err(Unavailable));
-                }
-                Input::Change(change) => drop(change.reply.send(Err(ChangeError::Unavailable(Unavailable)))),
-                Input::Inspect(id, reply) => drop(reply.send(self.inspect(id))),
-                kept @ (Input::Results(_)
-                | Input::Deliveries(_)
-                | Input::RegionLive { .. }
-                | Input::Slow { .. }
-                | Input::Blind { .. }) => self.held.push(kept),
-            }
-        }
-        match error {
-            store::Error::Fenced | store::Error::ShardsLost(_) => {
-                error!(%error, "stopping");
-                Turn::Fenced
-            }
-            store::Error::FateUnknown(_) => {
-                self.reload().await;
-                Turn::Failed
-            }
-            store::Error::Unavailable(_) | store::Error::Duplicate(_) | store::Error::Corrupt(_) => {
-                Turn::Failed
-            }
-        }
-    }
-
-    /// Loads everything again: the last commit may or may not have taken place.
-    async fn reload(&mut self) {
-        let live = self.published.live.clone();
-        match recover(self.store.as_ref(), self.clock.now()).await {
-            Ok(recovered) => {
-                self.published = recovered.published;
-                self.position = recovered.position;
-                self.sweep = Sweep::over(recovered.replayed);
-                self.deadlines = Deadlines::default();
-                for id in self.published.ids() {
-                    self.deadlines.schedule(&mut self.published, id);
-                    self.unpublished.insert(id);
-                }
-                for event in recovered.undispatched {
-                    drop(self.outbox.send(event));
-                }
-                // Before what is held: a failing check of a region that is not live starts no round.
-                let told = live.into_iter().map(|region| Input::RegionLive { region, live: true });
-                self.held.splice(..0, told);
-            }
-            Err(error) => {
-                warn!(%error, "cannot load the states again yet");
-                // Whatever position the lost commit had, the next one must be past it.
-                self.position += 1;
             }
         }
     }
@@ -464,69 +430,26 @@ impl Owner {
     }
 }
 
+/// Waits until an instant; for ever if there is none.
+async fn until(end: Option<tokio::time::Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn wall_offset(clock: &dyn Clock) -> i64 {
     clock.wall().as_micros() - clock.now().as_micros()
 }
 
-/// Applies one input to the stage.
-fn take(input: &Input, stage: &mut Stage<'_>) -> Outcome {
-    match input {
-        Input::Results(batch) => return Outcome::Acked(take_results(batch, stage)),
-        Input::Ping(ping) => {
-            stage.record(Record::Ping {
-                heartbeat: ping.heartbeat,
-                kind: ping.kind,
-                at: ping.at,
-                method: ping.method,
-                body: ping.body.clone(),
-            });
-            let event = heartbeat::Event::Pinged { kind: ping.kind, at: ping.at };
-            stage.apply(SubjectId::Heartbeat(ping.heartbeat), Happening::Heartbeat(&event));
-        }
-        Input::Slow { monitor, region, started_at } => {
-            let event = monitor::Event::Slow { region: region.clone(), started_at: *started_at };
-            stage.apply(SubjectId::Monitor(*monitor), Happening::Monitor(&event));
-        }
-        Input::RegionLive { region, live } => stage.region_live(region, *live),
-        Input::Change(change) => return Outcome::Changed(stage.change(&change.request)),
-        Input::Deliveries(batch) => {
-            let rows = stage.rows();
-            rows.deliveries.extend_from_slice(&batch.deliveries);
-            rows.dispatched.extend_from_slice(&batch.dispatched);
-            rows.attempts.extend_from_slice(&batch.attempts);
-        }
-        Input::Blind { from, to } => stage.apply_to_all(Happening::Blind { from: *from, to: *to }, |_| true),
-        Input::Inspect(..) => {}
-    }
-    Outcome::Nothing
-}
-
-fn take_results(batch: &ResultBatch, stage: &mut Stage<'_>) -> Acked {
-    let mut refused = 0;
-    for item in &batch.items {
-        let seq = item.seq;
-        let new = stage.see(batch.agent, batch.agent_epoch, seq);
-        let Some(result) = &item.result else {
-            refused += 1;
-            if new {
-                stage.record(Record::Refused { agent: batch.agent, agent_epoch: batch.agent_epoch, seq });
-            }
-            continue;
-        };
-        if !new {
-            continue;
-        }
-        let id = SubjectId::Monitor(result.monitor);
-        let mut result = Box::new(result.clone());
-        if !item.is_late {
-            let event = monitor::Event::Observed { agent: batch.agent, result };
-            stage.apply(id, Happening::Monitor(&event));
-            let monitor::Event::Observed { result: observed, .. } = event else { continue };
-            result = observed;
-        }
-        let (agent, agent_epoch) = (batch.agent, batch.agent_epoch);
-        stage.record(Record::Result { agent, agent_epoch, seq, received_at: batch.received_at, result });
-    }
-    let range = batch.items.first().zip(batch.items.last()).map(|(first, last)| (first.seq, last.seq));
-    Acked { agent_epoch: batch.agent_epoch, range, refused }
+/// Whom a round asks, if it is still going on.
+fn round_regions(published: &Published, monitor: MonitorId, round: u32) -> Option<(u64, Vec<RegionId>)> {
+    let subject = published.subjects.get(&SubjectId::Monitor(monitor))?;
+    let (State::Monitor(state), subject::Policy::Monitor(policy)) = (&subject.state, &subject.policy) else {
+        return None;
+    };
+    (state.round() == Some(round)).then(|| {
+        let live = policy.regions.iter().filter(|region| published.live.contains(*region));
+        (policy.spec_revision, live.cloned().collect())
+    })
 }

@@ -30,8 +30,8 @@ use crate::view::{Status, SubjectView, Views};
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// What to monitor: http://, https:// or tcp://HOST:PORT. Those already monitored stay as they are
-    #[arg(value_name = "URL")]
-    pub urls: Vec<String>,
+    #[arg(value_name = "URL", value_parser = Check::from_target)]
+    pub targets: Vec<Check>,
     /// Regions to check from, one embedded agent each; may be repeated [default: local]
     #[arg(long = "region", value_name = "REGION", value_delimiter = ',')]
     pub regions: Vec<RegionId>,
@@ -50,7 +50,6 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> anyhow::Result<bool> {
-    let checks: Vec<Check> = args.urls.iter().map(|url| Check::from_target(url)).collect::<Result<_, _>>()?;
     let regions = if args.regions.is_empty() { vec![RegionId::new("local")?] } else { args.regions };
     let regions: BTreeSet<RegionId> = regions.into_iter().collect();
     let names = regions.iter().map(ToString::to_string).collect();
@@ -73,7 +72,7 @@ pub async fn run(
     let parts = running.parts.clone();
     let drain = parts.supervisor.drain().clone();
     parts.supervisor.spawn(Task::Terminal, print_changes(Arc::clone(&parts.views), drain));
-    for check in checks {
+    for check in args.targets {
         add_monitor(&parts, check, &regions).await.context("cannot add a monitor")?;
     }
     Ok(running.until_signal().await)

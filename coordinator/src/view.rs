@@ -48,6 +48,7 @@ pub struct Views {
     shards: Vec<ArcSwap<ShardView>>,
     tokens: RwLock<HashMap<[u8; 32], HeartbeatId>>,
     changes: watch::Sender<u64>,
+    definitions: watch::Sender<u64>,
 }
 
 impl Default for Views {
@@ -56,6 +57,7 @@ impl Default for Views {
             shards: Shard::all().map(|_| ArcSwap::default()).collect(),
             tokens: RwLock::default(),
             changes: watch::Sender::new(0),
+            definitions: watch::Sender::new(0),
         }
     }
 }
@@ -85,6 +87,13 @@ impl Views {
         self.changes.subscribe()
     }
 
+    /// Changes whenever a subject comes or goes, its definition changes, or it begins or ceases to wait for its first
+    /// verdict: what agents check depends on nothing else.
+    #[must_use]
+    pub fn watch_definitions(&self) -> watch::Receiver<u64> {
+        self.definitions.subscribe()
+    }
+
     /// Replaces the pictures of these subjects.
     pub fn publish(&self, changed: Vec<Changed>) {
         let mut by_shard: BTreeMap<Shard, Vec<Changed>> = BTreeMap::new();
@@ -95,18 +104,23 @@ impl Views {
         if by_shard.is_empty() {
             return;
         }
+        let mut redefined = false;
         for (shard, changed) in by_shard {
             let slot = &self.shards[usize::from(shard.number())];
             let mut views = ShardView::clone(&slot.load());
             for (id, view) in changed {
-                match view {
+                let before = match view.clone() {
                     Some(view) => views.insert(id, view),
                     None => views.remove(&id),
                 };
+                redefined |= is_redefined(before.as_deref(), view.as_deref());
             }
             slot.store(Arc::new(views));
         }
         self.changes.send_modify(|count| *count += 1);
+        if redefined {
+            self.definitions.send_modify(|count| *count += 1);
+        }
     }
 
     fn publish_token(&self, id: SubjectId, view: Option<&SubjectView>) {
@@ -124,5 +138,25 @@ impl Views {
                 tokens.insert(after, heartbeat);
             }
         }
+    }
+}
+
+/// Whether agents may have to check something else than before.
+fn is_redefined(before: Option<&SubjectView>, after: Option<&SubjectView>) -> bool {
+    match (before, after) {
+        (None, None) => false,
+        (Some(before), Some(after)) => {
+            !Arc::ptr_eq(&before.definition, &after.definition)
+                || before.status.is_pending() != after.status.is_pending()
+        }
+        _ => true,
+    }
+}
+
+impl Status {
+    /// Whether it is a monitor that waits for its first verdict.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Monitor(monitor::Status::Pending, _))
     }
 }

@@ -323,10 +323,11 @@ impl Agent {
         self.queue(monitor, slot, 0, 0);
     }
 
+    /// Answers for its region: a standby is asked only while its primary has no session.
     fn verify(&mut self, wire: &v1::Verification, now: Timestamp) {
         let Ok(monitor) = monitor_from_wire(&wire.monitor_id, "monitor_id") else { return };
         let server_now = self.server(now);
-        let Some(held) = self.held.get_mut(&monitor).filter(|held| held.is_primary()) else {
+        let Some(held) = self.held.get_mut(&monitor) else {
             return debug!(monitor.id = %monitor, "not verifying what is not assigned");
         };
         let is_known = held.round.is_some_and(|(round, _)| round == wire.round);

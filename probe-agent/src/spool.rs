@@ -19,6 +19,8 @@ const REPLAY_PERIOD: Duration = Duration::from_secs(15 * 60);
 const MAX_ACKED: usize = 32_768;
 /// The most results that are kept at all: about 15 MB.
 const MAX_RESULTS: usize = 100_000;
+/// The most bytes of results in one batch, far below what a coordinator decodes: health reports may be long.
+const MAX_BATCH_BYTES: usize = 256 * 1024;
 
 /// What the coordinator allows to be under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +129,8 @@ impl Spool {
         }
     }
 
-    /// The next batch to send, if something waits and the window has room. `agent_epoch` is left 0.
+    /// The next batch to send, if something waits and the window has room: at least one result, and no more than
+    /// [`MAX_BATCH_BYTES`] unless that one is longer. `agent_epoch` is left 0.
     pub(crate) fn next_batch(&mut self, window: Window, now: Timestamp) -> Option<v1::Results> {
         let &last = self.waiting.last()?;
         let is_fresh = last >= self.fresh_from;
@@ -136,12 +139,16 @@ impl Spool {
             return None;
         }
         let floor = if is_fresh { self.fresh_from } else { 0 };
+        let bytes = |seq| self.entries.get(&seq).map_or(0, |entry| entry.encoded.len());
         let mut first = last;
+        let mut total = bytes(last);
         while first > floor
             && last - first + 1 < window.max_results.max(1) as u64
             && self.waiting.contains(&(first - 1))
+            && total + bytes(first - 1) <= MAX_BATCH_BYTES
         {
             first -= 1;
+            total += bytes(first);
         }
         let mut results = Vec::new();
         for seq in first..=last {
@@ -258,6 +265,17 @@ mod tests {
         push(&mut spool, 1);
         let batch = spool.next_batch(WINDOW, NOW).unwrap();
         assert_eq!(batch.results[0].age_us, 10_000_000);
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes_but_takes_at_least_one_result() {
+        let mut spool = Spool::new(100);
+        let window = Window { max_results: 100, max_batches: 100 };
+        for kib in [100, 100, 100, 300, 1, 300] {
+            let result = v1::Result { detail: "x".repeat(kib * 1024), ..v1::Result::default() };
+            spool.push(&result, NOW, true);
+        }
+        assert_eq!(send(&mut spool, window), [(6, 6), (5, 5), (4, 4), (2, 3), (1, 1)]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     let monitors = installation::create_monitors(&admin, MONITORS, INTERVAL_SECS).await?;
     let rate = MONITORS as f64 / began.elapsed().as_secs_f64();
     report.add(Row::new("Monitors created through the admin API", rate, "1/s").beside("64 requests at once"));
+    let created = usage::resident_kb(coordinator.process().pid())?;
     let page = installation::publish_page(&coordinator, &monitors[..SHOWN]).await?;
 
     let feeders = tokens.iter().map(|token| Feeder::start(token, coordinator.agent_address(), PER_SECOND));
@@ -48,14 +49,16 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     restart(report, &mut coordinator, &feeders, &page).await?;
     let again = usage::resident_kb(coordinator.process().pid())?;
     let each = |full: u64| (full.saturating_sub(empty)) as f64 / MONITORS as f64;
-    report.add(
-        Row::new("Coordinator memory per monitor × 3 regions, everything", each(again), "KB").beside(format!(
-            "RSS {} MB empty, {} MB with 10,000 (before the restart {} MB); §9 has 0.5 KB for the engine's state alone",
+    report.add(Row::new("Coordinator memory per monitor × 3 regions, all of it", each(full), "KB").beside(
+        format!(
+            "RSS {} MB empty; + {:.1} KB per monitor when created, + {:.1} KB assigned and with its votes; {:.1} KB \
+             in all after a restart; §9 has 0.5 KB for the engine's state alone",
             empty >> 10,
-            again >> 10,
-            full >> 10
-        )),
-    );
+            each(created),
+            each(full) - each(created),
+            each(again),
+        ),
+    ));
     drop(feeders);
     results(report, &mut coordinator, &tokens).await
 }

@@ -60,14 +60,23 @@ impl Budget {
         }
     }
 
-    /// The rounds that may start now, oldest first, given how many checks per second the fleet can do.
-    pub fn take(&mut self, capacity_per_s: f64, now: Timestamp) -> Vec<(MonitorId, u32)> {
+    /// The rounds that may start now, oldest first, given how many checks per second the fleet can do. Those for which
+    /// `still` says that they are over cost nothing and delay nobody.
+    pub fn take(
+        &mut self,
+        capacity_per_s: f64,
+        now: Timestamp,
+        still: impl Fn(MonitorId, u32) -> bool,
+    ) -> Vec<(MonitorId, u32)> {
         self.fill(rate(capacity_per_s), now);
         let mut granted = Vec::new();
         while self.level > 0
             && let Some(((_, monitor), request)) = self.queue.pop_first()
         {
             self.places.remove(&monitor);
+            if !still(monitor, request.round) {
+                continue;
+            }
             self.level = self.level.saturating_sub(i64::from(request.checks) * CHECK);
             granted.push((monitor, request.round));
         }
@@ -118,12 +127,16 @@ mod tests {
         MonitorId::from_bytes(id)
     }
 
+    const fn all(_: MonitorId, _: u32) -> bool {
+        true
+    }
+
     #[test]
     fn a_lone_round_is_served_at_once_even_if_it_is_large() {
         let mut budget = Budget::new(NOW);
         budget.request(monitor(1), 9, 500, NOW);
         assert_eq!(budget.next_at(0.0), Some(NOW));
-        assert_eq!(budget.take(0.0, NOW), [(monitor(1), 9)]);
+        assert_eq!(budget.take(0.0, NOW, all), [(monitor(1), 9)]);
         assert_eq!(budget.next_at(0.0), None);
     }
 
@@ -136,7 +149,7 @@ mod tests {
         let (mut now, mut served) = (NOW.plus(Duration::from_millis(1)), vec![]);
         let mut takes = 0;
         while budget.waiting() > 0 {
-            let granted = budget.take(4_000.0, now);
+            let granted = budget.take(4_000.0, now, all);
             assert!(takes == 0 || !granted.is_empty(), "woken for nothing");
             served.extend(granted.into_iter().map(|(monitor, _)| monitor));
             takes += 1;
@@ -152,13 +165,29 @@ mod tests {
     fn a_repeated_request_keeps_its_place_and_a_withdrawn_one_loses_it() {
         let mut budget = Budget::new(NOW);
         budget.request(monitor(9), 1, 60, NOW);
-        assert_eq!(budget.take(0.0, NOW).len(), 1);
+        assert_eq!(budget.take(0.0, NOW, all).len(), 1);
         for (number, secs) in [(1, 0), (2, 1), (3, 2)] {
             budget.request(monitor(number), 1, 1, NOW.plus(Duration::from_secs(secs)));
         }
         budget.request(monitor(1), 2, 1, NOW.plus(Duration::from_secs(3)));
         budget.withdraw(monitor(2));
         let later = NOW.plus(Duration::from_secs(4));
-        assert_eq!(budget.take(0.0, later), [(monitor(1), 2), (monitor(3), 1)]);
+        assert_eq!(budget.take(0.0, later, all), [(monitor(1), 2), (monitor(3), 1)]);
+    }
+
+    #[test]
+    fn rounds_that_are_over_cost_nothing_and_the_others_keep_their_places() {
+        let mut budget = Budget::new(NOW);
+        for number in 0..1_000 {
+            budget.request(monitor(number), 1, 6, NOW.plus(Duration::from_micros(number.into())));
+        }
+        let now = NOW.plus(Duration::from_millis(1));
+        let late = monitor(500);
+        // 50 checks are in the bucket, and the round that exceeds them is served on credit.
+        let served = budget.take(0.0, now, |monitor, round| round == 1 && monitor >= late);
+        assert_eq!(served, (500..509).map(|number| (monitor(number), 1)).collect::<Vec<_>>());
+        assert_eq!(budget.waiting(), 491);
+        let next = budget.next_at(0.0).unwrap();
+        assert_eq!(budget.take(0.0, next, all), [(monitor(509), 1)]);
     }
 }

@@ -26,7 +26,7 @@ pub struct Transition<S> {
 pub enum Effect {
     /// Ask all live assigned regions to check now, each with attempts 1 and 2. Sent at most once per round.
     Verify {
-        /// The round's number within its monitor.
+        /// The round's number within its monitor: never 0, higher than those of all rounds before.
         round: u32,
         /// What made it necessary.
         why: RoundReason,

@@ -178,7 +178,10 @@ fn render_agent(row: &AgentRow, member: Option<&Member>, now: Timestamp) -> wire
         last_seen_at: member.and_then(|member| instant(member.heard_at)),
         epoch: row.epoch,
         version: member.map(|member| member.who.version.clone()).unwrap_or_default(),
-        assigned_monitors: member.filter(|member| member.is_live(now)).map_or(0, |member| member.assigned),
+        assigned_monitors: member
+            .filter(|member| member.is_live(now))
+            .and_then(|member| member.assigned)
+            .unwrap_or(0),
         created_at: instant(row.created_at),
         dropped_results: member.map_or(0, |member| member.who.dropped_results),
         clock_skew: member.and_then(|member| member.who.clock_skew_micros).map(signed_span),
@@ -240,6 +243,7 @@ mod tests {
             agent: id.parse().unwrap(),
             name: "probe-1".into(),
             region: RegionId::new("us-east").unwrap(),
+            process_nonce: [1; 16],
             epoch: 1,
             version: "0.1.0".into(),
             capacity: 0,
@@ -249,7 +253,7 @@ mod tests {
             is_embedded: false,
         };
         let (outgoing, _session) = mpsc::unbounded_channel();
-        bench.admin.fleet.join(who, outgoing);
+        bench.admin.fleet.join(who, outgoing).unwrap();
         let shown = said(bench.admin.get_agent(Request::new(wire::GetAgentRequest { id })).await);
         assert!(shown.connected && shown.last_seen_at.is_some());
         assert_eq!((shown.version.as_str(), shown.dropped_results), ("0.1.0", 4));

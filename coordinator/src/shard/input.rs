@@ -52,6 +52,24 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// How much of a turn it takes: about as much as that many results.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Results(batch) => batch.items.len().max(1),
+            Self::Ping(ping) => 1 + ping.body.len() / 256,
+            Self::Deliveries(batch) => {
+                1 + batch.deliveries.len() + batch.dispatched.len() + batch.attempts.len()
+            }
+            Self::Slow { .. }
+            | Self::RegionLive { .. }
+            | Self::Change(_)
+            | Self::Inspect(..)
+            | Self::Blind { .. } => 1,
+        }
+    }
+}
+
 /// Results of one message of an agent.
 #[derive(Debug)]
 pub struct ResultBatch {
@@ -267,7 +285,7 @@ impl Handle {
     pub async fn deliveries(&self, mut batch: DeliveryBatch) -> bool {
         let (reply, answer) = oneshot::channel();
         batch.reply = Some(reply);
-        self.plain.send(Input::Deliveries(batch)).await.is_ok() && answer.await.is_ok()
+        self.urgent.send(Input::Deliveries(batch)).await.is_ok() && answer.await.is_ok()
     }
 
     /// Passes on a fact that nobody waits for.

@@ -63,19 +63,17 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
         .map(|row| (row.subject, row.position, State::from_json(row.subject, &row.state)));
     for (id, position, state) in states.chain(rows) {
         let Some(subject) = published.subjects.get_mut(&id) else { continue };
-        let Some(state) = state else {
-            warn!(subject.id = %id, "its state cannot be read: it starts anew");
-            continue;
-        };
+        // Starting anew would count its incidents from 1 again and overwrite old ones.
+        let state = state.ok_or_else(|| store::Error::Corrupt(format!("the state of {id}")))?;
         if positions.get(&id).is_none_or(|newest| position > *newest) {
             positions.insert(id, position);
             subject.state = state;
         }
     }
     for row in &loaded.open_incidents {
-        if let (Some(incident), Some(subject)) =
-            (Incident::from_row(row), published.subjects.get_mut(&row.subject))
-        {
+        let incident = Incident::from_row(row)
+            .ok_or_else(|| store::Error::Corrupt(format!("the incident {}", row.id)))?;
+        if let Some(subject) = published.subjects.get_mut(&row.subject) {
             subject.incident = Some(Arc::new(incident));
         }
     }

@@ -347,7 +347,6 @@ impl<'a> Stage<'a> {
                 Effect::MonitorStatus { .. } | Effect::HeartbeatStatus { .. } => {}
                 Effect::Notice { text, .. } => {
                     warn!(subject.id = %id, "{text}");
-                    continue;
                 }
                 Effect::Open(opening) => {
                     let Some(Some(subject)) = self.subjects.get_mut(&id) else { continue };

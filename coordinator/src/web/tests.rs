@@ -28,6 +28,7 @@ async fn add_agent(stage: &Stage, region: &str) -> Introduction {
         agent: id,
         name: "probe-1".into(),
         region,
+        process_nonce: [1; 16],
         epoch: 1,
         version: "0.1.0".into(),
         capacity: 0,

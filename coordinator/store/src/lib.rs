@@ -35,7 +35,7 @@ pub const DEFAULT_LEASE_TTL: std::time::Duration = std::time::Duration::from_sec
 /// How long journal rows are kept.
 pub const JOURNAL_RETENTION: std::time::Duration = std::time::Duration::from_secs(48 * 3_600);
 /// Journal rows that one commit deletes at most.
-pub const TRIMMED_PER_COMMIT: u32 = 256;
+pub const TRIMMED_PER_COMMIT: u32 = 4_096;
 
 /// What one coordinator may write: its lease, as of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,8 @@ pub struct Commit {
     pub timeline: Vec<TimelineRow>,
     /// Events for the outbox; one that exists stays as it is.
     pub events: Vec<EventRow>,
-    /// Deliveries created or changed.
+    /// Deliveries created or changed. A fresh row ([`DeliveryRow::is_fresh`]) never replaces an existing one: an event
+    /// that is fanned out again must not undo a claim or an end.
     pub deliveries: Vec<DeliveryRow>,
     /// Events whose deliveries are all in `deliveries` of this or an earlier commit.
     pub dispatched: Vec<EventId>,
@@ -85,7 +86,8 @@ pub struct Commit {
     pub attempts: Vec<AttemptRow>,
     /// Shard snapshots, replacing earlier ones.
     pub snapshots: Vec<SnapshotRow>,
-    /// What has been seen of agents' sequence numbers, replacing earlier rows.
+    /// What has been seen of agents' sequence numbers, replacing earlier rows and those of the agent's older epochs: only
+    /// the newest epoch of an agent is kept.
     pub agents_seen: Vec<AgentSeen>,
     /// With the last slice of a sweep of snapshots: replay may begin after this position from now on.
     pub replay_from: Option<Position>,

@@ -50,7 +50,8 @@ struct Rows {
     journal: BTreeMap<Position, JournalRow>,
     replay_from: Position,
     snapshots: BTreeMap<Shard, SnapshotRow>,
-    agents_seen: BTreeMap<(AgentId, u64), AgentSeen>,
+    /// The newest epoch of each.
+    agents_seen: BTreeMap<AgentId, AgentSeen>,
     subjects: BTreeMap<SubjectId, SubjectRow>,
     states: BTreeMap<SubjectId, StateRow>,
     incidents: BTreeMap<IncidentId, IncidentRow>,
@@ -197,7 +198,13 @@ impl Rows {
                 row.clone()
             });
         }
-        self.deliveries.extend(commit.deliveries.iter().map(|row| (row.id, row.clone())));
+        for row in &commit.deliveries {
+            if row.is_fresh() {
+                self.deliveries.entry(row.id).or_insert_with(|| row.clone());
+            } else {
+                self.deliveries.insert(row.id, row.clone());
+            }
+        }
         for event in &commit.dispatched {
             self.undispatched.remove(event);
         }
@@ -205,7 +212,11 @@ impl Rows {
             self.attempts.entry((row.delivery, row.number)).or_insert_with(|| row.clone());
         }
         self.snapshots.extend(commit.snapshots.iter().map(|row| (row.shard, row.clone())));
-        self.agents_seen.extend(commit.agents_seen.iter().map(|row| ((row.agent, row.epoch), row.clone())));
+        for row in &commit.agents_seen {
+            if self.agents_seen.get(&row.agent).is_none_or(|known| known.epoch <= row.epoch) {
+                self.agents_seen.insert(row.agent, row.clone());
+            }
+        }
         self.replay_from = commit.replay_from.unwrap_or(self.replay_from);
         if let Some(before) = commit.trim_journal_before {
             self.trim(before);

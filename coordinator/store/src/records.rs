@@ -212,6 +212,14 @@ pub struct DeliveryRow {
     pub finished_at: Option<Timestamp>,
 }
 
+impl DeliveryRow {
+    /// Whether it is as the outbox creates it: neither claimed nor ended.
+    #[must_use]
+    pub const fn is_fresh(&self) -> bool {
+        matches!(self.state, DeliveryState::Waiting) && self.body.is_none()
+    }
+}
+
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -259,14 +259,26 @@ fn answers_to_a_verification_go_at_once_and_a_repeated_one_is_not_answered_twice
 }
 
 #[test]
-fn a_standby_checks_nothing_until_it_is_primary() {
+fn a_standby_checks_nothing_on_schedule_until_it_is_primary() {
     let mut world = World::new();
     let standby = Assignment { role: Role::Standby, ..check_now() };
     world.assign(&[standby]);
-    world.verify(1);
     assert!(world.pass(61_000).is_empty());
     world.assign(&[assignment()]);
     assert_eq!(world.pass(60_000).len(), 1);
+}
+
+#[test]
+fn a_standby_answers_a_verification_like_a_primary() {
+    let mut world = World::new();
+    world.assign(&[Assignment { role: Role::Standby, ..assignment() }]);
+    world.verify(4);
+    let first = world.one(0);
+    world.finish(&first, failing(FailureKind::Connect));
+    let second = world.one(1_000);
+    world.finish(&second, failing(FailureKind::Connect));
+    world.pass(5);
+    assert_eq!(world.results(), [(1, 1, 4), (2, 2, 4)]);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn decision(state: &State, policy: &Policy, now: Timestamp) -> String {
                 Purpose::Confirm(_) => "confirms the failure",
                 Purpose::Recover { .. } => "looks for recovery",
             };
-            format!("; round {} {purpose} since {}", round.number, phrase::span(now.since(round.asked_at)))
+            format!("; a round {purpose} since {}", phrase::span(now.since(round.asked_at)))
         }
         Pursuit::Confirming(confirmation) => {
             let rest = confirmation.due_at(policy).since(now);

@@ -149,7 +149,9 @@ impl Step<'_> {
     }
 
     fn start(&mut self, purpose: Purpose, window: Window, reason: RoundReason) {
-        self.state.rounds = self.state.rounds.wrapping_add(1);
+        // Agents ignore a number they have just seen, and after a restart the state may be from before the last rounds.
+        let secs = u32::try_from(self.now.as_secs().max(0)).unwrap_or(u32::MAX);
+        self.state.rounds = self.state.rounds.saturating_add(1).max(secs);
         let seen = self.state.regions.iter().map(|region| Seen::before(region, window)).collect();
         let round = Round { number: self.state.rounds, purpose, asked_at: self.now, window, seen };
         self.state.pursuit = Pursuit::Round(Box::new(round));
@@ -260,5 +262,50 @@ impl Seen {
             seen.last = Some(vote.started_at);
         }
         seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::Timestamp;
+
+    use crate::monitor::{Event, Policy, State, apply, new};
+
+    #[test]
+    fn round_numbers_rise_though_a_restart_forgot_the_last_rounds() {
+        let region: model::RegionId = "eu".parse().unwrap();
+        let policy = Policy {
+            regions: vec![region.clone()],
+            quorum: crate::quorum::Policy::Majority,
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+            confirmation_period: Duration::ZERO,
+            recovery_checks: 2,
+            spec_revision: 1,
+        };
+        let start = Timestamp::from_secs(1_700_000_000);
+        let live = Event::RegionLive { region: region.clone(), live: true };
+        let stored = apply(new(&policy, start), &policy, &live, start).state;
+        let asked = |state: &State, now: Timestamp| {
+            let slow = Event::Slow { region: region.clone(), started_at: now };
+            let state = apply(state.clone(), &policy, &slow, now).state;
+            let number = state.round().unwrap();
+            (state, number)
+        };
+        let (mut state, mut last) = (stored.clone(), 0);
+        let mut now = start;
+        for _ in 0..3 {
+            now = now.plus(Duration::from_secs(120));
+            let (round, number) = asked(&state, now);
+            assert!(number > last, "{number} after {last}");
+            last = number;
+            // Nobody answers.
+            now = now.plus(Duration::from_secs(60));
+            state = apply(round, &policy, &Event::DeadlineReached, now).state;
+        }
+        let (_, number) = asked(&stored, now);
+        assert!(number > last, "{number} after {last}");
     }
 }

@@ -15,7 +15,7 @@ pub struct State {
     pub(super) status_since: Timestamp,
     /// The number of the latest incident; it is open while the status is `Down`.
     pub(super) openings: u32,
-    /// The number of the latest round.
+    /// The number of the latest round: they rise, also across restarts, but are not consecutive.
     pub(super) rounds: u32,
     pub(super) pursuit: Pursuit,
     /// A round that must be run as soon as enough regions are live to decide it.

@@ -11,7 +11,7 @@ use engine::Effect;
 use engine::heartbeat::{self, Event, PingKind, Policy, State};
 use model::Timestamp;
 
-use super::{START, instant, lines, offset, show, span};
+use super::{Rounds, START, instant, lines, offset, show, span};
 
 /// Plays a timeline and returns it with what it caused.
 pub(crate) fn play(script: &str) -> String {
@@ -32,7 +32,7 @@ pub(crate) fn play(script: &str) -> String {
         };
         while let Some(at) = heartbeat::deadline(&state, &policy).filter(|at| *at <= deadlines_until) {
             let effects = step(&mut state, &policy, Event::DeadlineReached, at);
-            out += &show(&effects, Some(at));
+            out += &show(&effects, Some(at), &mut Rounds::default());
         }
         out += &format!("{line}\n");
         let ping = |kind| Some(Event::Pinged { kind, at: now });
@@ -53,7 +53,7 @@ pub(crate) fn play(script: &str) -> String {
             other => panic!("unknown action {other:?}"),
         };
         if let Some(event) = event {
-            out += &show(&step(&mut state, &policy, event, now), None);
+            out += &show(&step(&mut state, &policy, event, now), None, &mut Rounds::default());
         }
     }
     let next = heartbeat::deadline(&state, &policy).map_or_else(|| "never".to_owned(), offset);

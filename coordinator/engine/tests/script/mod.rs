@@ -40,15 +40,27 @@ pub(crate) fn offset(at: Timestamp) -> String {
     format!("t{}{}s", if millis < 0.0 { "" } else { "+" }, (millis * 1_000.0).round() / 1_000.0)
 }
 
-/// Effects, one a line, indented; those of a deadline carry its time.
-pub(crate) fn show(effects: &[Effect], deadline: Option<Timestamp>) -> String {
-    let at = deadline.map(|at| format!("{} ", offset(at))).unwrap_or_default();
-    effects.iter().map(|effect| format!("    {at}{}\n", line(effect))).collect()
+/// The rounds that were asked for, by their numbers, which rise but depend on the clock: shown counted from 1.
+#[derive(Default)]
+pub(crate) struct Rounds(Vec<u32>);
+
+impl Rounds {
+    fn count(&mut self, number: u32) -> usize {
+        assert!(self.0.last().is_none_or(|last| *last < number), "round {number} after {:?}", self.0);
+        self.0.push(number);
+        self.0.len()
+    }
 }
 
-fn line(effect: &Effect) -> String {
+/// Effects, one a line, indented; those of a deadline carry its time.
+pub(crate) fn show(effects: &[Effect], deadline: Option<Timestamp>, rounds: &mut Rounds) -> String {
+    let at = deadline.map(|at| format!("{} ", offset(at))).unwrap_or_default();
+    effects.iter().map(|effect| format!("    {at}{}\n", line(effect, rounds))).collect()
+}
+
+fn line(effect: &Effect, rounds: &mut Rounds) -> String {
     match effect {
-        Effect::Verify { round, why } => format!("verify, round {round}: {}", reason(why)),
+        Effect::Verify { round, why } => format!("verify, round {}: {}", rounds.count(*round), reason(why)),
         Effect::MonitorStatus { from, to, reason } => format!("{from} → {to}: {reason}"),
         Effect::HeartbeatStatus { from, to, reason } => format!("{from} → {to}: {reason}"),
         Effect::Open(opening) => {

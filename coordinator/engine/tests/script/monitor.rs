@@ -18,14 +18,19 @@ use model::{
     Phases, RegionId, Timestamp,
 };
 
-use super::{START, instant, lines, offset, rows, show, span};
+use super::{Rounds, START, instant, lines, offset, rows, show, span};
 
 /// Plays a timeline and returns it with what it caused.
 pub(crate) fn play(script: &str) -> String {
     let mut lines = lines(script);
     let header = lines.next().unwrap();
     let policy = policy(header);
-    let mut player = Player { state: monitor::new(&policy, START), policy, out: format!("{header}\n") };
+    let mut player = Player {
+        state: monitor::new(&policy, START),
+        policy,
+        rounds: Rounds::default(),
+        out: format!("{header}\n"),
+    };
     for line in lines {
         let (time, actions) = line.strip_prefix("t+").unwrap().split_once(' ').unwrap();
         let now = instant(time);
@@ -71,6 +76,7 @@ fn policy(header: &str) -> Policy {
 struct Player {
     state: State,
     policy: Policy,
+    rounds: Rounds,
     out: String,
 }
 
@@ -78,7 +84,7 @@ impl Player {
     fn run_until(&mut self, now: Timestamp) {
         while let Some(at) = monitor::deadline(&self.state, &self.policy).filter(|at| *at <= now) {
             let effects = self.apply(&Event::DeadlineReached, at);
-            self.out += &show(&effects, Some(at));
+            self.out += &show(&effects, Some(at), &mut self.rounds);
         }
     }
 
@@ -139,7 +145,7 @@ impl Player {
         };
         for event in events {
             let effects = self.apply(&event, now);
-            self.out += &show(&effects, None);
+            self.out += &show(&effects, None, &mut self.rounds);
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
         deliveries: vec![waiting.clone(), dead.clone()],
         attempts: attempts.clone(),
         snapshots: vec![sample::snapshot(1_023, 1), sample::snapshot(0, 1)],
-        agents_seen: vec![sample::seen(2, 1, 1), sample::seen(1, 2, 1), sample::seen(1, 1, 1)],
+        agents_seen: vec![sample::seen(2, 1, 1), sample::seen(1, 2, 1)],
         replay_from: Some(1),
         ..sample::journal_commit(&lease, 1)
     };
@@ -87,7 +87,7 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
     assert_eq!(loaded.unfinished, commit.deliveries[..1]);
     assert_eq!(loaded.snapshots, [commit.snapshots[1].clone(), commit.snapshots[0].clone()]);
     let seen = &commit.agents_seen;
-    assert_eq!(loaded.agents_seen, [seen[2].clone(), seen[1].clone(), seen[0].clone()]);
+    assert_eq!(loaded.agents_seen, [seen[1].clone(), seen[0].clone()]);
     assert_eq!((loaded.replay_from, loaded.last_position), (1, 1));
     assert_eq!(store.journal_after(0, 10).await.unwrap(), [commit.journal.unwrap()]);
     assert_eq!(store.incident(open.id).await.unwrap(), Some(open.clone()));
@@ -184,6 +184,39 @@ pub(super) async fn rows_that_may_change_are_replaced_whole(store: &dyn Store) {
     assert_eq!(loaded.agents_seen, commit.agents_seen);
     assert_eq!(loaded.open_incidents, []);
     assert_eq!(store.incident(incident.id).await.unwrap().as_ref(), commit.incidents.first());
+}
+
+pub(super) async fn a_fresh_delivery_never_replaces_what_is_there(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let incident = sample::incident(1, sample::monitor(1), IncidentState::Open);
+    let event = sample::event(&incident, 0);
+    let put = |deliveries| Commit { deliveries, ..sample::commit(&lease) };
+    let fresh: Vec<_> = (0..3).map(|n| sample::delivery(&event, sample::channel_id(n))).collect();
+    let mut moved = fresh.clone();
+    moved[0].body = Some(vec![]);
+    moved[1].state = DeliveryState::Coalesced;
+    moved[2].state = DeliveryState::Delivered;
+    moved[2].body = Some(b"rendered".to_vec());
+    store.commit(&put(fresh.clone())).await.unwrap();
+    store.commit(&put(moved.clone())).await.unwrap();
+
+    store.commit(&put(fresh)).await.unwrap();
+    let mut kept: Vec<_> =
+        store.deliveries(incident.id).await.unwrap().into_iter().map(|(row, _)| row).collect();
+    kept.sort_by_key(|row| row.channel);
+    assert_eq!(kept, moved);
+}
+
+pub(super) async fn only_the_newest_epoch_of_an_agent_is_kept(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let put = |agents_seen| Commit { agents_seen, ..sample::commit(&lease) };
+    store.commit(&put(vec![sample::seen(1, 4, 1), sample::seen(2, 9, 1)])).await.unwrap();
+    store.commit(&put(vec![sample::seen(1, 5, 2)])).await.unwrap();
+    let kept = [sample::seen(1, 5, 2), sample::seen(2, 9, 1)];
+    assert_eq!(store.load().await.unwrap().agents_seen, kept);
+
+    store.commit(&put(vec![sample::seen(1, 4, 3)])).await.unwrap();
+    assert_eq!(store.load().await.unwrap().agents_seen, kept, "an older process is not asked about again");
 }
 
 pub(super) async fn a_repeated_commit_changes_nothing(store: &dyn Store) {

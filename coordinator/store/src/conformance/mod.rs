@@ -50,6 +50,8 @@ every_form! {
         awkward_text_comes_back_as_it_was
         rows_that_must_not_change_stay_as_they_were_first_written
         rows_that_may_change_are_replaced_whole
+        a_fresh_delivery_never_replaces_what_is_there
+        only_the_newest_epoch_of_an_agent_is_kept
         a_repeated_commit_changes_nothing
         names_are_unique_within_workspace_and_kind
         deletion_takes_the_state_and_frees_the_name_but_keeps_incidents

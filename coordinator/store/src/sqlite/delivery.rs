@@ -30,6 +30,7 @@ const EVENT: &str = "SELECT id, incident, subject, transition, at, body, channel
 const UNDISPATCHED: &str = "SELECT id, incident, subject, transition, at, body, channels FROM outbox \
     WHERE dispatched = 0 ORDER BY at, incident, transition";
 
+/// What has been claimed or ended stays so when its creation is repeated.
 const PUT_DELIVERIES: &str = concat!(
     "INSERT INTO delivery (id, workspace, event, channel, incident, subject, transition, state, attempts, \
      next_attempt_at, created_at, finished_at, body) \
@@ -41,7 +42,8 @@ const PUT_DELIVERIES: &str = concat!(
     " WHERE true ON CONFLICT (id) DO UPDATE SET event = excluded.event, channel = excluded.channel, \
      incident = excluded.incident, subject = excluded.subject, transition = excluded.transition, \
      state = excluded.state, attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at, \
-     created_at = excluded.created_at, finished_at = excluded.finished_at, body = excluded.body"
+     created_at = excluded.created_at, finished_at = excluded.finished_at, body = excluded.body \
+     WHERE excluded.state <> 'waiting' OR excluded.body IS NOT NULL"
 );
 const ADD_ATTEMPTS: &str = concat!(
     "INSERT INTO attempt (delivery, number, started_at, duration, status, detail, answer) \
@@ -84,7 +86,7 @@ pub(super) async fn mark_dispatched(connection: &mut AnyConnection, events: &[Ev
     execute(connection, MARK_DISPATCHED, encode::ids(events), None).await
 }
 
-/// Creates or replaces deliveries.
+/// Creates deliveries, and replaces them unless the row is a fresh one.
 pub(super) async fn put(connection: &mut AnyConnection, rows: &[DeliveryRow]) -> Result<(), Error> {
     let items = encode::batch(rows.iter().map(|row| DeliveryItem {
         id: Text(row.id),

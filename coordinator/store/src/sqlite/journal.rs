@@ -42,6 +42,9 @@ const PUT_AGENTS_SEEN: &str = concat!(
     batch!(agent text, epoch bigint, position bigint, ranges text),
     " WHERE true ON CONFLICT (agent, epoch) DO UPDATE SET position = excluded.position, ranges = excluded.ranges"
 );
+/// Only a newer process's numbers are ever asked for.
+const FORGET_OLDER_EPOCHS: &str = "DELETE FROM agent_seen WHERE epoch < \
+    (SELECT MAX(epoch) FROM agent_seen AS newest WHERE newest.agent = agent_seen.agent)";
 const LIST_AGENTS_SEEN: &str = "SELECT agent, epoch, position, ranges FROM agent_seen ORDER BY agent, epoch";
 
 /// Appends a commit's row.
@@ -81,6 +84,7 @@ pub(super) async fn put_snapshots(connection: &mut AnyConnection, rows: &[Snapsh
     sqlx::query(PUT_SNAPSHOTS).bind(items).execute(connection).await.map(|_| ()).map_err(failure)
 }
 
+/// Replaces what was seen of agents and keeps the newest epoch of each.
 pub(super) async fn put_agents_seen(connection: &mut AnyConnection, rows: &[AgentSeen]) -> Result<(), Error> {
     let items = encode::batch(rows.iter().map(|row| SeenItem {
         agent: Text(row.agent),
@@ -88,7 +92,8 @@ pub(super) async fn put_agents_seen(connection: &mut AnyConnection, rows: &[Agen
         position: bigint(row.position),
         ranges: &row.ranges,
     }));
-    sqlx::query(PUT_AGENTS_SEEN).bind(items).execute(connection).await.map(|_| ()).map_err(failure)
+    sqlx::query(PUT_AGENTS_SEEN).bind(items).execute(&mut *connection).await.map_err(failure)?;
+    sqlx::query(FORGET_OLDER_EPOCHS).execute(connection).await.map(|_| ()).map_err(failure)
 }
 
 pub(super) async fn after(
@@ -131,7 +136,7 @@ pub(super) async fn list_snapshots(connection: &mut AnyConnection) -> Result<Vec
     rows.iter().map(snapshot_row).collect()
 }
 
-/// Every agent epoch, in order.
+/// The newest epoch of every agent, in order.
 pub(super) async fn list_agents_seen(connection: &mut AnyConnection) -> Result<Vec<AgentSeen>, Error> {
     let rows = sqlx::query(LIST_AGENTS_SEEN).fetch_all(connection).await.map_err(failure)?;
     rows.iter().map(seen_row).collect()
@@ -191,5 +196,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     PUT_SNAPSHOTS,
     LIST_SNAPSHOTS,
     PUT_AGENTS_SEEN,
+    FORGET_OLDER_EPOCHS,
     LIST_AGENTS_SEEN,
 ];

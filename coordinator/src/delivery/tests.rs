@@ -1,0 +1,423 @@
+//! The stage over a store in memory, the real owner of the shards, a clock that stands, and a receiver whose every
+//! answer the test gives.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::{Request as HttpRequest, State};
+use http::StatusCode;
+use model::{EventId, HeartbeatId, InstallationId, Secret, SubjectId, SystemRandom, TestClock};
+use store::records::DEFAULT_WORKSPACE;
+use store::{ChannelRow, Commit, ConfigChange};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::notify::channel::{ReceiverUrl, WEBHOOK_ID};
+use crate::notify::event::{EventFailure, EventIncident, EventKind, EventSubject};
+use crate::notify::send::Limits;
+use crate::web::stage::{NOW, Stage};
+
+const CHANNEL: ChannelId = ChannelId::from_bytes([1; 16]);
+const OTHER_CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
+const SUBJECT: HeartbeatId = HeartbeatId::from_bytes([8; 16]);
+/// Longer than the first pauses, and long enough for the text to change: `Last ping: 25 hours ago`.
+const HOURS: Duration = Duration::from_secs(5 * 3_600);
+/// Nothing takes that long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn deliveries_of_one_incident_to_one_channel_follow_each_other_and_wait_for_no_others() {
+    let mut bench = Bench::start().await;
+    let life = bench.live(bench.stage.clock.clone());
+    life.owe(bench.owed(CHANNEL, 1, 0));
+    let first = bench.knock().await;
+    assert_eq!(first.id, id(CHANNEL, 1, 0));
+
+    life.owe(bench.owed(CHANNEL, 1, 1));
+    life.owe(bench.owed(CHANNEL, 2, 0));
+    life.owe(bench.owed(OTHER_CHANNEL, 1, 1));
+    let mut others = [bench.knock().await.id, bench.knock().await.id];
+    others.sort_unstable();
+    let mut expected = [id(CHANNEL, 2, 0), id(OTHER_CHANNEL, 1, 1)];
+    expected.sort_unstable();
+    assert_eq!(others, expected, "the second of the incident waits for the first");
+
+    first.answer(StatusCode::OK);
+    let second = bench.knock().await;
+    assert_eq!(second.id, id(CHANNEL, 1, 1));
+    second.answer(StatusCode::GONE);
+    bench.stored(id(CHANNEL, 1, 1), |row| row.state == DeliveryState::Dead).await;
+    life.owe(bench.owed(CHANNEL, 1, 2));
+    assert_eq!(bench.knock().await.id, id(CHANNEL, 1, 2), "a given-up one counts as finished");
+}
+
+#[tokio::test]
+async fn two_that_wait_and_were_never_attempted_go_as_one_under_the_later_id() {
+    let mut bench = Bench::start().await;
+    let life = bench.live_with(
+        bench.stage.clock.clone(),
+        vec![bench.owed(CHANNEL, 1, 1), bench.owed(CHANNEL, 1, 0), bench.owed(CHANNEL, 1, 2)],
+    );
+    let knock = bench.knock().await;
+    assert_eq!(knock.id, id(CHANNEL, 1, 2));
+    for transition in [0, 1] {
+        let row = bench.stored(id(CHANNEL, 1, transition), |row| row.state == DeliveryState::Coalesced).await;
+        assert_eq!((row.attempts, row.finished_at), (0, Some(NOW)));
+    }
+    knock.answer(StatusCode::OK);
+    bench.stored(id(CHANNEL, 1, 2), |row| row.state == DeliveryState::Delivered).await;
+    life.owe(bench.owed(CHANNEL, 1, 3));
+    assert_eq!(bench.knock().await.id, id(CHANNEL, 1, 3), "the earlier ones are never sent");
+}
+
+#[tokio::test]
+async fn the_body_is_stored_before_the_first_attempt_and_the_same_in_every_one() {
+    let mut bench = Bench::start().await;
+    let life = bench.live(bench.stage.clock.clone());
+    life.owe(bench.owed(CHANNEL, 1, 0));
+    let first = bench.knock().await;
+    assert_eq!(bench.row(first.id).await.unwrap().body.as_ref(), Some(&first.body));
+    let body = first.body.clone();
+    first.answer(StatusCode::SERVICE_UNAVAILABLE);
+    bench.stored(id(CHANNEL, 1, 0), |row| row.attempts == 1).await;
+
+    // An event that comes now must neither replace what was attempted nor go before it.
+    life.owe(bench.owed(CHANNEL, 1, 1));
+    bench.stage.clock.advance(HOURS);
+    let again = bench.knock().await;
+    assert_eq!((again.id, &again.body), (id(CHANNEL, 1, 0), &body));
+    again.answer(StatusCode::OK);
+    let next = bench.knock().await;
+    assert_eq!(next.id, id(CHANNEL, 1, 1));
+    assert_ne!(next.body, body, "rendered later, it would have read otherwise");
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_what_is_unfinished_and_the_stored_body() {
+    let mut bench = Bench::start().await;
+    let first_life = bench.live(bench.stage.clock.clone());
+    first_life.owe(bench.owed(CHANNEL, 1, 0));
+    let cut_off = bench.knock().await;
+    let never_claimed = bench.owed(CHANNEL, 2, 0);
+    let rows = DeliveryBatch { deliveries: vec![never_claimed.row], ..DeliveryBatch::default() };
+    assert!(bench.stage.parts.shards.deliveries(rows).await);
+    first_life.supervisor.stop().cancel();
+    first_life.finished.cancelled().await;
+
+    bench.stage.clock.advance(HOURS);
+    let unfinished = bench.stage.store.load().await.unwrap().unfinished;
+    assert_eq!(unfinished.len(), 2);
+    let unfinished = unfinished.into_iter().map(|row| Owed { row, event: None }).collect();
+    let _second_life = bench.live_with(bench.stage.clock.clone(), unfinished);
+    let (mut again, mut other) = (bench.knock().await, bench.knock().await);
+    if again.id != cut_off.id {
+        std::mem::swap(&mut again, &mut other);
+    }
+    assert_eq!((again.id, &again.body), (cut_off.id, &cut_off.body));
+    assert_eq!(other.id, id(CHANNEL, 2, 0), "rendered from the stored event");
+    assert_ne!(other.body, again.body);
+    again.answer(StatusCode::OK);
+    let row = bench.stored(cut_off.id, |row| row.state == DeliveryState::Delivered).await;
+    assert_eq!(row.attempts, 1, "one that was cut off is not known to have been made");
+}
+
+#[tokio::test]
+async fn a_deleted_channels_deliveries_are_given_up_without_an_attempt() {
+    let mut bench = Bench::start().await;
+    let deletion = ConfigChange::DeleteChannel(CHANNEL);
+    bench.stage.parts.settings.change(|_| Ok::<_, store::Error>(deletion)).await.unwrap();
+    let life = bench.live(bench.stage.clock.clone());
+    life.owe(bench.owed(CHANNEL, 1, 0));
+    life.owe(bench.owed(OTHER_CHANNEL, 1, 0));
+    let row = bench.stored(id(CHANNEL, 1, 0), |row| row.state == DeliveryState::Dead).await;
+    assert_eq!((row.attempts, row.body), (0, None));
+    assert_eq!(bench.knock().await.id, id(OTHER_CHANNEL, 1, 0));
+}
+
+#[tokio::test]
+async fn draining_finishes_the_attempts_under_way_and_starts_no_more() {
+    let mut bench = Bench::start().await;
+    let life = bench.live(bench.stage.clock.clone());
+    life.owe(bench.owed(CHANNEL, 1, 0));
+    let under_way = bench.knock().await;
+    life.supervisor.drain().cancel();
+    life.owe(bench.owed(CHANNEL, 2, 0));
+    tokio::task::yield_now().await;
+    assert!(!life.finished.is_cancelled());
+
+    let delivery = under_way.id;
+    under_way.answer(StatusCode::OK);
+    tokio::time::timeout(PATIENCE, life.finished.cancelled()).await.unwrap();
+    assert_eq!(bench.row(delivery).await.unwrap().state, DeliveryState::Delivered);
+    assert!(bench.knocks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn an_attempt_that_panics_has_failed_and_is_made_again() {
+    let mut bench = Bench::start().await;
+    let clock = Arc::new(Broken { clock: bench.stage.clock.clone(), is_broken: AtomicBool::new(true) });
+    let life = bench.live(clock.clone());
+    life.owe(bench.owed(CHANNEL, 1, 0));
+    let row = bench.stored(id(CHANNEL, 1, 0), |row| row.attempts == 1).await;
+    assert_eq!(row.state, DeliveryState::Waiting);
+    let (_, attempts) = bench.stage.store.deliveries(row.incident).await.unwrap().remove(0);
+    assert_eq!(attempts[0].detail, "internal error");
+
+    clock.is_broken.store(false, Ordering::SeqCst);
+    bench.stage.clock.advance(HOURS);
+    bench.knock().await.answer(StatusCode::OK);
+    bench.stored(row.id, |row| row.state == DeliveryState::Delivered).await;
+    life.supervisor.drain().cancel();
+    tokio::time::timeout(PATIENCE, life.finished.cancelled()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_now_is_not_polled_for() {
+    let bench = Bench::start().await;
+    let mut deliveries = Deliveries::new(bench.parts(bench.stage.clock.clone(), Supervisor::new()));
+    for channel in 0..=255 {
+        for incident in 0..6 {
+            deliveries.add(bench.owed(ChannelId::from_bytes([channel; 16]), incident, 0));
+        }
+    }
+    assert_eq!(deliveries.pause(false), Duration::ZERO, "something is due");
+    assert_eq!(deliveries.pause(true), MAX_PAUSE, "but not while draining");
+    while !deliveries.take_due().is_empty() {}
+    assert!(deliveries.places.all_taken());
+    assert_eq!(deliveries.pause(false), MAX_PAUSE, "nor while no place is free");
+}
+
+/// A coordinator that knows two channels, both at one receiver.
+struct Bench {
+    stage: Stage,
+    sender: Arc<Sender>,
+    knocks: mpsc::UnboundedReceiver<Knock>,
+}
+
+/// One run of the stage. Ends when it is told to, or with the test.
+struct Life {
+    owed: mpsc::UnboundedSender<Owed>,
+    supervisor: Supervisor,
+    finished: CancellationToken,
+}
+
+/// A request at the receiver, which waits for its answer; for ever, if it is dropped.
+#[derive(Debug)]
+struct Knock {
+    id: DeliveryId,
+    body: Vec<u8>,
+    answer: oneshot::Sender<StatusCode>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let mut stage = Stage::new().await;
+        stage.start_owner().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (knocking, knocks) = mpsc::unbounded_channel();
+        let receiver = Router::new().fallback(receive).with_state(knocking);
+        stage.supervisor.spawn(Task::Connection, async { axum::serve(listener, receiver).await.unwrap() });
+        for channel in [CHANNEL, OTHER_CHANNEL] {
+            let put = ConfigChange::PutChannel(channel_row(channel, &url));
+            stage.parts.settings.change(|_| Ok::<_, store::Error>(put)).await.unwrap();
+        }
+        let limits = Limits { deadline: PATIENCE, allow: vec!["127.0.0.0/8".parse().unwrap()] };
+        let sender = Sender::new(stage.clock.clone(), limits, None).unwrap();
+        let bench = Self { stage, sender: Arc::new(sender), knocks };
+        let events = [(1, 0), (1, 1), (2, 0)].map(|(incident, at)| event_row(incident, at)).into();
+        let commit =
+            Commit { coordinator: "main".into(), generation: 1, now: NOW, events, ..Commit::default() };
+        bench.stage.store.commit(&commit).await.unwrap();
+        bench
+    }
+
+    fn parts(&self, clock: Arc<dyn Clock>, supervisor: Supervisor) -> Parts {
+        Parts {
+            store: Arc::clone(&self.stage.store),
+            clock,
+            random: Arc::new(SystemRandom),
+            settings: Arc::clone(&self.stage.parts.settings),
+            shards: self.stage.parts.shards.clone(),
+            sender: Arc::clone(&self.sender),
+            metrics: Arc::clone(&self.stage.parts.metrics),
+            supervisor,
+        }
+    }
+
+    fn live(&self, clock: Arc<dyn Clock>) -> Life {
+        self.live_with(clock, vec![])
+    }
+
+    /// Starts the stage with deliveries that it finds all at once.
+    fn live_with(&self, clock: Arc<dyn Clock>, owed: Vec<Owed>) -> Life {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let life = Life { owed: sender, supervisor: Supervisor::new(), finished: CancellationToken::new() };
+        owed.into_iter().for_each(|delivery| life.owe(delivery));
+        let deliveries = Deliveries::new(self.parts(clock, life.supervisor.clone()));
+        let run = deliveries.run(receiver, life.supervisor.drain().clone(), life.finished.clone());
+        life.supervisor.spawn(Task::Delivery, run);
+        life
+    }
+
+    /// A delivery as the outbox makes it.
+    fn owed(&self, channel: ChannelId, incident: u8, transition: u32) -> Owed {
+        let event = event_row(incident, transition);
+        let now = self.stage.clock.now();
+        let row = DeliveryRow {
+            id: id(channel, incident, transition),
+            event: event.id,
+            channel,
+            incident: event.incident,
+            subject: event.subject,
+            transition,
+            state: DeliveryState::Waiting,
+            attempts: 0,
+            next_attempt_at: now,
+            body: None,
+            created_at: now,
+            finished_at: None,
+        };
+        Owed { row, event: Some(Arc::new(event)) }
+    }
+
+    async fn knock(&mut self) -> Knock {
+        tokio::time::timeout(PATIENCE, self.knocks.recv()).await.unwrap().unwrap()
+    }
+
+    async fn row(&self, id: DeliveryId) -> Option<DeliveryRow> {
+        for incident in [1, 2] {
+            let deliveries = self.stage.store.deliveries(incident_id(incident)).await.unwrap();
+            if let Some((row, _)) = deliveries.into_iter().find(|(row, _)| row.id == id) {
+                return Some(row);
+            }
+        }
+        None
+    }
+
+    /// The stored row, once it is as wanted.
+    async fn stored(&self, id: DeliveryId, wanted: impl Fn(&DeliveryRow) -> bool) -> DeliveryRow {
+        let look = async {
+            loop {
+                if let Some(row) = self.row(id).await.filter(&wanted) {
+                    return row;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.unwrap()
+    }
+}
+
+impl Life {
+    fn owe(&self, delivery: Owed) {
+        // After its end nobody takes it, which is what a test may want to see.
+        drop(self.owed.send(delivery));
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.supervisor.stop().cancel();
+    }
+}
+
+impl Knock {
+    fn answer(self, status: StatusCode) {
+        self.answer.send(status).unwrap();
+    }
+}
+
+/// A clock whose wall time, which only attempts ask for, panics.
+struct Broken {
+    clock: Arc<TestClock>,
+    is_broken: AtomicBool,
+}
+
+impl Clock for Broken {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn wall(&self) -> Timestamp {
+        assert!(!self.is_broken.load(Ordering::SeqCst), "as ordered");
+        self.clock.wall()
+    }
+}
+
+async fn receive(State(knocks): State<mpsc::UnboundedSender<Knock>>, request: HttpRequest) -> StatusCode {
+    let id = request.headers()[WEBHOOK_ID].to_str().unwrap().parse().unwrap();
+    let body = to_bytes(request.into_body(), 1 << 20).await.unwrap().to_vec();
+    let (answer, answered) = oneshot::channel();
+    drop(knocks.send(Knock { id, body, answer }));
+    match answered.await {
+        Ok(status) => status,
+        Err(_) => pending().await,
+    }
+}
+
+fn channel_row(id: ChannelId, url: &str) -> ChannelRow {
+    let kind = Kind::Slack { url: ReceiverUrl::parse(url).unwrap() };
+    ChannelRow {
+        id,
+        workspace: DEFAULT_WORKSPACE.into(),
+        name: id.to_string(),
+        settings: Secret::new(serde_json::to_string(&kind).unwrap()),
+        revision: 1,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+fn incident_id(number: u8) -> IncidentId {
+    IncidentId::from_bytes([number; 16])
+}
+
+fn id(channel: ChannelId, incident: u8, transition: u32) -> DeliveryId {
+    let event = EventId::derive(incident_id(incident), transition);
+    DeliveryId::derive(InstallationId::from_bytes([7; 16]), event, channel)
+}
+
+/// A missed ping. Its text tells how long ago the last one was.
+fn event_row(incident: u8, transition: u32) -> EventRow {
+    let interval = Duration::from_secs(3_600);
+    let event = Event {
+        version: Event::VERSION,
+        id: EventId::derive(incident_id(incident), transition),
+        kind: EventKind::Opened,
+        occurred_at: NOW,
+        incident: EventIncident {
+            id: incident_id(incident),
+            number: 1,
+            failure: EventFailure::Missed,
+            cause: "no ping for an hour".into(),
+            started_at: NOW,
+            opened_at: NOW,
+            resolved_at: None,
+            closed_reason: None,
+        },
+        subject: EventSubject::Heartbeat {
+            id: SUBJECT,
+            name: "nightly_cleanup".into(),
+            interval,
+            grace: Duration::from_secs(60),
+        },
+        status: None,
+        regions: vec![],
+        failing_components: vec![],
+        last_ping_at: Some(NOW.minus(interval)),
+        votes: None,
+    };
+    EventRow {
+        id: event.id,
+        incident: event.incident.id,
+        subject: SubjectId::Heartbeat(SUBJECT),
+        transition,
+        at: NOW,
+        body: String::from_utf8(event.encode()).unwrap(),
+        channels: vec![CHANNEL, OTHER_CHANNEL],
+    }
+}

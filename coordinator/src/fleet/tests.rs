@@ -1,0 +1,147 @@
+use model::TestClock;
+
+use super::*;
+
+const REGION: &str = "us-east";
+
+struct Stage {
+    clock: Arc<TestClock>,
+    fleet: Fleet,
+    told: BTreeMap<RegionId, BTreeSet<Process>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let clock = Arc::new(TestClock::at(Timestamp::from_secs(1_700_000_000)));
+        Self { fleet: Fleet::new(Arc::clone(&clock) as _), clock, told: BTreeMap::new() }
+    }
+
+    /// A process of the one agent joins.
+    fn join(&self, nonce: u8, epoch: u64) -> Result<(Session, mpsc::UnboundedReceiver<ToAgent>), Superseded> {
+        let (outgoing, received) = mpsc::unbounded_channel();
+        Ok((self.fleet.join(introduction(nonce, epoch), outgoing)?, received))
+    }
+
+    fn is_superseded(&self, nonce: u8) -> bool {
+        self.fleet.is_superseded(agent(), [nonce; 16])
+    }
+
+    /// Whether the region was told live, for each telling.
+    fn news(&mut self) -> Vec<bool> {
+        let news = self.fleet.region_news(&mut self.told);
+        let live = |input| match input {
+            Input::RegionLive { live, .. } => live,
+            other => panic!("not about a region: {other:?}"),
+        };
+        news.into_iter().map(live).collect()
+    }
+}
+
+fn agent() -> AgentId {
+    AgentId::from_bytes([1; 16])
+}
+
+fn region() -> RegionId {
+    REGION.parse().unwrap()
+}
+
+fn introduction(nonce: u8, epoch: u64) -> Introduction {
+    Introduction {
+        agent: agent(),
+        name: "probe-1".into(),
+        region: region(),
+        process_nonce: [nonce; 16],
+        epoch,
+        version: "0.1.0".into(),
+        capacity: 0,
+        digest: vec![],
+        dropped_results: 0,
+        clock_skew_micros: None,
+        is_embedded: false,
+    }
+}
+
+#[test]
+fn of_two_processes_with_one_token_the_newer_stays() {
+    let stage = Stage::new();
+    let (older, _wire) = stage.join(1, 1).unwrap();
+    let (newer, _wire) = stage.join(2, 2).unwrap();
+    assert!(older.closed.is_cancelled() && !newer.closed.is_cancelled());
+    assert!(stage.is_superseded(1) && !stage.is_superseded(2));
+
+    // A moment without a session does not let the older one back in.
+    stage.fleet.leave(agent(), newer.number);
+    assert!(stage.is_superseded(1));
+}
+
+#[test]
+fn the_older_process_is_the_agent_again_when_the_newer_has_gone() {
+    let stage = Stage::new();
+    stage.join(1, 1).unwrap();
+    stage.join(2, 2).unwrap();
+    stage.clock.advance(SILENCE);
+    assert!(!stage.is_superseded(1));
+
+    stage.join(1, 3).unwrap();
+    assert!(stage.is_superseded(2) && !stage.is_superseded(1));
+}
+
+#[test]
+fn an_older_epoch_never_evicts_a_newer_session() {
+    let stage = Stage::new();
+    let (newer, _wire) = stage.join(2, 2).unwrap();
+    assert_eq!(stage.join(1, 1).unwrap_err(), Superseded);
+    assert!(!newer.closed.is_cancelled());
+    assert!(stage.is_superseded(1));
+}
+
+#[test]
+fn replaced_processes_are_remembered_in_a_bounded_number() {
+    let stage = Stage::new();
+    for nonce in 1..=40 {
+        stage.join(nonce, u64::from(nonce)).unwrap();
+    }
+    assert_eq!(stage.fleet.lock().superseded[&agent()].len(), MAX_SUPERSEDED);
+    assert!(stage.is_superseded(39) && !stage.is_superseded(1));
+}
+
+#[test]
+fn a_region_is_live_once_an_agent_of_it_was_sent_its_set_even_an_empty_one() {
+    let mut stage = Stage::new();
+    let (session, _wire) = stage.join(1, 1).unwrap();
+    assert_eq!(stage.news(), [false]);
+    stage.fleet.note_assigned(agent(), session.number, 0);
+    assert_eq!(stage.news(), [true]);
+    assert!(stage.news().is_empty());
+    stage.clock.advance(SILENCE);
+    assert_eq!(stage.news(), [false]);
+}
+
+#[test]
+fn a_reconnect_is_no_news_and_a_new_process_is() {
+    let mut stage = Stage::new();
+    let (first, _wire) = stage.join(1, 1).unwrap();
+    stage.fleet.note_assigned(agent(), first.number, 3);
+    assert_eq!(stage.news(), [true]);
+    stage.join(1, 1).unwrap();
+    assert!(stage.news().is_empty());
+
+    let (session, _wire) = stage.join(2, 2).unwrap();
+    // What was sent to its predecessor says nothing about it.
+    stage.fleet.note_assigned(agent(), first.number, 3);
+    assert_eq!(stage.fleet.member(agent()).unwrap().assigned, None);
+    stage.fleet.note_assigned(agent(), session.number, 3);
+    assert_eq!(stage.news(), [true], "its rounds are to be asked anew");
+}
+
+#[test]
+fn a_process_is_asked_to_verify_only_after_it_was_sent_its_set() {
+    let stage = Stage::new();
+    let (session, mut wire) = stage.join(1, 1).unwrap();
+    let verify = || stage.fleet.verify(MonitorId::from_bytes([5; 16]), 1, 1, &[region()]);
+    verify();
+    assert!(wire.try_recv().is_err());
+    stage.fleet.note_assigned(agent(), session.number, 1);
+    verify();
+    assert!(matches!(wire.try_recv(), Ok(ToAgent::Verify { round: 1, .. })));
+}

@@ -1,0 +1,82 @@
+//! From inputs to the stage: what each of them records, applies and asks to be kept.
+
+use engine::{heartbeat, monitor};
+use model::SubjectId;
+use store::Record;
+
+use super::input::{Acked, ChangeError, Input, ResultBatch};
+use super::stage::Stage;
+use super::subject::Happening;
+
+/// What is told to whom when the turn has committed.
+pub(super) enum Outcome {
+    /// Nothing, or no more than that it has.
+    Nothing,
+    /// Sequence numbers.
+    Acked(Acked),
+    /// Whether a change was made.
+    Changed(Result<(), ChangeError>),
+}
+
+/// Applies one input to the stage.
+pub(super) fn take(input: &Input, stage: &mut Stage<'_>) -> Outcome {
+    match input {
+        Input::Results(batch) => return Outcome::Acked(take_results(batch, stage)),
+        Input::Ping(ping) => {
+            stage.record(Record::Ping {
+                heartbeat: ping.heartbeat,
+                kind: ping.kind,
+                at: ping.at,
+                method: ping.method,
+                body: ping.body.clone(),
+            });
+            let event = heartbeat::Event::Pinged { kind: ping.kind, at: ping.at };
+            stage.apply(SubjectId::Heartbeat(ping.heartbeat), Happening::Heartbeat(&event));
+        }
+        Input::Slow { monitor, region, started_at } => {
+            let event = monitor::Event::Slow { region: region.clone(), started_at: *started_at };
+            stage.apply(SubjectId::Monitor(*monitor), Happening::Monitor(&event));
+        }
+        Input::RegionLive { region, live } => stage.region_live(region, *live),
+        Input::Change(change) => return Outcome::Changed(stage.change(&change.request)),
+        Input::Deliveries(batch) => {
+            let rows = stage.rows();
+            rows.deliveries.extend_from_slice(&batch.deliveries);
+            rows.dispatched.extend_from_slice(&batch.dispatched);
+            rows.attempts.extend_from_slice(&batch.attempts);
+        }
+        Input::Blind { from, to } => stage.apply_to_all(Happening::Blind { from: *from, to: *to }, |_| true),
+        Input::Inspect(..) => {}
+    }
+    Outcome::Nothing
+}
+
+fn take_results(batch: &ResultBatch, stage: &mut Stage<'_>) -> Acked {
+    let mut refused = 0;
+    for item in &batch.items {
+        let seq = item.seq;
+        let new = stage.see(batch.agent, batch.agent_epoch, seq);
+        let Some(result) = &item.result else {
+            refused += 1;
+            if new {
+                stage.record(Record::Refused { agent: batch.agent, agent_epoch: batch.agent_epoch, seq });
+            }
+            continue;
+        };
+        if !new {
+            continue;
+        }
+        let id = SubjectId::Monitor(result.monitor);
+        let mut result = Box::new(result.clone());
+        if !item.is_late {
+            let event = monitor::Event::Observed { agent: batch.agent, result };
+            stage.apply(id, Happening::Monitor(&event));
+            let monitor::Event::Observed { result: observed, .. } = event else { continue };
+            result = observed;
+        }
+        let (agent, agent_epoch) = (batch.agent, batch.agent_epoch);
+        stage.record(Record::Result { agent, agent_epoch, seq, received_at: batch.received_at, result });
+    }
+    let range = batch.items.first().zip(batch.items.last()).map(|(first, last)| (first.seq, last.seq));
+    Acked { agent_epoch: batch.agent_epoch, range, refused }
+}
