@@ -209,8 +209,10 @@ impl Deliveries {
 
     /// Gives a channel's place back and lets those have it that waited for it.
     fn release(&mut self, channel: ChannelId) {
+        // Behind what has been due for longer, or channels that hang would hand all places to themselves.
+        let now = self.parts.clock.now();
         let woken = self.places.give_back(channel).into_iter();
-        self.ready.extend(woken.map(|line| Reverse((Timestamp::EPOCH, line))));
+        self.ready.extend(woken.map(|line| Reverse((now, line))));
     }
 
     /// Claims the first delivery of a line: coalesces it with later ones, renders it, and puts the rows in the batch.

@@ -4,7 +4,9 @@
 //! live while one of its live agents is equipped: its present process has been sent what it is to check. Of two processes
 //! with one token the newer stays; the older is refused as long as the newer is live.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod silence;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,14 +15,12 @@ use model::{AgentId, Clock, MonitorId, RegionId, Timestamp};
 use proto::probe::convert::Assignment;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::shard::{self, AskRegions, Input};
+use crate::shard::AskRegions;
 
 /// Silence after which an agent is gone.
 pub const SILENCE: Duration = Duration::from_secs(15);
-/// How often silence is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Checks per second that an agent is taken to be able to run when it does not say.
 const DEFAULT_CAPACITY: u32 = 1_000;
 /// Replaced processes that are remembered per agent.
@@ -128,9 +128,6 @@ struct Members {
     /// Since when every one of at least two remote agents has been silent.
     all_silent_since: Option<Timestamp>,
 }
-
-/// One process of an agent: the agent with its epoch.
-type Process = (AgentId, u64);
 
 impl std::fmt::Debug for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -257,79 +254,6 @@ impl Fleet {
             regions.entry(member.who.region.clone()).or_default().push(candidate);
         }
         regions
-    }
-
-    /// Tells the shards which regions can be asked and which no longer, and when all agents fall silent together, until
-    /// told to stop.
-    pub async fn watch_silence(self: Arc<Self>, shards: shard::Handle, drain: CancellationToken) {
-        let mut told: BTreeMap<RegionId, BTreeSet<Process>> = BTreeMap::new();
-        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-        loop {
-            tokio::select! {
-                () = drain.cancelled() => return,
-                _ = ticks.tick() => {}
-                () = self.liveness.notified() => {}
-            }
-            let news: Vec<Input> =
-                self.common_silence().into_iter().chain(self.region_news(&mut told)).collect();
-            if !news.is_empty() {
-                self.placement.notify_one();
-            }
-            for input in news {
-                shards.tell(input).await;
-            }
-        }
-    }
-
-    /// What changed since `told`. A region that was live already is told again when another process is equipped: what
-    /// its predecessor was asked, or could not be, is asked anew.
-    fn region_news(&self, told: &mut BTreeMap<RegionId, BTreeSet<Process>>) -> Vec<Input> {
-        let mut news = vec![];
-        for (region, equipped) in self.equipped() {
-            let before = told.get(&region);
-            let is_news = before
-                .is_none_or(|before| before.is_empty() != equipped.is_empty() || !equipped.is_subset(before));
-            if is_news {
-                news.push(Input::RegionLive { region: region.clone(), live: !equipped.is_empty() });
-            }
-            told.insert(region, equipped);
-        }
-        news
-    }
-
-    /// The equipped processes of each region's live agents.
-    fn equipped(&self) -> BTreeMap<RegionId, BTreeSet<Process>> {
-        let now = self.clock.now();
-        let mut regions: BTreeMap<RegionId, BTreeSet<Process>> = BTreeMap::new();
-        for (id, member) in &self.lock().by_id {
-            let processes = regions.entry(member.who.region.clone()).or_default();
-            if member.is_live(now) && member.assigned.is_some() {
-                processes.insert((*id, member.who.epoch));
-            }
-        }
-        regions
-    }
-
-    /// At least two remote agents silent at once: it is our own uplink. Told when it begins and when it ends.
-    fn common_silence(&self) -> Option<Input> {
-        let now = self.clock.now();
-        let mut members = self.lock();
-        let remote: Vec<&Member> = members.by_id.values().filter(|member| !member.who.is_embedded).collect();
-        let all_silent = remote.len() >= 2 && remote.iter().all(|member| !member.is_live(now));
-        let last_heard = remote.iter().map(|member| member.heard_at).max();
-        match (members.all_silent_since, all_silent) {
-            (None, true) => {
-                let from = last_heard.unwrap_or(now);
-                warn!(%from, "every agent fell silent at once: taken for a fault of our own uplink");
-                members.all_silent_since = Some(from);
-                Some(Input::Blind { from, to: now })
-            }
-            (Some(from), false) => {
-                members.all_silent_since = None;
-                Some(Input::Blind { from, to: now })
-            }
-            (Some(_), true) | (None, false) => None,
-        }
     }
 }
 

@@ -285,6 +285,7 @@ impl Reader {
                     Err(_) => break Some(Status::deadline_exceeded("nothing heard for 15 s")),
                 },
             };
+            self.service.fleet.heard(self.who.agent, self.session.number);
             tokio::select! {
                 () = self.session.closed.cancelled() => break None,
                 () = &mut leave => break None,
@@ -304,9 +305,8 @@ impl Reader {
     /// Notes the agent as heard for as long as a message of its is being taken: that our shards are busy does not make it
     /// silent. Does not end.
     async fn keep_live(&self) {
-        let mut ticks = tokio::time::interval(BEAT_INTERVAL);
         loop {
-            ticks.tick().await;
+            tokio::time::sleep(BEAT_INTERVAL).await;
             self.service.fleet.heard(self.who.agent, self.session.number);
         }
     }
@@ -361,3 +361,6 @@ async fn drained_for_long(drain: &CancellationToken) {
     drain.cancelled().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,7 @@ impl Settings {
             match self.reload().await {
                 Ok(()) => return true,
                 Err(error) => {
-                    warn!(%error, "cannot read back a change of the configuration that was written")
+                    warn!(%error, "cannot read back a change of the configuration that was written");
                 }
             }
             tokio::time::sleep(RELOAD_PAUSE).await;
@@ -153,4 +153,35 @@ pub fn find_agent(config: &Config, id: AgentId) -> Option<&AgentRow> {
 #[must_use]
 pub fn find_channel(config: &Config, id: ChannelId) -> Option<&ChannelRow> {
     config.channels.iter().find(|row| row.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{InstallationId, TestClock, Timestamp};
+    use store::faulty::{Fault, Faults, Faulty};
+    use store::memory::Memory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_after_one_of_unknown_fate_is_decided_on_what_was_written() {
+        let faults = Faults::default();
+        let store = Faulty::new(Memory::new(InstallationId::from_bytes([9; 16])), faults.clone());
+        let clock = Arc::new(TestClock::at(Timestamp::from_secs(1_700_000_000)));
+        let settings = Settings::load(Arc::new(store), clock).await.unwrap();
+        let put = |id: &str| {
+            ConfigChange::PutRegion(RegionRow {
+                id: id.parse().unwrap(),
+                display_name: id.into(),
+                created_at: Timestamp::from_secs(1_700_000_000),
+            })
+        };
+        faults.once(Fault::UnknownAfterCommit);
+        settings.change(|_| Ok::<_, store::Error>(put("us-east"))).await.unwrap_err();
+        let decide = |config: &Config| {
+            assert!(find_region(config, &"us-east".parse().unwrap()).is_some());
+            Ok::<_, store::Error>(put("eu-west"))
+        };
+        assert_eq!(settings.change(decide).await.unwrap().regions.len(), 2);
+    }
 }

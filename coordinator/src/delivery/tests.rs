@@ -190,6 +190,33 @@ async fn what_cannot_be_started_now_is_not_polled_for() {
     assert_eq!(deliveries.pause(false), MAX_PAUSE, "nor while no place is free");
 }
 
+#[tokio::test]
+async fn when_receivers_that_hang_hold_every_place_the_next_free_one_goes_to_who_waited_longest() {
+    let bench = Bench::start().await;
+    let mut deliveries = Deliveries::new(bench.parts(bench.stage.clock.clone(), Supervisor::new()));
+    let channel = |number: u16| {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        ChannelId::from_bytes(bytes)
+    };
+    for number in 0..400 {
+        for incident in 0..4 {
+            deliveries.add(bench.owed(channel(number), incident, 0));
+        }
+    }
+    while !deliveries.take_due().is_empty() {}
+    assert!(deliveries.places.all_taken());
+    deliveries.ready.clear();
+
+    let good = bench.owed(ChannelId::from_bytes([255; 16]), 1, 0);
+    let line = (good.row.channel, good.row.incident);
+    deliveries.add(good);
+    bench.stage.clock.advance(Duration::from_secs(1));
+    deliveries.release(channel(250));
+    assert_eq!(deliveries.ready.len(), 2, "the channel has another that waits");
+    assert_eq!(deliveries.take_due(), [line]);
+}
+
 /// A coordinator that knows two channels, both at one receiver.
 struct Bench {
     stage: Stage,

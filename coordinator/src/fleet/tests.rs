@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
+
 use model::TestClock;
 
+use super::silence::Process;
 use super::*;
+use crate::shard::Input;
 
 const REGION: &str = "us-east";
 

@@ -76,7 +76,7 @@ fn ack(first: Acked, more: &mut mpsc::UnboundedReceiver<Acked>) -> ToWire {
         match (acked.range, ack.ranges.last_mut()) {
             (None, _) => {}
             (Some((first, last)), Some(range)) if range.last.checked_add(1) == Some(first) => {
-                range.last = last
+                range.last = last;
             }
             (Some((first, last)), _) => ack.ranges.push(v1::Range { first, last }),
         }
@@ -162,8 +162,7 @@ mod tests {
         let (to_wire, _wire) = mpsc::channel(1);
         let (fleet, from_fleet) = mpsc::unbounded_channel();
         let (_shards, from_shards) = mpsc::unbounded_channel();
-        for round in 1..=2 {
-            let revision = u64::from(round);
+        for revision in 1..=2 {
             fleet
                 .send(ToAgent::Assignments {
                     full: false,

@@ -1,0 +1,149 @@
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use model::{AgentId, InstallationId, MonitorId, RegionId, Secret, TestClock};
+use proto::probe::token::AgentToken;
+use proto::probe::v1::probe_service_client::ProbeServiceClient;
+use proto::probe::v1::probe_service_server::ProbeServiceServer;
+use store::Store;
+use store::memory::Memory;
+use tonic::Code;
+use tonic::transport::Endpoint;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+/// The service with one agent registered, on a clock that the test drives; nobody takes from the shards' lanes.
+struct Stage {
+    clock: Arc<TestClock>,
+    service: Service,
+    token: AgentToken,
+    _lanes: shard::Lanes,
+}
+
+type Connected = (mpsc::Sender<v1::AgentMessage>, Streaming<v1::CoordinatorMessage>);
+
+impl Stage {
+    async fn new() -> Self {
+        let token = AgentToken {
+            agent: AgentId::from_bytes([1; 16]),
+            secret: Secret::new([2; 32]),
+            fingerprint: [3; 32],
+        };
+        let clock = Arc::new(TestClock::at(NOW));
+        let store: Arc<dyn Store> = Arc::new(Memory::new(InstallationId::from_bytes([9; 16])));
+        let settings = Arc::new(Settings::load(store, Arc::clone(&clock) as _).await.unwrap());
+        let row = AgentRow {
+            id: token.agent,
+            name: "probe-1".into(),
+            region: region(),
+            secret_digest: token.digest(),
+            epoch: 0,
+            process_nonce: None,
+            created_at: NOW,
+        };
+        settings.change(|_| Ok::<_, store::Error>(ConfigChange::PutAgent(row))).await.unwrap();
+        let fleet = Arc::new(Fleet::new(Arc::clone(&clock) as _));
+        let (shards, lanes) = shard::lanes();
+        let service = Service::new(
+            Arc::clone(&clock) as _,
+            settings,
+            Arc::default(),
+            fleet,
+            shards,
+            Supervisor::new(),
+            vec![],
+        );
+        Self { clock, service, token, _lanes: lanes }
+    }
+
+    /// A process of the agent connects; its session, after the Welcome.
+    async fn connect(&self, nonce: u8) -> Result<Connected, Status> {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let routes = tonic::service::Routes::new(ProbeServiceServer::new(self.service.clone())).prepare();
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(far), TowerToHyperService::new(routes));
+        self.service.supervisor.spawn(Task::Connection, async { drop(connection.await) });
+        let mut near = Some(TokioIo::new(near));
+        let connector = tower::service_fn(move |_| {
+            let near = near.take().ok_or_else(|| std::io::Error::other("connects once"));
+            async { near }
+        });
+        let channel = Endpoint::from_static("http://agent").connect_with_connector(connector).await.unwrap();
+        let (outbox, messages) = mpsc::channel(8);
+        let hello = v1::Hello {
+            protocol_min: PROTOCOL,
+            protocol_max: PROTOCOL,
+            process_nonce: vec![nonce; 16],
+            ..v1::Hello::default()
+        };
+        outbox.try_send(message(FromAgent::Hello(hello))).unwrap();
+        let mut request = Request::new(ReceiverStream::new(messages));
+        let bearer = self.token.credential().bearer();
+        request.metadata_mut().insert("authorization", bearer.expose().parse().unwrap());
+        let mut incoming = ProbeServiceClient::new(channel).session(request).await?.into_inner();
+        assert!(matches!(next(&mut incoming).await?, ToWire::Welcome(_)));
+        Ok((outbox, incoming))
+    }
+
+    fn heard_at(&self) -> Timestamp {
+        self.service.fleet.member(self.token.agent).unwrap().heard_at
+    }
+}
+
+async fn next(incoming: &mut Streaming<v1::CoordinatorMessage>) -> Result<ToWire, Status> {
+    Ok(incoming.message().await?.and_then(|message| message.message).expect("a message"))
+}
+
+fn region() -> RegionId {
+    "us-east".parse().unwrap()
+}
+
+fn message(message: FromAgent) -> v1::AgentMessage {
+    v1::AgentMessage { message: Some(message) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_message_of_an_agent_is_heard() {
+    let stage = Stage::new().await;
+    let (outbox, mut incoming) = stage.connect(1).await.unwrap();
+    for _ in 0..8 {
+        stage.clock.advance(BEAT_INTERVAL);
+        let beat = v1::Results { agent_epoch: 1, ..v1::Results::default() };
+        outbox.send(message(FromAgent::Results(beat))).await.unwrap();
+        assert!(matches!(next(&mut incoming).await.unwrap(), ToWire::Ack(_)));
+        assert_eq!(stage.heard_at(), stage.clock.now());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_not_silent_because_our_shards_are_busy() {
+    let stage = Stage::new().await;
+    let (outbox, _incoming) = stage.connect(1).await.unwrap();
+    let monitor = MonitorId::from_bytes([5; 16]);
+    let fill = async {
+        loop {
+            let input = Input::Slow { monitor, region: region(), started_at: NOW };
+            stage.service.shards.tell(input).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), fill).await.expect_err("the lane is full now");
+    let slow = v1::Slow { monitor_id: vec![5; 16], ..v1::Slow::default() };
+    outbox.send(message(FromAgent::Slow(slow))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    stage.clock.advance(SILENCE);
+    tokio::time::sleep(BEAT_INTERVAL).await;
+    assert_eq!(stage.heard_at(), stage.clock.now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_older_of_two_processes_is_told_why_and_not_let_in_again() {
+    let stage = Stage::new().await;
+    let (_outbox, mut older) = stage.connect(1).await.unwrap();
+    let (_newer_outbox, _newer) = stage.connect(2).await.unwrap();
+    assert_eq!(next(&mut older).await.unwrap_err().code(), Code::Aborted);
+    let refused = stage.connect(1).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(refused.message(), "a newer process with this agent's token is connected");
+    assert_eq!(stage.service.fleet.member(stage.token.agent).unwrap().who.process_nonce, [2; 16]);
+}
