@@ -91,7 +91,8 @@ async fn hostile_receivers_delay_nobody_and_lead_nowhere() -> Result<()> {
     })
     .await?;
     ensure!(secret.requests().is_empty(), "a redirect was followed");
-    ensure!(receivers[4].1.requests().len() == 1, "the well-behaved receiver was told more than once");
+    let told: Vec<_> = receivers[4].1.requests().iter().map(|it| format!("{it:?}")).collect();
+    ensure!(told.len() == 1, "the well-behaved receiver was told more than once: {told:#?}");
     let coordinator = fleet.coordinator.process();
     coordinator.assert_running()?;
     let peak = peak_memory_kb(coordinator.pid())?;

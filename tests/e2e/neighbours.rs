@@ -74,6 +74,9 @@ async fn the_application_tells_when_its_database_is_gone_and_its_job_pings() -> 
     let health = http::get(&app.url("/health")).await?;
     ensure!(health.status == 503 && health.text().contains("\"database\""), "{health:?}");
     database.start_again().await?;
-    ensure!(http::get(&app.url("/health/ready")).await?.status == 200);
+    eventually("the application is ready again", SOON, async || {
+        Ok((http::get(&app.url("/health/ready")).await?.status == 200).then_some(()))
+    })
+    .await?;
     Ok(())
 }
