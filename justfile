@@ -22,7 +22,7 @@ lint:
 
 # Documentation, with broken links denied
 doc:
-    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+    RUSTDOCFLAGS='-D warnings -A rustdoc::bare_urls' cargo doc --workspace --no-deps
 
 # Licences, bans, sources
 deny:

@@ -2,7 +2,7 @@
 //!
 //! In come requests of `vigilmon.admin.v1`; wire types stop here. Reading goes to the views, the settings and the
 //! store; a change to a monitor or heartbeat goes to its shard's owner, any other to the settings, and is answered after
-//! its commit. Whatever is wrong with a request is said at once, field by field ([`invalid`]).
+//! its commit. Whatever is wrong with a request is said at once, field by field (`invalid`).
 //!
 //! One file per service; beside them what services share: `fields` and `find` read requests, `paging` and `history` walk
 //! lists, `change` redefines subjects, `convert` makes answers, `refusal` says no.

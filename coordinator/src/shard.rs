@@ -1,12 +1,12 @@
 //! The owner of the shards: one task that holds every subject's state, decides, and commits.
 //!
 //! Inputs come in through two lanes ([`Handle`]): pings, failures and changes before plain results. A *turn* takes what
-//! waits, applies it to staged copies ([`stage`]), commits the rows that follow in one transaction, and only then
+//! waits, applies it to staged copies (`stage`), commits the rows that follow in one transaction, and only then
 //! publishes the copies, acks, replies, asks for rounds and wakes the outbox. There is no timer: a commit starts as soon
 //! as the last one ended. When a commit fails the stage is dropped and the inputs are kept for the next turn; pings and
 //! changes are told at once that nothing was committed.
 //!
-//! Before any deadline a turn looks for a gap in which nothing could have been heard (see [`Owner::blind_span`]).
+//! Before any deadline a turn looks for a gap in which nothing could have been heard (see `Owner::blind_span`).
 
 mod deadlines;
 mod failure;

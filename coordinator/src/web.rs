@@ -3,7 +3,7 @@
 //! Everything here reads: pictures of subjects ([`Views`]), what belongs to no subject ([`Settings`]) and, through a
 //! cache, incidents from the store. Nothing here decides, and only a ping makes a commit.
 //!
-//! Public means public: what a page may show is listed in [`page`]'s content types and nowhere else.
+//! Public means public: what a page may show is listed in `page`'s content types and nowhere else.
 
 pub mod metrics;
 
