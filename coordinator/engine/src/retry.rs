@@ -104,6 +104,18 @@ mod tests {
         assert_eq!([after(1), after(20), after(86_400)], [15, 20, 30]);
     }
 
+    proptest! {
+        /// D3: what has ended stays ended, whatever the number of the attempt and however it is asked.
+        #[test]
+        fn d3_ends_are_final(attempt in any::<u32>(), asked in any::<u32>(), jitter in -1.0..2.0_f64) {
+            prop_assert_eq!(next(attempt, Outcome::Delivered, NOW, jitter), Next::Done);
+            prop_assert_eq!(next(attempt, Outcome::Gone, NOW, jitter), Next::DeadLetter);
+            let late = attempt.max(SCHEDULE.len() as u32);
+            let failed = Outcome::Failed { retry_after: Some(Duration::from_secs(asked.into())) };
+            prop_assert_eq!(next(late, failed, NOW, jitter), Next::DeadLetter);
+        }
+    }
+
     #[test]
     fn a_receiver_that_is_gone_is_not_asked_again() {
         assert_eq!(next(1, Outcome::Gone, NOW, 0.5), Next::DeadLetter);
