@@ -1,5 +1,6 @@
 //! The owner against a store that fails on order: what is acked is kept, what is not is tried again, nothing happens twice.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use engine::heartbeat::PingKind;
@@ -17,6 +18,13 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::definition::{Definition, HeartbeatDefinition, Kind, MonitorDefinition};
 use crate::view::{Status, SubjectView};
+
+/// One clock for the tests and the owners: two would differ by what passes between their starts' two readings.
+static CLOCK: LazyLock<Arc<SystemClock>> = LazyLock::new(|| Arc::new(SystemClock::start()));
+
+fn now() -> Timestamp {
+    CLOCK.now()
+}
 
 const REGIONS: [&str; 2] = ["eu", "us"];
 
@@ -51,7 +59,7 @@ impl AskRegions for Rounds {
 
 #[expect(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
 async fn start(store: Memory) -> World {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let clock: Arc<dyn Clock> = CLOCK.clone();
     let faults = Faults::default();
     let faulty: Arc<dyn Store> = Arc::new(Faulty::new(store.clone(), faults.clone()));
     let lease = faulty.claim("main", clock.now()).await.unwrap();
@@ -114,7 +122,7 @@ impl World {
             .results(ResultBatch {
                 agent: AgentId::from_bytes([7; 16]),
                 agent_epoch: 1,
-                received_at: SystemClock::start().now(),
+                received_at: now(),
                 items,
                 acks: self.acks.0.clone(),
             })
@@ -145,7 +153,7 @@ impl World {
     }
 
     async fn ping(&self, kind: PingKind) -> Result<(), Unavailable> {
-        let at = SystemClock::start().now();
+        let at = now();
         self.handle.ping(HEARTBEAT, kind, at, PingMethod::Get, vec![]).await
     }
 
@@ -170,7 +178,7 @@ const MONITOR: MonitorId = MonitorId::from_bytes([1; 16]);
 const HEARTBEAT: HeartbeatId = HeartbeatId::from_bytes([2; 16]);
 
 fn monitor(name: &str) -> Definition {
-    let now = SystemClock::start().now();
+    let created_at = now();
     let definition = MonitorDefinition {
         spec: CheckSpec {
             check: Check::from_target("http://a.example/").unwrap(),
@@ -190,14 +198,14 @@ fn monitor(name: &str) -> Definition {
         id: SubjectId::Monitor(MONITOR),
         name: name.into(),
         revision: 1,
-        created_at: now,
-        updated_at: now,
+        created_at,
+        updated_at: created_at,
         kind,
     }
 }
 
 fn heartbeat(interval: Duration, grace: Duration) -> Definition {
-    let now = SystemClock::start().now();
+    let created_at = now();
     let definition =
         HeartbeatDefinition { interval, grace, channels: vec![], paused: false, token_digest: [3; 32] };
     let kind = Kind::Heartbeat(Arc::new(definition));
@@ -205,8 +213,8 @@ fn heartbeat(interval: Duration, grace: Duration) -> Definition {
         id: SubjectId::Heartbeat(HEARTBEAT),
         name: "job".into(),
         revision: 1,
-        created_at: now,
-        updated_at: now,
+        created_at,
+        updated_at: created_at,
         kind,
     }
 }
@@ -224,7 +232,7 @@ fn result(region: &str, status: u16) -> CheckResult {
         slot: 0,
         attempt: 0,
         round: 0,
-        started_at: SystemClock::start().now(),
+        started_at: now(),
         duration: Duration::from_millis(1),
         outcome: if status == 200 { Outcome::Pass } else { Outcome::Fail(failure) },
         phases: Phases::default(),
@@ -239,7 +247,7 @@ fn is_down(view: &SubjectView) -> bool {
 }
 
 fn memory() -> Memory {
-    Memory::new(InstallationId::new(SystemClock::start().now(), &SystemRandom))
+    Memory::new(InstallationId::new(now(), &SystemRandom))
 }
 
 #[tokio::test]
@@ -341,7 +349,7 @@ async fn what_was_only_replayed_is_still_there_after_the_next_sweep_and_restart(
     world.handle.change(put(&heartbeat(Duration::from_secs(3_600), Duration::from_secs(60)))).await.unwrap();
     // The first ping changes the status and so writes a row; the second is in the journal alone.
     world.ping(PingKind::Success).await.unwrap();
-    let second = SystemClock::start().now();
+    let second = now();
     world.ping(PingKind::Success).await.unwrap();
     let pinged = world.store.load().await.unwrap().last_position;
 
