@@ -27,6 +27,7 @@ use crate::notify::Sender;
 use crate::notify::send::Limits;
 use crate::settings::Settings;
 use crate::shard::{self, Owner, Recovered};
+use crate::tenure::Tenure;
 use crate::view::Views;
 use crate::web::metrics::Metrics;
 use crate::{agent_listener, assign, http, outbox, session, web};
@@ -55,6 +56,7 @@ pub struct App {
     sender: Arc<Sender>,
     lanes: shard::Lanes,
     lease: store::Lease,
+    tenure: Arc<Tenure>,
     recovered: Recovered,
 }
 
@@ -101,7 +103,9 @@ impl App {
         .context("receiver_ca_file")?;
 
         let store = open_store(config, clock.as_ref(), random.as_ref()).await?;
-        let lease = store.claim(COORDINATOR, clock.now()).await.context("cannot claim the shards")?;
+        let claimed_at = clock.now();
+        let lease = store.claim(COORDINATOR, claimed_at).await.context("cannot claim the shards")?;
+        let tenure = Arc::new(Tenure::claimed(lease.ttl, claimed_at));
         let settings = Settings::load(Arc::clone(&store), Arc::clone(&clock)).await?;
         let new_admin_key = first_admin_key(&settings, &data, clock.as_ref(), random.as_ref()).await?;
         let recovered =
@@ -142,6 +146,7 @@ impl App {
             sender: Arc::new(sender),
             lanes,
             lease,
+            tenure,
             recovered,
         })
     }
@@ -174,6 +179,7 @@ impl App {
             healthy: Arc::clone(&healthy),
             metrics: Arc::clone(&metrics),
             lease: self.lease,
+            tenure: Arc::clone(&self.tenure),
             recovered: self.recovered,
         });
         supervisor.spawn(Task::Shards, owner.run(delivered.clone()));
@@ -198,6 +204,7 @@ impl App {
             sender: self.sender,
             metrics: Arc::clone(&metrics),
             supervisor: supervisor.clone(),
+            tenure: self.tenure,
         });
         supervisor.spawn(Task::Delivery, deliveries.run(from_outbox, drain(), delivered));
 

@@ -33,6 +33,7 @@ use crate::notify::send::{Attempted, Outcome, Request, Sender};
 use crate::notify::{Event, Kind, Message};
 use crate::settings::{Settings, find_channel};
 use crate::shard::{self, DeliveryBatch};
+use crate::tenure::Tenure;
 use crate::web::metrics::{DeliveryOutcome, Metrics};
 use places::Places;
 
@@ -61,6 +62,8 @@ pub struct Parts {
     pub sender: Arc<Sender>,
     pub metrics: Arc<Metrics>,
     pub supervisor: Supervisor,
+    /// No attempt starts without it.
+    pub tenure: Arc<Tenure>,
 }
 
 /// One incident's deliveries to one channel, which follow each other.
@@ -143,10 +146,10 @@ impl Deliveries {
 
     /// How long until something is ready by itself and can be started.
     fn pause(&self, draining: bool) -> Duration {
-        if draining || self.places.all_taken() {
+        let now = self.parts.clock.now();
+        if draining || self.places.all_taken() || !self.parts.tenure.holds(now) {
             return MAX_PAUSE;
         }
-        let now = self.parts.clock.now();
         self.ready.peek().map_or(MAX_PAUSE, |Reverse((at, _))| at.since(now)).min(MAX_PAUSE)
     }
 
@@ -194,7 +197,7 @@ impl Deliveries {
     fn take_due(&mut self) -> Vec<Line> {
         let now = self.parts.clock.now();
         let mut due = vec![];
-        while due.len() < MAX_BATCH && !self.places.all_taken() {
+        while due.len() < MAX_BATCH && !self.places.all_taken() && self.parts.tenure.holds(now) {
             let Some(&Reverse((at, line))) = self.ready.peek() else { break };
             if at > now {
                 break;

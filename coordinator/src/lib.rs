@@ -32,6 +32,7 @@ pub mod http;
 pub mod ping;
 
 pub mod shard;
+pub mod tenure;
 
 pub mod outbox;
 

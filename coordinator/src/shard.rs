@@ -40,6 +40,7 @@ pub use recover::{Recovered, recover};
 pub use subject::{Happening, Subject};
 
 use crate::settings::Settings;
+use crate::tenure::Tenure;
 use crate::view::Views;
 use crate::web::metrics::Metrics;
 use deadlines::Deadlines;
@@ -82,6 +83,7 @@ pub struct Owner {
     healthy: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     lease: Lease,
+    tenure: Arc<Tenure>,
     published: Published,
     position: store::Position,
     deadlines: Deadlines,
@@ -118,6 +120,8 @@ pub struct Parts {
     pub healthy: Arc<AtomicBool>,
     pub metrics: Arc<Metrics>,
     pub lease: Lease,
+    /// Renewed with every commit.
+    pub tenure: Arc<Tenure>,
     pub recovered: Recovered,
 }
 
@@ -155,6 +159,7 @@ impl Owner {
             healthy: parts.healthy,
             metrics: parts.metrics,
             lease: parts.lease,
+            tenure: parts.tenure,
             published,
             position: parts.recovered.position,
             deadlines,
@@ -293,6 +298,7 @@ impl Owner {
                     self.position = position;
                 }
                 if durable {
+                    self.tenure.renewed(now);
                     self.metrics.commit_succeeded();
                 }
                 self.sweep.committed(&commit);
@@ -390,6 +396,10 @@ impl Owner {
                 round_regions(&self.published, monitor, round).map_or(0, |(_, regions)| regions.len());
             let checks = u32::try_from(regions * 2).unwrap_or(u32::MAX);
             self.budget.request(monitor, round, checks, now);
+        }
+        if !self.tenure.holds(now) {
+            // A commit that took longer than the tenure. What is queued is asked for after the next one.
+            return;
         }
         let published = &self.published;
         let still = |monitor, round| round_regions(published, monitor, round).is_some();

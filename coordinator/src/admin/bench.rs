@@ -27,6 +27,7 @@ use crate::fleet::Fleet;
 use crate::lifecycle::{Supervisor, Task};
 use crate::settings::Settings;
 use crate::shard::{self, Owner, ResultBatch, ResultItem};
+use crate::tenure::Tenure;
 use crate::view::Views;
 
 /// A coordinator without a network. Ends with the test's runtime.
@@ -70,6 +71,7 @@ impl Bench {
             lanes,
             healthy: Arc::clone(&admin.healthy),
             metrics: Arc::default(),
+            tenure: Arc::new(Tenure::claimed(lease.ttl, clock_now(&clock))),
             lease,
             recovered,
         });

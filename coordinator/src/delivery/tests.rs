@@ -191,6 +191,24 @@ async fn what_cannot_be_started_now_is_not_polled_for() {
 }
 
 #[tokio::test]
+async fn nothing_starts_without_the_tenure_though_its_body_is_stored() {
+    let bench = Bench::start().await;
+    let tenure = Arc::new(Tenure::claimed(store::DEFAULT_LEASE_TTL, NOW));
+    let parts = bench.parts(bench.stage.clock.clone(), Supervisor::new());
+    let mut deliveries = Deliveries::new(Parts { tenure: Arc::clone(&tenure), ..parts });
+    let mut retry = bench.owed(CHANNEL, 1, 0);
+    (retry.row.attempts, retry.row.body) = (1, Some(b"{}".to_vec()));
+    deliveries.add(retry);
+    bench.stage.clock.advance(store::DEFAULT_LEASE_TTL);
+    assert_eq!(deliveries.take_due(), [], "another coordinator may send it by now");
+    assert_eq!(deliveries.pause(false), MAX_PAUSE, "nor is it polled for");
+
+    tenure.renewed(bench.stage.clock.now());
+    assert_eq!(deliveries.pause(false), Duration::ZERO);
+    assert_eq!(deliveries.take_due(), [(CHANNEL, incident_id(1))]);
+}
+
+#[tokio::test]
 async fn when_receivers_that_hang_hold_every_place_the_next_free_one_goes_to_who_waited_longest() {
     let bench = Bench::start().await;
     let mut deliveries = Deliveries::new(bench.parts(bench.stage.clock.clone(), Supervisor::new()));
@@ -272,6 +290,7 @@ impl Bench {
             sender: Arc::clone(&self.sender),
             metrics: Arc::clone(&self.stage.parts.metrics),
             supervisor,
+            tenure: Arc::clone(&self.stage.tenure),
         }
     }
 

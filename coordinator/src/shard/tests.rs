@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::definition::{Definition, HeartbeatDefinition, Kind, MonitorDefinition};
+use crate::tenure::Tenure;
 use crate::view::{Status, SubjectView};
 
 /// One clock for the tests and the owners: two would differ by what passes between their starts' two readings.
@@ -84,6 +85,7 @@ async fn start(store: Memory) -> World {
         lanes,
         healthy: Arc::clone(&healthy),
         metrics: Arc::default(),
+        tenure: Arc::new(Tenure::claimed(lease.ttl, now())),
         lease,
         recovered,
     });

@@ -33,6 +33,7 @@ use crate::lifecycle::{Supervisor, Task};
 use crate::ping::token_digest;
 use crate::settings::Settings;
 use crate::shard::{self, Lanes, Owner};
+use crate::tenure::Tenure;
 use crate::view::{Status, SubjectView, Views};
 
 /// 2026-11-22 03:04:05 UTC.
@@ -60,6 +61,7 @@ pub(crate) struct Stage {
     pub(crate) supervisor: Supervisor,
     lanes: Option<Lanes>,
     lease: store::Lease,
+    pub(crate) tenure: Arc<Tenure>,
 }
 
 impl Stage {
@@ -68,6 +70,7 @@ impl Stage {
         let store: Arc<dyn Store> = Arc::new(Faulty::new(Memory::new(INSTALLATION), faults.clone()));
         let clock = Arc::new(TestClock::at(NOW));
         let lease = store.claim("main", NOW).await.unwrap();
+        let tenure = Arc::new(Tenure::claimed(lease.ttl, NOW));
         let settings = Settings::load(Arc::clone(&store), clock.clone()).await.unwrap();
         let (shards, lanes) = shard::lanes();
         let parts = Parts {
@@ -80,7 +83,7 @@ impl Stage {
             healthy: Arc::new(AtomicBool::new(true)),
             metrics: Arc::new(Metrics::default()),
         };
-        Self { clock, store, faults, parts, supervisor: Supervisor::new(), lanes: Some(lanes), lease }
+        Self { clock, store, faults, parts, supervisor: Supervisor::new(), lanes: Some(lanes), lease, tenure }
     }
 
     pub(crate) fn app(&self) -> Router {
@@ -101,6 +104,7 @@ impl Stage {
             healthy: Arc::clone(&self.parts.healthy),
             metrics: Arc::clone(&self.parts.metrics),
             lease: self.lease.clone(),
+            tenure: Arc::clone(&self.tenure),
             recovered: shard::recover(self.store.as_ref(), NOW).await.unwrap(),
         });
         self.supervisor.spawn(Task::Shards, owner.run(self.supervisor.drain().clone()));

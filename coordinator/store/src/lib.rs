@@ -49,6 +49,8 @@ pub struct Lease {
     /// The instant of the last commit under this id; `None` before the first one ever. A claim alone leaves it, so that
     /// a process that dies between claim and commit hides no gap.
     pub previous_alive_at: Option<Timestamp>,
+    /// How long it lives after a renewal, by the database's clock.
+    pub ttl: std::time::Duration,
 }
 
 /// Everything one transaction writes. Empty vectors cost nothing. No two rows of a vector have the same key.

@@ -17,9 +17,9 @@ use model::{
 
 use crate::{
     AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, ChannelRow, Commit, Config, ConfigChange,
-    DeliveryRow, DeliveryState, Error, EventRow, IncidentQuery, IncidentRow, IncidentState, JournalQuery,
-    JournalRow, KeyRow, Lease, Loaded, PageRow, Position, RegionRow, SnapshotRow, StateRow, Store,
-    SubjectRow, TRIMMED_PER_COMMIT, TimelineRow,
+    DEFAULT_LEASE_TTL, DeliveryRow, DeliveryState, Error, EventRow, IncidentQuery, IncidentRow,
+    IncidentState, JournalQuery, JournalRow, KeyRow, Lease, Loaded, PageRow, Position, RegionRow,
+    SnapshotRow, StateRow, Store, SubjectRow, TRIMMED_PER_COMMIT, TimelineRow,
 };
 
 /// A store that lives as long as its last clone.
@@ -165,6 +165,7 @@ impl Rows {
             generation: coordinator.generation,
             epochs: Shard::all().map(|shard| (shard, self.epoch)).collect(),
             previous_alive_at: coordinator.alive_at,
+            ttl: DEFAULT_LEASE_TTL,
         }
     }
 

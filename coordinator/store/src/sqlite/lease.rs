@@ -88,6 +88,7 @@ pub(super) async fn claim(
         generation,
         epochs,
         previous_alive_at: decode::optional_instant(&row, "alive_at")?,
+        ttl,
     })
 }
 
