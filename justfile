@@ -44,6 +44,10 @@ show-detection:
 bench *PARTS:
     tests/bench.sh {{PARTS}}
 
+# Months of monitoring with faults around the real engine: just simulate --days 30 --monitors 1000 --seeds 20
+simulate *ARGUMENTS:
+    tests/simulate.sh {{ARGUMENTS}}
+
 # A first look
 up *URLS:
     cargo run --release -- up {{URLS}}

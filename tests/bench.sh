@@ -2,8 +2,8 @@
 # Measures Vigilmon against the budgets of its design and keeps the table in deploy/reports. Needs nginx and wrk, and a
 # machine with nothing else to do: the load it finds is written beside the figures.
 #
-#   tests/bench.sh              everything (about six minutes)
-#   tests/bench.sh checks pings   only these; of checks, memory, detection, pings, fleet
+#   tests/bench.sh              everything (about eight minutes)
+#   tests/bench.sh checks pings   only these; of engine, checks, memory, detection, mass, pings, fleet
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

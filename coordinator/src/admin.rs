@@ -1,4 +1,4 @@
-//! The admin API: six gRPC services over what the coordinator holds, plus health and reflection.
+//! The admin API: seven gRPC services over what the coordinator holds, plus health and reflection.
 //!
 //! In come requests of `vigilmon.admin.v1`; wire types stop here. Reading goes to the views, the settings and the
 //! store; a change to a monitor or heartbeat goes to its shard's owner, any other to the settings, and is answered after
@@ -21,6 +21,7 @@ mod heartbeats;
 mod history;
 mod incidents;
 mod invalid;
+mod maintenances;
 mod monitors;
 mod pages;
 mod paging;
@@ -40,9 +41,11 @@ use proto::admin::v1::channels_server::ChannelsServer;
 use proto::admin::v1::fleet_server::FleetServer;
 use proto::admin::v1::heartbeats_server::HeartbeatsServer;
 use proto::admin::v1::incidents_server::IncidentsServer;
+use proto::admin::v1::maintenances_server::MaintenancesServer;
 use proto::admin::v1::monitors_server::MonitorsServer;
 use proto::admin::v1::status_pages_server::StatusPagesServer;
 use store::Store;
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use url::Url;
@@ -56,7 +59,7 @@ const MAX_REQUEST_BYTES: usize = 256 << 10;
 /// The largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// The six services and what they work on. Cheap to clone.
+/// The seven services and what they work on. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
     /// The present instant.
@@ -73,6 +76,8 @@ pub struct Admin {
     pub fleet: Arc<crate::fleet::Fleet>,
     /// The way to change a monitor or heartbeat.
     pub shards: shard::Handle,
+    /// Replays that may run at once.
+    pub replays: Arc<Semaphore>,
     /// Whether commits succeed: what `grpc.health.v1` answers.
     pub healthy: Arc<AtomicBool>,
     /// Where people and jobs reach this coordinator: ping and page URLs begin with it.
@@ -87,7 +92,7 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// Every gRPC service of the admin listener. The six of the API ask for a key; health and reflection are open. The
+/// Every gRPC service of the admin listener. The seven of the API ask for a key; health and reflection are open. The
 /// router has no fallback of its own, so that it can be merged with the pages.
 #[must_use]
 pub fn routes(admin: Admin) -> Routes {
@@ -117,7 +122,8 @@ pub fn routes(admin: Admin) -> Routes {
         .add_service(guarded!(IncidentsServer, admin.clone()))
         .add_service(guarded!(ChannelsServer, admin.clone()))
         .add_service(guarded!(FleetServer, admin.clone()))
-        .add_service(guarded!(StatusPagesServer, admin))
+        .add_service(guarded!(StatusPagesServer, admin.clone()))
+        .add_service(guarded!(MaintenancesServer, admin))
         .add_service(health)
         .add_service(reflection);
     let router = std::mem::take(routes.axum_router_mut());

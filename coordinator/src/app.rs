@@ -232,6 +232,8 @@ impl App {
             views: Arc::clone(&self.parts.views),
             fleet: Arc::clone(&self.parts.fleet),
             shards: self.parts.shards.clone(),
+            // One holds some 70 MB and a core.
+            replays: Arc::new(tokio::sync::Semaphore::new(1)),
             public_url: self.public_url.clone(),
             agent_fingerprint: self.parts.agent_fingerprint,
             healthy: Arc::clone(&healthy),

@@ -2,7 +2,7 @@
 //!
 //! A function of what is there, computed anew whenever that changes: losing a wake-up costs a second, never correctness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use proto::probe::convert::{Assignment, Placement, Role, assignments_digest};
 use tokio_util::sync::CancellationToken;
 
 use crate::definition::MonitorDefinition;
-use crate::fleet::{Fleet, Member, Session, ToAgent};
+use crate::fleet::{Fleet, Member, Session, ToAgent, believed};
 use crate::view::{SubjectView, Views};
 
 /// Changes that come together are sent together.
@@ -45,6 +45,8 @@ struct Plan {
     definitions: u64,
     /// For whom.
     candidates: Candidates,
+    /// Agents whose votes do not count.
+    set_aside: BTreeSet<AgentId>,
     sets: BTreeMap<AgentId, Arc<Desired>>,
 }
 
@@ -73,9 +75,11 @@ pub async fn run(views: Arc<Views>, fleet: Arc<Fleet>, drain: CancellationToken)
         tokio::time::sleep(COALESCE).await;
         let seen = *definitions.borrow_and_update();
         let candidates = fleet.candidates();
-        if plan.version == 0 || plan.definitions != seen || plan.candidates != candidates {
-            let sets = desired_sets(&views.all(), &candidates);
-            plan = Plan { version: plan.version + 1, definitions: seen, candidates, sets };
+        let set_aside = fleet.set_aside_agents();
+        let is_new = plan.definitions != seen || plan.candidates != candidates || plan.set_aside != set_aside;
+        if plan.version == 0 || is_new {
+            let sets = desired_sets(&views.all(), &candidates, &set_aside);
+            plan = Plan { version: plan.version + 1, definitions: seen, candidates, set_aside, sets };
         }
         for member in fleet.members() {
             if let Some(session) = &member.session
@@ -97,19 +101,32 @@ impl Plan {
     }
 }
 
-/// Every live agent's set.
-fn desired_sets(subjects: &[Arc<SubjectView>], candidates: &Candidates) -> BTreeMap<AgentId, Arc<Desired>> {
+/// Every live agent's set. One whose votes do not count keeps what it checks, so that it can show that it is well again;
+/// another agent of its region, if there is one, checks the same and votes.
+fn desired_sets(
+    subjects: &[Arc<SubjectView>],
+    candidates: &Candidates,
+    set_aside: &BTreeSet<AgentId>,
+) -> BTreeMap<AgentId, Arc<Desired>> {
     let mut sets: BTreeMap<AgentId, Desired> = BTreeMap::new();
+    let trusted: Candidates =
+        candidates.iter().map(|(region, agents)| (region.clone(), believed(agents, set_aside))).collect();
     for view in subjects {
         let Some((id, monitor)) = view.definition.monitor() else { continue };
         if monitor.paused {
             continue;
         }
         for (rank, region) in monitor.regions.iter().enumerate() {
-            let Some(agents) = candidates.get(region) else { continue };
-            let placement = place(id, agents);
+            let (Some(agents), Some(trusted)) = (candidates.get(region), trusted.get(region)) else {
+                continue;
+            };
+            let placement = place(id, trusted);
+            let distrusted = if agents.len() == trusted.len() { None } else { place(id, agents).primary };
+            let distrusted = distrusted.filter(|agent| Some(*agent) != placement.primary);
             let phase = phase(id, rank, monitor.regions.len(), monitor.spec.interval);
-            for (agent, role) in [(placement.primary, Role::Primary), (placement.standby, Role::Standby)] {
+            let primaries = [(placement.primary, Role::Primary), (distrusted, Role::Primary)];
+            let standby = (placement.standby.filter(|agent| Some(*agent) != distrusted), Role::Standby);
+            for (agent, role) in primaries.into_iter().chain([standby]) {
                 let Some(agent) = agent else { continue };
                 let wanted = Wanted::new(id, monitor, phase, role, view.status.is_pending());
                 sets.entry(agent).or_default().insert(id, wanted);

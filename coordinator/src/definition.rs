@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{heartbeat, monitor, quorum};
-use model::{ChannelId, CheckSpec, HeartbeatId, MonitorId, RegionId, SubjectId, Timestamp};
+use model::{ChannelId, CheckSpec, HeartbeatId, MonitorId, RegionId, SubjectId, Tag, Timestamp};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use store::records::DEFAULT_WORKSPACE;
 use store::{SubjectKind, SubjectRow};
@@ -42,15 +43,23 @@ pub struct MonitorDefinition {
     pub spec: CheckSpec,
     /// From where; sorted, unique, not empty.
     pub regions: Vec<RegionId>,
-    /// How many regions must agree; its textual form.
-    #[serde(with = "as_text")]
+    /// Which regions must agree; stored as its text.
     pub quorum: quorum::Policy,
     /// How long they must agree before an incident opens.
     pub confirmation_period: Duration,
     /// Rounds that must pass before it is resolved.
     pub recovery_checks: u32,
+    /// How much more evidence a decision needs than is usual.
+    #[serde(default)]
+    pub thresholds: monitor::Thresholds,
+    /// Monitors without which this one cannot work; sorted, unique.
+    #[serde(default)]
+    pub depends_on: Vec<MonitorId>,
     /// Who is notified.
     pub channels: Vec<ChannelId>,
+    /// By which it is grouped; sorted, unique.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
     /// Not checked while set.
     pub paused: bool,
     /// Rises when target, interval, timeout or regions change.
@@ -66,6 +75,9 @@ pub struct HeartbeatDefinition {
     pub grace: Duration,
     /// Who is notified.
     pub channels: Vec<ChannelId>,
+    /// By which it is grouped; sorted, unique.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
     /// Not expected while set.
     pub paused: bool,
     /// SHA-256 of the token in the ping URL.
@@ -90,6 +102,9 @@ impl Definition {
         let kind = match row.id {
             SubjectId::Monitor(_) => {
                 Kind::Monitor(serde_json::from_str(&row.definition).map_err(unreadable)?)
+            }
+            SubjectId::Agent(_) | SubjectId::Installation(_) => {
+                return Err(unreadable(serde_json::Error::custom("it is neither a monitor nor a heartbeat")));
             }
             SubjectId::Heartbeat(_) => {
                 Kind::Heartbeat(serde_json::from_str(&row.definition).map_err(unreadable)?)
@@ -159,6 +174,15 @@ impl Definition {
         }
     }
 
+    /// By which it is grouped.
+    #[must_use]
+    pub fn tags(&self) -> &[Tag] {
+        match &self.kind {
+            Kind::Monitor(monitor) => &monitor.tags,
+            Kind::Heartbeat(heartbeat) => &heartbeat.tags,
+        }
+    }
+
     /// Who is notified.
     #[must_use]
     pub fn channels(&self) -> &[ChannelId] {
@@ -175,11 +199,13 @@ impl MonitorDefinition {
     pub fn policy(&self) -> monitor::Policy {
         monitor::Policy {
             regions: self.regions.clone(),
-            quorum: self.quorum,
+            quorum: self.quorum.over(&self.regions),
             interval: self.spec.interval,
             timeout: self.spec.timeout,
             confirmation_period: self.confirmation_period,
             recovery_checks: self.recovery_checks,
+            thresholds: self.thresholds,
+            has_parents: !self.depends_on.is_empty(),
             spec_revision: self.spec_revision,
         }
     }
@@ -196,20 +222,5 @@ impl HeartbeatDefinition {
     #[must_use]
     pub const fn policy(&self) -> heartbeat::Policy {
         heartbeat::Policy { interval: self.interval, grace: self.grace }
-    }
-}
-
-/// Stores a quorum policy in its one textual form.
-mod as_text {
-    use engine::quorum::Policy;
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(policy: &Policy, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(policy)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

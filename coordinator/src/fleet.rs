@@ -6,7 +6,7 @@
 
 mod silence;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -91,6 +91,8 @@ pub struct Member {
     pub session: Option<Session>,
     /// Monitors assigned to it as primary, as last computed; `None`: its present process was not sent its set yet.
     pub assigned: Option<u32>,
+    /// Whether its canaries fail; `None`: it has none.
+    pub canaries_fail: Option<bool>,
 }
 
 /// A session with an agent.
@@ -125,6 +127,8 @@ struct Members {
     sessions: u64,
     /// Nonces of processes that a newer one has replaced, oldest first.
     superseded: BTreeMap<AgentId, VecDeque<[u8; 16]>>,
+    /// Agents whose votes do not count.
+    set_aside: BTreeSet<AgentId>,
     /// Since when every one of at least two remote agents has been silent.
     all_silent_since: Option<Timestamp>,
 }
@@ -177,7 +181,8 @@ impl Fleet {
             info!(agent.id = %agent, "a newer session of the agent has taken over");
             old.closed.cancel();
         }
-        let member = Member { who, heard_at: now, session: Some(session.clone()), assigned };
+        let member =
+            Member { who, heard_at: now, session: Some(session.clone()), assigned, canaries_fail: None };
         members.by_id.insert(agent, member);
         drop(members);
         if !embedded {
@@ -244,6 +249,23 @@ impl Fleet {
         }
     }
 
+    /// Agents whose votes do not count.
+    #[must_use]
+    pub fn set_aside_agents(&self) -> BTreeSet<AgentId> {
+        self.lock().set_aside.clone()
+    }
+
+    /// Notes what an agent's canaries say.
+    pub fn note_canaries(&self, agent: AgentId, session: u64, failing: Option<bool>) {
+        if let Some(member) = self.lock().by_id.get_mut(&agent)
+            && member.session.as_ref().is_some_and(|present| present.number == session)
+            && member.canaries_fail != failing
+        {
+            member.canaries_fail = failing;
+            self.liveness.notify_one();
+        }
+    }
+
     /// The live agents of each region, as candidates for placement.
     #[must_use]
     pub fn candidates(&self) -> BTreeMap<RegionId, Vec<Candidate>> {
@@ -255,6 +277,14 @@ impl Fleet {
         }
         regions
     }
+}
+
+/// Those of a region's agents whose votes count; all of them if none does.
+#[must_use]
+pub fn believed(agents: &[Candidate], set_aside: &BTreeSet<AgentId>) -> Vec<Candidate> {
+    let believed: Vec<Candidate> =
+        agents.iter().filter(|candidate| !set_aside.contains(&candidate.agent)).copied().collect();
+    if believed.is_empty() { agents.to_vec() } else { believed }
 }
 
 impl Members {
@@ -296,7 +326,9 @@ impl AskRegions for Fleet {
         let candidates = self.candidates();
         let members = self.lock();
         for region in regions {
-            let placed = candidates.get(region).map(|agents| place(monitor, agents));
+            let placed = candidates
+                .get(region)
+                .map(|agents| place(monitor, believed(agents, &members.set_aside).as_slice()));
             // The standby answers for a primary whose session has just ended.
             let asked =
                 placed.into_iter().flat_map(|placement| [placement.primary, placement.standby]).flatten();
@@ -308,6 +340,15 @@ impl AskRegions for Fleet {
             if let Some(session) = session {
                 drop(session.outgoing.send(ToAgent::Verify { monitor, spec_revision, round }));
             }
+        }
+    }
+
+    fn set_aside(&self, agents: BTreeSet<AgentId>) {
+        let mut members = self.lock();
+        if members.set_aside != agents {
+            members.set_aside = agents;
+            drop(members);
+            self.placement.notify_one();
         }
     }
 

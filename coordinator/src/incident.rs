@@ -53,6 +53,18 @@ pub struct Body {
     pub events: u32,
     /// Timeline lines written so far: the next one's ordinal.
     pub lines: u32,
+    /// When it was last told of, if others may join it.
+    #[serde(default)]
+    pub told_at: Option<Timestamp>,
+    /// How many that joined it have been told of.
+    #[serde(default)]
+    pub members_told: u32,
+    /// When the last of its group was well again, if that was after itself.
+    #[serde(default)]
+    pub group_ended_at: Option<Timestamp>,
+    /// The incident whose group it belongs to.
+    #[serde(default)]
+    pub lead: Option<IncidentId>,
 }
 
 /// How regions are called by people.
@@ -65,20 +77,31 @@ impl Incident {
     /// The incident that an opening begins.
     #[must_use]
     pub fn open(installation: InstallationId, definition: &Definition, opening: &Opening) -> Self {
+        Self::begin(installation, definition.id, definition.name.clone(), opening)
+    }
+
+    /// The incident that an opening begins, of a subject with this name.
+    #[must_use]
+    pub fn begin(
+        installation: InstallationId,
+        subject: SubjectId,
+        subject_name: String,
+        opening: &Opening,
+    ) -> Self {
         let failing = match &opening.evidence {
             Evidence::Votes(table) => failing_components(table),
-            Evidence::Heartbeat(_) => vec![],
+            Evidence::Heartbeat(_) | Evidence::Probe(_) | Evidence::Coverage(_) => vec![],
         };
         Self {
-            id: IncidentId::derive(installation, definition.id.as_bytes(), opening.number),
-            subject: definition.id,
+            id: IncidentId::derive(installation, subject.as_bytes(), opening.number),
+            subject,
             number: opening.number,
             state: IncidentState::Open,
             started_at: opening.started_at,
             opened_at: opening.opened_at,
             resolved_at: None,
             body: Body {
-                subject_name: definition.name.clone(),
+                subject_name,
                 cause: opening.cause.clone(),
                 opening: opening.evidence.clone(),
                 closing: None,
@@ -86,6 +109,10 @@ impl Incident {
                 failing,
                 events: 0,
                 lines: 0,
+                told_at: None,
+                members_told: 0,
+                group_ended_at: None,
+                lead: None,
             },
         }
     }
@@ -129,22 +156,41 @@ impl Incident {
     }
 
     /// The public event that tells of the incident as it stands now.
-    pub fn next_event(&mut self, definition: &Definition, names: &dyn RegionNames, at: Timestamp) -> Event {
+    ///
+    /// `members` are the names of those who failed together with it.
+    pub fn next_event(
+        &mut self,
+        definition: &Definition,
+        members: Vec<String>,
+        names: &dyn RegionNames,
+        at: Timestamp,
+    ) -> Event {
+        self.event(subject(definition), members, names, at)
+    }
+
+    /// The same for a subject that may have no definition.
+    pub fn event(
+        &mut self,
+        about: EventSubject,
+        members: Vec<String>,
+        names: &dyn RegionNames,
+        at: Timestamp,
+    ) -> Event {
         let transition = self.body.events;
         self.body.events += 1;
         let kind = match self.state {
-            IncidentState::Open => EventKind::Opened,
+            IncidentState::Open if transition == 0 => EventKind::Opened,
+            IncidentState::Open => EventKind::Updated,
             IncidentState::Resolved => EventKind::Resolved,
             IncidentState::Closed => EventKind::Closed,
         };
         let region = |id: &RegionId| EventRegion { id: id.clone(), name: names.name(id) };
-        let opening_votes = match &self.body.opening {
-            Evidence::Votes(table) => Some(table),
-            Evidence::Heartbeat(_) => None,
-        };
-        let latest_votes = match self.body.closing.as_ref().unwrap_or(&self.body.opening) {
-            Evidence::Votes(table) => Some(table),
-            Evidence::Heartbeat(_) => None,
+        let opening_votes = votes_of(&self.body.opening);
+        let latest_votes = votes_of(self.body.closing.as_ref().unwrap_or(&self.body.opening));
+        let regions = match &self.body.opening {
+            Evidence::Votes(table) => failing_regions(table).map(region).collect(),
+            Evidence::Coverage(coverage) => coverage.offline.keys().map(region).collect(),
+            Evidence::Heartbeat(_) | Evidence::Probe(_) => vec![],
         };
         Event {
             version: Event::VERSION,
@@ -158,16 +204,16 @@ impl Incident {
                 cause: self.body.cause.clone(),
                 started_at: self.started_at,
                 opened_at: self.opened_at,
-                resolved_at: self.resolved_at,
+                resolved_at: self.body.group_ended_at.or(self.resolved_at),
                 closed_reason: self.body.closed_reason.map(|reason| match reason {
                     CloseReason::Paused => ClosedReason::Paused,
                     CloseReason::Deleted => ClosedReason::Deleted,
                 }),
             },
-            subject: subject(definition),
+            subject: about,
+            members,
             status: opening_votes.and_then(common_detail),
-            regions: opening_votes
-                .map_or_else(Vec::new, |table| failing_regions(table).map(region).collect()),
+            regions,
             failing_components: self.body.failing.iter().map(component).collect(),
             last_ping_at: self.heartbeat_evidence().and_then(|evidence| evidence.last_ping_at),
             votes: latest_votes.map(|table| votes(table, &region)),
@@ -175,17 +221,21 @@ impl Incident {
     }
 
     fn failure(&self) -> EventFailure {
-        match self.heartbeat_evidence().map(|evidence| evidence.kind) {
-            None => EventFailure::Down,
-            Some(HeartbeatFailure::Missed) => EventFailure::Missed,
-            Some(HeartbeatFailure::Failed { exit_code }) => EventFailure::Failed { exit_code },
+        match &self.body.opening {
+            Evidence::Votes(_) => EventFailure::Down,
+            Evidence::Heartbeat(evidence) => match evidence.kind {
+                HeartbeatFailure::Missed => EventFailure::Missed,
+                HeartbeatFailure::Failed { exit_code } => EventFailure::Failed { exit_code },
+            },
+            Evidence::Probe(_) => EventFailure::Quarantined,
+            Evidence::Coverage(_) => EventFailure::Uncovered,
         }
     }
 
     const fn heartbeat_evidence(&self) -> Option<&HeartbeatEvidence> {
         match &self.body.opening {
             Evidence::Heartbeat(evidence) => Some(evidence),
-            Evidence::Votes(_) => None,
+            Evidence::Votes(_) | Evidence::Probe(_) | Evidence::Coverage(_) => None,
         }
     }
 }
@@ -202,9 +252,16 @@ fn subject(definition: &Definition) -> EventSubject {
         (Kind::Heartbeat(heartbeat), SubjectId::Heartbeat(id)) => {
             EventSubject::Heartbeat { id, name, interval: heartbeat.interval, grace: heartbeat.grace }
         }
-        (Kind::Monitor(_), SubjectId::Heartbeat(_)) | (Kind::Heartbeat(_), SubjectId::Monitor(_)) => {
+        (Kind::Monitor(_) | Kind::Heartbeat(_), _) => {
             unreachable!("a definition's kind is that of its id")
         }
+    }
+}
+
+fn votes_of(evidence: &Evidence) -> Option<&VoteTable> {
+    match evidence {
+        Evidence::Votes(table) => Some(table),
+        Evidence::Heartbeat(_) | Evidence::Probe(_) | Evidence::Coverage(_) => None,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod telemetry;
 
 pub mod definition;
 pub mod incident;
+pub mod maintenance;
 pub mod settings;
 pub mod view;
 

@@ -335,6 +335,12 @@ impl Reader {
                 "results: at most {MAX_BATCH_RESULTS} in one message"
             )));
         }
+        let failing = match results.canaries() {
+            v1::Canaries::Unspecified => None,
+            v1::Canaries::Well => Some(false),
+            v1::Canaries::Failing => Some(true),
+        };
+        self.service.fleet.note_canaries(self.who.agent, self.session.number, failing);
         if results.agent_epoch != self.who.epoch {
             info!(agent.id = %self.who.agent, "results of another epoch: ignored");
             return Ok(());

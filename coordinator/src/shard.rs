@@ -11,6 +11,9 @@
 mod deadlines;
 mod failure;
 mod input;
+mod kinship;
+mod maintenance;
+mod operations;
 mod recover;
 mod seen;
 mod snapshot;
@@ -26,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::budget::Budget;
-use model::{Clock, EventId, MonitorId, RegionId, SubjectId, Timestamp};
+use model::{AgentId, Clock, EventId, MonitorId, RegionId, SubjectId, Timestamp};
 use store::{EventRow, Lease, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +72,9 @@ pub trait AskRegions: Send + Sync {
 
     /// Checks per second that all connected agents together can run.
     fn capacity(&self) -> f64;
+
+    /// These agents' votes do not count: others of their regions are to check what they check.
+    fn set_aside(&self, agents: BTreeSet<AgentId>);
 }
 
 /// The owner and all it holds.
@@ -87,6 +93,7 @@ pub struct Owner {
     published: Published,
     position: store::Position,
     deadlines: Deadlines,
+    maintenance: maintenance::Watch,
     budget: Budget,
     sweep: Sweep,
     /// Inputs of turns whose commit failed, in their order.
@@ -101,6 +108,8 @@ pub struct Owner {
     alive_at: Timestamp,
     /// Nothing could be committed since `alive_at`.
     failing: bool,
+    /// This process has committed something.
+    has_committed: bool,
     /// The wall clock minus ours, as last seen.
     wall_offset_micros: i64,
     retry_after: Duration,
@@ -146,6 +155,7 @@ impl Owner {
         let views =
             ids.iter().filter_map(|id| Some((*id, Some(Arc::new(published.subjects.get(id)?.view())))));
         parts.views.publish(views.collect());
+        show_operations(&published, &parts.views, parts.fleet.as_ref());
         Self {
             alive_at: parts.lease.previous_alive_at.unwrap_or(now).min(now),
             wall_offset_micros: wall_offset(parts.clock.as_ref()),
@@ -163,6 +173,7 @@ impl Owner {
             published,
             position: parts.recovered.position,
             deadlines,
+            maintenance: maintenance::Watch::default(),
             budget: Budget::new(now),
             sweep: Sweep::over(parts.recovered.replayed),
             held: VecDeque::new(),
@@ -170,6 +181,7 @@ impl Owner {
             in_outbox: parts.recovered.undispatched.iter().map(|event| event.id).collect(),
             unpublished: BTreeSet::new(),
             failing: true,
+            has_committed: false,
             retry_after: RETRY_MIN,
         }
     }
@@ -179,6 +191,7 @@ impl Owner {
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut inputs = Vec::with_capacity(MAX_TURN);
+        let mut settings = self.settings.watch();
         // Set once told to drain: when to end unless something more arrives.
         let mut end: Option<tokio::time::Instant> = None;
         loop {
@@ -193,6 +206,8 @@ impl Owner {
                 () = drain.cancelled(), if !draining => {}
                 () = until(end) => return self.last_turn().await,
                 _ = beats.tick() => beat = true,
+                // A window may have been planned, or ended by hand.
+                Ok(()) = settings.changed() => {}
                 Some(input) = self.lanes.urgent.recv() => inputs.push(input),
                 Some(input) = self.lanes.plain.recv(), if self.held.is_empty() && !self.failing => inputs.push(input),
                 () = std::future::ready(()), if !self.held.is_empty() => {}
@@ -257,7 +272,8 @@ impl Owner {
     fn pause(&self) -> Duration {
         let now = self.clock.now();
         let until = |at: Option<Timestamp>| at.map_or(BEAT, |at| at.since(now));
-        until(self.deadlines.next()).min(until(self.budget.next_at(self.fleet.capacity()))).min(BEAT)
+        let pause = until(self.deadlines.next()).min(until(self.budget.next_at(self.fleet.capacity())));
+        pause.min(until(self.maintenance.next())).min(BEAT)
     }
 
     /// Takes inputs through decision, commit and publication.
@@ -272,8 +288,16 @@ impl Owner {
 
         let config = self.settings.present();
         let mut stage = Stage::new(&self.published, self.store.installation(), &config, now);
+        let (calendar, is_news) = self.maintenance.look(&config, now);
+        stage.keep_calendar(calendar);
+        if is_news {
+            stage.enter_maintenance();
+        }
         if let Some((from, to)) = blind {
-            stage.apply_to_all(Happening::Blind { from, to }, |_| true);
+            stage.blind(from, to, !self.has_committed);
+        }
+        if is_news {
+            stage.leave_maintenance();
         }
         let outcomes: Vec<Outcome> = inputs.iter().map(|input| take(input, &mut stage)).collect();
         for &(_, id) in &due {
@@ -282,6 +306,8 @@ impl Owner {
             }
         }
         if beat {
+            stage.tell_of_joined();
+            stage.look_after_fleet();
             self.sweep.add_slice(&self.published, self.position, now, stage.rows());
         }
 
@@ -298,10 +324,12 @@ impl Owner {
                     self.position = position;
                 }
                 if durable {
+                    self.has_committed = true;
                     self.tenure.renewed(now);
                     self.metrics.commit_succeeded();
                 }
                 self.sweep.committed(&commit);
+                self.maintenance.settle();
                 for event in &commit.dispatched {
                     self.in_outbox.remove(event);
                 }
@@ -360,7 +388,11 @@ impl Owner {
         let visible = std::mem::take(&mut changes.visible);
         let events = std::mem::take(&mut changes.events);
         let verifications = std::mem::take(&mut changes.verifications);
+        let has_operated = changes.operations.is_some();
         let changed = changes.publish(&mut self.published);
+        if has_operated {
+            show_operations(&self.published, &self.views, self.fleet.as_ref());
+        }
         for &id in changed.iter().chain(due.iter().map(|(_, id)| id)) {
             self.deadlines.schedule(&mut self.published, id);
             self.sweep.touch(id.shard());
@@ -438,6 +470,12 @@ impl Owner {
             now: self.clock.now(),
         })
     }
+}
+
+/// Lets readers see what is thought of the fleet, and the fleet act on it.
+fn show_operations(published: &Published, views: &Views, fleet: &dyn AskRegions) {
+    views.publish_fleet(published.operations.view());
+    fleet.set_aside(operations::agents(&published.operations));
 }
 
 /// Waits until an instant; for ever if there is none.

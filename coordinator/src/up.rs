@@ -137,10 +137,13 @@ async fn add_monitor(parts: &Parts, check: Check, regions: &BTreeSet<RegionId>) 
     let definition = MonitorDefinition {
         spec: CheckSpec { check: check.clone(), interval: DEFAULT_INTERVAL, timeout: DEFAULT_TIMEOUT },
         regions: regions.iter().cloned().collect(),
-        quorum: quorum::Policy::Majority,
+        quorum: quorum::Policy::default(),
         confirmation_period: Duration::ZERO,
         recovery_checks: 2,
+        thresholds: engine::monitor::Thresholds::default(),
+        depends_on: vec![],
         channels: vec![],
+        tags: vec![],
         paused: false,
         spec_revision: 1,
     };

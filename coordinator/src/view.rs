@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
+use engine::probe::Flip;
 use engine::{heartbeat, monitor};
-use model::{HeartbeatId, IncidentId, Shard, SubjectId, Timestamp};
+use model::{AgentId, HeartbeatId, IncidentId, RegionId, Shard, SubjectId, Timestamp};
 use tokio::sync::watch;
 
 use crate::definition::Definition;
@@ -37,6 +38,32 @@ pub enum Status {
     Heartbeat(heartbeat::Status, Option<Timestamp>),
 }
 
+/// What operators may see of the fleet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FleetView {
+    /// Agents whose votes do not count.
+    pub quarantines: BTreeMap<AgentId, QuarantineView>,
+    /// Regions that check something and cannot be heard, and since when.
+    pub offline: BTreeMap<RegionId, Timestamp>,
+    /// The open incident because of them.
+    pub coverage_incident: Option<IncidentId>,
+}
+
+/// Why an agent is not believed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuarantineView {
+    /// Its votes do not count from here on.
+    pub since: Timestamp,
+    /// When that was decided.
+    pub decided_at: Timestamp,
+    /// Why, in one line.
+    pub reason: String,
+    /// The first of the contradicted failures.
+    pub evidence: Vec<Flip>,
+    /// The incident of it.
+    pub incident: Option<IncidentId>,
+}
+
 type ShardView = BTreeMap<SubjectId, Arc<SubjectView>>;
 
 /// A subject with its new picture; `None`: deleted.
@@ -46,6 +73,7 @@ pub type Changed = (SubjectId, Option<Arc<SubjectView>>);
 #[derive(Debug)]
 pub struct Views {
     shards: Vec<ArcSwap<ShardView>>,
+    fleet: ArcSwap<FleetView>,
     tokens: RwLock<HashMap<[u8; 32], HeartbeatId>>,
     changes: watch::Sender<u64>,
     definitions: watch::Sender<u64>,
@@ -55,6 +83,7 @@ impl Default for Views {
     fn default() -> Self {
         Self {
             shards: Shard::all().map(|_| ArcSwap::default()).collect(),
+            fleet: ArcSwap::default(),
             tokens: RwLock::default(),
             changes: watch::Sender::new(0),
             definitions: watch::Sender::new(0),
@@ -73,6 +102,20 @@ impl Views {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<SubjectView>> {
         self.shards.iter().flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// The fleet.
+    #[must_use]
+    pub fn fleet(&self) -> Arc<FleetView> {
+        self.fleet.load_full()
+    }
+
+    /// Replaces the picture of the fleet.
+    pub fn publish_fleet(&self, view: FleetView) {
+        if **self.fleet.load() != view {
+            self.fleet.store(Arc::new(view));
+            self.changes.send_modify(|count| *count += 1);
+        }
     }
 
     /// The heartbeat whose token has this SHA-256.

@@ -106,6 +106,11 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: noun::page::Verb,
     },
+    /// Planned times in which nothing is judged
+    Maintenance {
+        #[command(subcommand)]
+        verb: noun::maintenance::Verb,
+    },
     /// What the exit codes mean
     #[command(long_about = exit::HELP)]
     ExitCodes,

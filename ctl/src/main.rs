@@ -48,6 +48,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Region { verb } => noun::region::run(verb, &context).await,
         Noun::Channel { verb } => noun::channel::run(verb, &context).await,
         Noun::Page { verb } => noun::page::run(verb, &context).await,
+        Noun::Maintenance { verb } => noun::maintenance::run(verb, &context).await,
         Noun::ExitCodes => Ok(()),
     }
 }

@@ -47,6 +47,40 @@ impl Moment {
     }
 }
 
+/// An instant that lies ahead, as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// So long after now.
+    In(Duration),
+    /// Exactly then.
+    At(Timestamp),
+}
+
+/// Why a text is no such instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use RFC 3339, such as 2026-11-22T03:04:05+01:00, or a span from now, such as 2h")]
+pub(crate) struct InvalidAhead;
+
+impl Ahead {
+    /// Reads an argument.
+    ///
+    /// # Errors
+    /// When the text is neither a span nor RFC 3339.
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidAhead> {
+        let at = || Timestamp::parse_rfc3339(text).map(Self::At).ok_or(InvalidAhead);
+        duration::parse(text).map(Self::In).or_else(|_| at())
+    }
+
+    /// The instant for the wire.
+    pub(crate) fn to_wire(self, now: Timestamp) -> prost_types::Timestamp {
+        match self {
+            Self::In(span) => Moment::At(now.plus(span)),
+            Self::At(instant) => Moment::At(instant),
+        }
+        .to_wire(now)
+    }
+}
+
 /// The wire's instant as ours, to the microsecond.
 pub(crate) fn from_wire(instant: &prost_types::Timestamp) -> Timestamp {
     let micros = i64::from(instant.nanos) / 1_000;
@@ -120,6 +154,14 @@ mod tests {
         assert_eq!(Moment::parse("1h").unwrap().to_wire(now).seconds, 3_600);
         assert_eq!(Moment::parse("1970-01-01T00:00:01.5Z").unwrap().to_wire(now).nanos, 500_000_000);
         assert_eq!(Moment::parse("yesterday"), Err(InvalidMoment));
+    }
+
+    #[test]
+    fn what_lies_ahead_is_a_span_after_now_or_rfc_3339() {
+        let now = Timestamp::from_secs(7_200);
+        assert_eq!(Ahead::parse("1h").unwrap().to_wire(now).seconds, 10_800);
+        assert_eq!(Ahead::parse("1970-01-01T03:00:00+01:00").unwrap().to_wire(now).seconds, 7_200);
+        assert_eq!(Ahead::parse("tomorrow"), Err(InvalidAhead));
     }
 
     #[test]

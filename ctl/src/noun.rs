@@ -7,6 +7,7 @@ pub(crate) mod agent;
 pub(crate) mod channel;
 pub(crate) mod heartbeat;
 pub(crate) mod incident;
+pub(crate) mod maintenance;
 pub(crate) mod monitor;
 pub(crate) mod page;
 pub(crate) mod region;
@@ -16,11 +17,11 @@ use std::time::Duration;
 
 use clap::Args;
 use model::{Clock, SystemClock, Timestamp};
-use tonic::Status;
+use tonic::{Response, Status};
 
 use crate::connect::Api;
 use crate::exit::Failure;
-use crate::output::{Output, print, say};
+use crate::output::{Described, Listed, Output, print, say};
 
 /// What every command works with.
 pub(crate) struct Context {
@@ -106,6 +107,32 @@ impl Context {
             }
             tokio::time::sleep(WATCH_INTERVAL).await;
         }
+    }
+
+    /// Prints a list; `page` reads it, as for [`all`].
+    ///
+    /// # Errors
+    /// What `page` fails with.
+    async fn list<M: Listed>(
+        &self,
+        ls: &Ls,
+        limit: Option<u32>,
+        page: impl AsyncFn(i32, String) -> Result<(Vec<M>, String), Status>,
+    ) -> Result<(), Failure> {
+        self.show(ls.watch, async |output, now| output.list(&all(limit, &page).await?, now)).await
+    }
+
+    /// Prints one resource; `read` gets its id or name.
+    ///
+    /// # Errors
+    /// What `read` fails with.
+    async fn one<M: Described>(
+        &self,
+        get: &Get,
+        read: impl AsyncFn(String) -> Result<Response<M>, Status>,
+    ) -> Result<(), Failure> {
+        let read = async || read(get.id.clone()).await.map(Response::into_inner);
+        self.show(get.watch, async |output, now| output.one(&read().await?, now)).await
     }
 }
 

@@ -20,6 +20,7 @@ use proto::probe::v1::agent_message::Message as ToCoordinator;
 use proto::probe::v1::coordinator_message::Message as FromCoordinator;
 use tracing::{debug, warn};
 
+use crate::canary::Canaries;
 use crate::check::Finding;
 use crate::gate::{Class, Concurrency, Gate};
 use crate::monitor::{Held, Job, Seen};
@@ -75,6 +76,8 @@ pub(crate) struct Agent {
     /// Whether more waits than the window let through.
     is_blocked: bool,
     told_missed: u64,
+    /// What its canaries say.
+    canaries: v1::Canaries,
 }
 
 /// An attempt under way.
@@ -115,6 +118,7 @@ impl Agent {
             flush_at: None,
             is_blocked: false,
             told_missed: 0,
+            canaries: v1::Canaries::Unspecified,
         }
     }
 
@@ -161,6 +165,15 @@ impl Agent {
     pub(crate) fn offline(&mut self) {
         self.terms = None;
         self.outbox.clear();
+    }
+
+    /// Takes what the canaries say; the coordinator hears of it at once.
+    pub(crate) fn heed(&mut self, canaries: Canaries, now: Timestamp) {
+        self.canaries = match canaries {
+            Canaries::Well => v1::Canaries::Well,
+            Canaries::Failing => v1::Canaries::Failing,
+        };
+        self.next_beat = now;
     }
 
     /// Takes what the coordinator says.
@@ -282,7 +295,8 @@ impl Agent {
         let Some(terms) = &self.terms else { return false };
         let mut has_sent = false;
         while let Some(batch) = self.spool.next_batch(terms.window, now) {
-            let results = v1::Results { agent_epoch: terms.agent_epoch, ..batch };
+            let results =
+                v1::Results { agent_epoch: terms.agent_epoch, canaries: self.canaries.into(), ..batch };
             self.outbox.push_back(message(ToCoordinator::Results(results)));
             has_sent = true;
         }
@@ -295,7 +309,8 @@ impl Agent {
             self.next_beat = now.plus(Duration::from_secs(5));
             return self.spool.prune(now);
         };
-        let empty = v1::Results { agent_epoch: terms.agent_epoch, first_seq: 0, results: vec![] };
+        let (agent_epoch, canaries) = (terms.agent_epoch, self.canaries.into());
+        let empty = v1::Results { agent_epoch, canaries, ..v1::Results::default() };
         self.next_beat = now.plus(terms.beat_interval);
         if !self.flush(now) {
             self.outbox.push_back(message(ToCoordinator::Results(empty)));

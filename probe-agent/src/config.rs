@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use model::Check;
 use model::address::Cidr;
 use proto::probe::token::AgentToken;
 use serde::Deserialize;
@@ -25,6 +26,8 @@ pub struct Config {
     pub extra_roots: Option<Vec<u8>>,
     /// How many checks run at the same time.
     pub concurrency: Concurrency,
+    /// Targets that are known to be well: when most of them fail, it is this agent.
+    pub canaries: Vec<Check>,
 }
 
 impl Config {
@@ -37,6 +40,7 @@ impl Config {
             addresses: AddressPolicy::default(),
             extra_roots: None,
             concurrency: Concurrency::default(),
+            canaries: vec![],
         }
     }
 }
@@ -72,6 +76,10 @@ pub struct RunOptions {
     /// Most checks of one host at the same time; 64 by default [env: VIGILMON_MAX_CHECKS_PER_HOST]
     #[arg(long, value_name = "N")]
     pub max_checks_per_host: Option<usize>,
+    /// Target that is known to be well, looked at every 15 s: when most of them fail, this agent is not believed; may
+    /// be repeated [env: VIGILMON_CANARY, separated by commas]
+    #[arg(long, value_name = "URL")]
+    pub canary: Vec<String>,
     /// Where checks go.
     #[command(flatten)]
     pub targets: TargetOptions,
@@ -93,6 +101,7 @@ struct File {
     token_file: Option<PathBuf>,
     max_checks: Option<usize>,
     max_checks_per_host: Option<usize>,
+    canary: Vec<String>,
     ca_file: Option<PathBuf>,
     allow_target: Vec<String>,
     deny_private: bool,
@@ -116,9 +125,10 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
             .at_least_one("max_checks_per_host", options.max_checks_per_host)
             .unwrap_or(default.per_host),
     };
+    let canaries = canaries(&options.canary, &mut mistakes);
     match (coordinator, token) {
         (Some(coordinator), Some(token)) if mistakes.0.is_empty() => {
-            Ok(Config { coordinator, token, addresses, extra_roots, concurrency })
+            Ok(Config { coordinator, token, addresses, extra_roots, concurrency, canaries })
         }
         _ => Err(Invalid(mistakes.0)),
     }
@@ -181,6 +191,11 @@ fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &m
         token_file: flags.token_file.or_else(|| path("VIGILMON_TOKEN_FILE")).or(file.token_file),
         max_checks: flags.max_checks.or(max_checks).or(file.max_checks),
         max_checks_per_host: flags.max_checks_per_host.or(max_checks_per_host).or(file.max_checks_per_host),
+        canary: match variable(environment, "VIGILMON_CANARY") {
+            _ if !flags.canary.is_empty() => flags.canary,
+            Some(list) => list.split(',').map(|target| target.trim().to_owned()).collect(),
+            None => file.canary,
+        },
         targets: merge_targets(flags.targets, environment, file_targets, mistakes),
         config,
     }
@@ -262,6 +277,17 @@ fn token(file: Option<&Path>, inline: Option<&str>, mistakes: &mut Mistakes) -> 
     text.parse().map_err(|error| mistakes.add(option, error)).ok()
 }
 
+fn canaries(targets: &[String], mistakes: &mut Mistakes) -> Vec<Check> {
+    let mut canaries = vec![];
+    for target in targets {
+        match Check::from_target(target) {
+            Ok(check) => canaries.push(check),
+            Err(error) => mistakes.add("canary", format_args!("{}", error.problem)),
+        }
+    }
+    canaries
+}
+
 fn targets_or(options: &TargetOptions, mistakes: &mut Mistakes) -> (AddressPolicy, Option<Vec<u8>>) {
     let mut allow = Vec::new();
     for text in &options.allow_target {
@@ -293,13 +319,14 @@ mod tests {
         let flags = RunOptions {
             coordinator: Some("http://x".into()),
             max_checks: Some(0),
+            canary: vec!["example.com".into()],
             targets: TargetOptions { allow_target: vec!["10.0.0.0/99".into()], ..TargetOptions::default() },
             ..RunOptions::default()
         };
         let Invalid(mistakes) =
             load(flags, &environment(&[("VIGILMON_AGENT_TOKEN", "vat_secret")])).unwrap_err();
         let options: Vec<_> = mistakes.iter().filter_map(|mistake| mistake.split(':').next()).collect();
-        assert_eq!(options, ["coordinator", "VIGILMON_AGENT_TOKEN", "allow_target", "max_checks"]);
+        assert_eq!(options, ["coordinator", "VIGILMON_AGENT_TOKEN", "allow_target", "max_checks", "canary"]);
         assert!(!mistakes.join("").contains("vat_secret"));
     }
 
@@ -320,12 +347,14 @@ mod tests {
             ("VIGILMON_AGENT_TOKEN", &text),
             ("VIGILMON_COORDINATOR", "https://variable"),
             ("VIGILMON_MAX_CHECKS", "7"),
+            ("VIGILMON_CANARY", "https://a.example, tcp://b.example:443"),
             ("VIGILMON_ALLOW_TARGET", "10.0.0.0/8, 169.254.169.254"),
         ]);
         let config = load(flags, &variables).unwrap();
         assert_eq!(config.coordinator.host_str(), Some("flag"));
         assert_eq!(config.concurrency, Concurrency { total: 7, per_host: 2 });
         assert_eq!(config.addresses.allow.len(), 2);
+        assert_eq!(config.canaries.len(), 2);
         assert_eq!(config.token, token());
 
         std::fs::write(&path, "coordinater = 'https://file'\n").unwrap();

@@ -13,6 +13,7 @@
 //! where it may connect is its local [`config`].
 
 mod agent;
+mod canary;
 pub mod check;
 pub mod config;
 mod gate;

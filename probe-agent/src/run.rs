@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::agent::{Agent, Facts};
+use crate::canary::{self, Canaries};
 use crate::check::{Checker, Finding, Untrusted};
 use crate::config::Config;
 use crate::monitor::Job;
@@ -55,9 +56,11 @@ pub async fn run(
     let session =
         Session::new(&config.coordinator, &config.token, own_facts, events, Arc::clone(&clock), random);
     info!(coordinator = %config.coordinator, agent.id = %config.token.agent, "agent started");
-    let driver = Driver { agent, clock, facts, outbox: None };
+    let (say, canaries) = watch::channel(None);
+    let driver = Driver { agent, clock, facts, outbox: None, canaries };
     tokio::select! {
         never = Box::pin(session.run()) => match never {},
+        never = Box::pin(canary::watch(&checker, &config.canaries, &say)) => match never {},
         () = Box::pin(driver.run(&checker, incoming, shutdown)) => {}
     }
     info!("agent stopped");
@@ -70,6 +73,8 @@ struct Driver {
     facts: watch::Sender<Facts>,
     /// Where messages go; `None` while cut off.
     outbox: Option<mpsc::Sender<v1::AgentMessage>>,
+    /// What the canaries say.
+    canaries: watch::Receiver<Option<Canaries>>,
 }
 
 impl Driver {
@@ -92,6 +97,12 @@ impl Driver {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(event) = events.recv() => self.hear(event),
+                Ok(()) = self.canaries.changed() => {
+                    let said = *self.canaries.borrow_and_update();
+                    if let Some(said) = said {
+                        self.agent.heed(said, self.clock.now());
+                    }
+                }
                 Some((job, finding)) = attempts.next() => self.agent.finished(&job, finding, self.clock.now()),
                 () = sleep(pause) => {}
             }

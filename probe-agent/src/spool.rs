@@ -160,7 +160,7 @@ impl Spool {
             results.push(result);
         }
         self.under_way.push(Batch { first, last, unacked: last - first + 1 });
-        Some(v1::Results { agent_epoch: 0, first_seq: first, results })
+        Some(v1::Results { agent_epoch: 0, first_seq: first, results, canaries: 0 })
     }
 
     /// Whether something waits.

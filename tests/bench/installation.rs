@@ -31,6 +31,34 @@ pub(crate) async fn create_monitors(admin: &Admin, count: usize, interval_secs: 
     .await
 }
 
+/// Creates a monitor and so many that depend on it, each on a host of its own, which all notify a channel. Returns the
+/// first one's id.
+///
+/// # Errors
+/// When the coordinator refuses one.
+pub(crate) async fn create_family(
+    admin: &Admin,
+    children: usize,
+    interval_secs: u64,
+    channel: &str,
+) -> Result<String> {
+    let monitor = |host: &str, depends_on: Vec<String>| Monitor {
+        url: format!("http://{host}/"),
+        interval: seconds(interval_secs),
+        channels: vec![channel.to_owned()],
+        depends_on,
+        ..Monitor::default()
+    };
+    let parent = admin.create_monitor(monitor("parent.example", vec![])).await?.id;
+    many(children, |index| {
+        let (admin, child) =
+            (admin.clone(), monitor(&format!("child-{index}.example"), vec![parent.clone()]));
+        async move { Ok(admin.create_monitor(child).await?.id) }
+    })
+    .await?;
+    Ok(parent)
+}
+
 /// Creates so many heartbeats that notify one each of some new channels to `receiver`, and returns the paths of their
 /// ping URLs.
 ///

@@ -20,6 +20,12 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     Ok(TICK * ticks.sum::<Result<u32, _>>()?)
 }
 
+/// Time that the calling thread has been on a processor so far.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("it starts at zero and runs forward")
+}
+
 /// Memory in RAM now, in KB.
 ///
 /// # Errors

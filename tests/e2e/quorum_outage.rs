@@ -61,7 +61,7 @@ async fn an_outage_is_one_incident_and_one_delivery_per_channel_until_it_is_reso
         assert_explained(incident)?;
     }
     for (receiver, name) in [(&hook, "webhook"), (&slack, "slack"), (&discord, "discord")] {
-        eventually(name, SOON, async || Ok((receiver.requests().len() >= 2).then_some(()))).await?;
+        eventually(name, SOON, async || Ok((!receiver.requests().is_empty()).then_some(()))).await?;
     }
     for request in hook.requests() {
         webhook::verify(&python, &channel.signing_secret, &request)?;
@@ -83,14 +83,14 @@ async fn an_outage_is_one_incident_and_one_delivery_per_channel_until_it_is_reso
         assert!(incident.resolved_at.is_some() && incident.closing_votes.is_some(), "{incident:?}");
     }
     for (receiver, name) in [(&hook, "webhook"), (&slack, "slack"), (&discord, "discord")] {
-        eventually(name, SOON, async || Ok((receiver.requests().len() >= 4).then_some(()))).await?;
+        eventually(name, SOON, async || Ok((receiver.requests().len() >= 2).then_some(()))).await?;
     }
-    let text = slack.requests()[3].json()?["text"].as_str().context("text")?.to_owned();
+    let text = slack.requests()[1].json()?["text"].as_str().context("text")?.to_owned();
     ensure!(text.contains("✅ RECOVERED: ") && text.contains("Total downtime: "), "{text}");
 
     throughout(Duration::from_secs(3), async || {
         for receiver in [&hook, &slack, &discord] {
-            ensure!(receiver.requests().len() == 4, "more than one delivery per transition and channel");
+            ensure!(receiver.requests().len() == 2, "more than one delivery per transition and channel");
         }
         Ok(())
     })
@@ -98,11 +98,11 @@ async fn an_outage_is_one_incident_and_one_delivery_per_channel_until_it_is_reso
     for request in hook.requests() {
         webhook::verify(&python, &channel.signing_secret, &request)?;
     }
-    assert_eq!(webhook::ids(&hook.requests()).len(), 4);
-    for monitor in &monitors {
-        assert_eq!(webhook::of_subject(&hook.requests(), "incident.opened", &monitor.id).len(), 1);
-        assert_eq!(webhook::of_subject(&hook.requests(), "incident.resolved", &monitor.id).len(), 1);
-    }
+    assert_eq!(webhook::ids(&hook.requests()).len(), 2);
+    let told = |kind, id: &str| webhook::of_subject(&hook.requests(), kind, id).len();
+    let led: Vec<_> = monitors.iter().filter(|monitor| told("incident.opened", &monitor.id) == 1).collect();
+    ensure!(led.len() == 1, "both ports of the host are one outage, told of once");
+    assert_eq!(told("incident.resolved", &led[0].id), 1);
     Ok(())
 }
 

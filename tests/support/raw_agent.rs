@@ -160,7 +160,7 @@ impl Session {
     /// When the session is over.
     pub async fn report(&self, first_seq: u64, results: Vec<wire::Result>) -> Result<()> {
         let agent_epoch = self.welcome.agent_epoch;
-        self.say(Say::Results(wire::Results { agent_epoch, first_seq, results })).await
+        self.say(Say::Results(wire::Results { agent_epoch, first_seq, results, canaries: 0 })).await
     }
 
     /// Takes the next message and remembers what it promises.

@@ -98,7 +98,15 @@ impl Site {
     /// # Errors
     /// When no port is free.
     pub async fn start(answer: Answer) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(([127, 0, 0, 1], 0).into(), answer).await
+    }
+
+    /// The same at an address of one's choice.
+    ///
+    /// # Errors
+    /// When it is taken.
+    pub async fn start_at(address: SocketAddr, answer: Answer) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let script = Arc::new(Script { answer: Mutex::new(answer), requests: Mutex::default() });
         let listening = Mutex::new(Some(Task::start(accept(listener, Arc::clone(&script)))));

@@ -9,6 +9,8 @@ use std::time::Duration;
 use model::{RegionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::coverage::CoverageEvidence;
+use crate::probe::ProbeEvidence;
 use crate::vote::VoteTable;
 use crate::{heartbeat, monitor};
 
@@ -31,6 +33,8 @@ pub enum Effect {
         /// What made it necessary.
         why: RoundReason,
     },
+    /// Tell the monitor how those that it depends on stand, once they have been asked ([`monitor::Event::Asked`]).
+    AskParents,
     /// A monitor's status changed.
     MonitorStatus {
         /// The status before.
@@ -69,6 +73,13 @@ pub enum Effect {
         /// Why.
         reason: CloseReason,
     },
+    /// An agent's votes do not count any more: every monitor is told.
+    Quarantine {
+        /// From checks that started here on.
+        since: Timestamp,
+    },
+    /// An agent's votes count again.
+    Release,
     /// A line for the timeline of the open incident.
     Record {
         /// The incident.
@@ -109,6 +120,10 @@ pub enum Evidence {
     Votes(VoteTable),
     /// What the job sent, or did not.
     Heartbeat(HeartbeatEvidence),
+    /// What speaks against a probe agent.
+    Probe(ProbeEvidence),
+    /// Which part of the fleet cannot be heard.
+    Coverage(CoverageEvidence),
 }
 
 /// What a heartbeat's incident rested on.
@@ -164,4 +179,12 @@ pub enum RoundReason {
     Blind,
     /// The policy changed while an incident was open.
     PolicyChanged,
+    /// A window of maintenance ended.
+    Maintenance,
+    /// What it depends on is well again.
+    Parents,
+    /// A monitor that depends on it may be failing.
+    Child,
+    /// An agent whose votes the incident rested on is not believed any more.
+    Quarantine,
 }

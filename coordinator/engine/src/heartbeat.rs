@@ -6,6 +6,7 @@
 //!                      ├──a failing ping───────────────────────────────┘
 //!                      └──blind when it could have pinged──▶ Unknown ──expected──▶ Late
 //!  any ──▶ Paused
+//!  any ══▶ Maintenance ══▶ as before: its clock stands still (`maintenance`)
 //! ```
 //!
 //! In come pings, deadlines and commands; out go [effects](crate::Effect). Status `Missed` means that an incident is
@@ -14,8 +15,11 @@
 //!
 //! The coordinator's own absence is excused only where a ping could have been lost in it, and not for ever: a job that
 //! stopped is found within two intervals and the grace, however often the coordinator restarts (`excuse`).
+//!
+//! A maintenance window opens nothing: the time in it does not count, so that what is due comes due that much later.
 
 mod excuse;
+mod maintenance;
 mod step;
 
 use std::fmt;
@@ -25,6 +29,7 @@ use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{HeartbeatFailure, Transition};
+use crate::maintenance::Standstill;
 use step::Step;
 
 /// The shortest default grace.
@@ -58,6 +63,8 @@ pub enum Status {
     Unknown,
     /// Nobody listens.
     Paused,
+    /// A window of maintenance is open: pings are heard, nothing comes due.
+    Maintenance,
 }
 
 impl fmt::Display for Status {
@@ -105,6 +112,13 @@ pub enum Event {
     Paused,
     /// Pings are expected again, the first within one interval, if there ever was one.
     Resumed,
+    /// A window of maintenance opened. Comes before a [`Blind`](Self::Blind) of the same instant.
+    MaintenanceStarted {
+        /// The planned start, which may lie in a time when nobody could look.
+        at: Timestamp,
+    },
+    /// No window of maintenance is open any more. Comes after a [`Blind`](Self::Blind) of the same instant.
+    MaintenanceEnded,
     /// The heartbeat is gone.
     Deleted,
 }
@@ -112,8 +126,12 @@ pub enum Event {
 /// The state of a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    /// Never `Maintenance`: what it is besides.
     status: Status,
     status_since: Timestamp,
+    /// While a window is open its clock stands still.
+    #[serde(default)]
+    maintenance: Standstill,
     /// The number of the latest incident; it is open while the status is `Missed`.
     openings: u32,
     /// What opened it.
@@ -126,6 +144,16 @@ pub struct State {
     is_expecting: bool,
     /// How many expectations in a row were put off for the coordinator's own absence.
     excuses: u8,
+    /// By how much the judgement of the present one was: by a grace if nothing of the last could be heard, by up to an
+    /// interval if some of it could.
+    #[serde(default)]
+    put_off: Duration,
+    /// Whether one was since the job was last heard.
+    #[serde(default)]
+    was_put_off: bool,
+    /// `counted_from` is the end of a long absence and says nothing of the job's rhythm.
+    #[serde(default)]
+    is_adrift: bool,
 }
 
 /// The grace of a heartbeat whose user gave none: 10 % of the interval, from 1 s to 5 min.
@@ -140,6 +168,7 @@ pub const fn new(now: Timestamp) -> State {
     State {
         status: Status::New,
         status_since: now,
+        maintenance: Standstill::Never,
         openings: 0,
         failure: HeartbeatFailure::Missed,
         last_ping_at: None,
@@ -147,6 +176,9 @@ pub const fn new(now: Timestamp) -> State {
         counted_from: None,
         is_expecting: false,
         excuses: 0,
+        put_off: Duration::ZERO,
+        was_put_off: false,
+        is_adrift: false,
     }
 }
 
@@ -161,6 +193,8 @@ pub fn apply(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Tr
         Event::PolicyChanged => step.policy_changed(),
         Event::Paused => step.paused(),
         Event::Resumed => step.resumed(),
+        Event::MaintenanceStarted { at } => step.maintenance_started(at),
+        Event::MaintenanceEnded => step.maintenance_ended(),
         Event::Deleted => step.deleted(),
     }
     step.settle();
@@ -171,14 +205,14 @@ pub fn apply(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Tr
 /// than that `now`.
 #[must_use]
 pub fn deadline(state: &State, policy: &Policy) -> Option<Timestamp> {
-    if !state.is_expecting {
+    if !state.is_expecting || state.maintenance.is_on() {
         return None;
     }
     let expected_at = state.expected_at(policy)?;
     match state.status {
         Status::Up | Status::Running | Status::Unknown => Some(expected_at),
         Status::Late | Status::Missed => Some(expected_at.plus(policy.grace)),
-        Status::New | Status::Paused => None,
+        Status::New | Status::Paused | Status::Maintenance => None,
     }
 }
 
@@ -197,7 +231,23 @@ impl State {
     /// What the heartbeat is.
     #[must_use]
     pub const fn status(&self) -> Status {
+        if self.maintenance.is_on() && !matches!(self.status, Status::Paused) {
+            Status::Maintenance
+        } else {
+            self.status
+        }
+    }
+
+    /// What the heartbeat is apart from maintenance.
+    #[must_use]
+    pub const fn underlying_status(&self) -> Status {
         self.status
+    }
+
+    /// Whether a window of maintenance is open for it, be it paused or not.
+    #[must_use]
+    pub const fn is_in_maintenance(&self) -> bool {
+        self.maintenance.is_on()
     }
 
     /// Since when.
@@ -233,10 +283,11 @@ impl State {
         self.running_since
     }
 
-    /// When the next ping is due, or was due if it is overdue; `None` while nothing is expected.
+    /// When the next ping is due, or was due if it is overdue; `None` while nothing is expected. In maintenance it
+    /// moves on with the time that passes.
     #[must_use]
     pub fn expected_at(&self, policy: &Policy) -> Option<Timestamp> {
-        self.counted_from.map(|from| from.plus(policy.interval))
+        self.counted_from.map(|from| from.plus(self.put_off).plus(policy.interval))
     }
 }
 

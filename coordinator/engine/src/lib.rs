@@ -8,11 +8,16 @@
 //! The invariants I1–I10, H1–H5 and D1–D4 that the tests name are those of `ARCHITECTURE.md`.
 
 pub mod budget;
+pub mod coverage;
 pub mod effect;
+pub mod group;
 pub mod heartbeat;
+pub mod maintenance;
 pub mod monitor;
 pub mod placement;
+pub mod probe;
 pub mod quorum;
+pub mod replay;
 pub mod retry;
 pub mod vote;
 

@@ -5,6 +5,7 @@
 //!                              │    (below quorum)            (an incident is open)
 //!                              └──too few votes for 60 s──▶ Unknown ──next decision──▶
 //!  any ──▶ Paused (remembers nothing it could not learn again)
+//!  any ══▶ Maintenance ══▶ as before (an incident stays open, nothing is judged: `maintenance`)
 //! ```
 //!
 //! In come results, what is known of regions, deadlines and commands; out go [`Effect`]s. A result only ever *votes*. Down is decided nowhere but in a round, in which
@@ -19,13 +20,19 @@
 //! decision causes), `coverage` (too few votes), `table` and `explain` (why, for people).
 
 mod ballot;
+mod contradiction;
 mod coverage;
+mod exclusion;
 mod explain;
+mod flapping;
 mod incident;
+mod maintenance;
+mod parents;
 mod round;
 mod state;
 mod table;
 mod tally;
+mod wellness;
 
 use std::fmt;
 use std::time::Duration;
@@ -36,7 +43,9 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{CloseReason, Effect, RoundReason, Transition};
 use crate::quorum;
 
+pub use contradiction::{Contradiction, Judgement, contradictions, judge};
 pub use explain::{Explanation, explain};
+pub use parents::{Standing, Trouble, standing};
 pub use state::{RegionState, State};
 pub use table::table;
 
@@ -60,12 +69,12 @@ pub const RECOVERY_PAUSE: Duration = Duration::from_secs(10);
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// What a user decided about a monitor, as far as decisions depend on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The assigned regions: sorted, without repetition, at least one.
     pub regions: Vec<RegionId>,
-    /// How many of them must agree.
-    pub quorum: quorum::Policy,
+    /// Which of them must agree; applied to these regions.
+    pub quorum: quorum::Quorum,
     /// Time between two scheduled checks from one region.
     pub interval: Duration,
     /// Time one attempt may take.
@@ -74,8 +83,32 @@ pub struct Policy {
     pub confirmation_period: Duration,
     /// How many recovery rounds in a row must be good before an incident resolves; 0 counts as 1.
     pub recovery_checks: u32,
+    /// How much more evidence a decision needs than is usual.
+    pub thresholds: Thresholds,
+    /// Whether it depends on other monitors.
+    pub has_parents: bool,
     /// The version of target, interval, timeout and regions that results must have followed.
     pub spec_revision: u64,
+}
+
+/// How much evidence a region's vote needs, how long a recovery must last, and how slow is not well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Thresholds {
+    /// Failing checks in a row that make a region's failure count and ask the others; 0 counts as 1.
+    pub failures: u16,
+    /// Passing checks in a row that end a region's failure; 0 counts as 1.
+    pub passes: u16,
+    /// How long a recovery must last before the incident resolves, from the start of the first good round.
+    pub recovery_period: Duration,
+    /// Checks that pass but take longer make the monitor degraded.
+    pub latency_limit: Option<Duration>,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { failures: 1, passes: 1, recovery_period: Duration::ZERO, latency_limit: None }
+    }
 }
 
 impl Policy {
@@ -83,11 +116,6 @@ impl Policy {
     #[must_use]
     pub fn freshness(&self) -> Duration {
         self.interval.saturating_add(self.timeout).saturating_add(FRESHNESS_MARGIN)
-    }
-
-    /// How many regions must have a vote that counts before anything can be decided.
-    fn coverage(&self) -> usize {
-        self.quorum.coverage(self.regions.len())
     }
 }
 
@@ -106,6 +134,8 @@ pub enum Status {
     Unknown,
     /// Nobody asks.
     Paused,
+    /// A window of maintenance is open: checks go on, nothing is judged.
+    Maintenance,
 }
 
 impl fmt::Display for Status {
@@ -165,10 +195,35 @@ pub enum Event {
         /// Whether target, interval, timeout or regions changed, so that earlier results say nothing any more.
         respec: bool,
     },
+    /// How the monitors that this one depends on stand now.
+    Parents(Standing),
+    /// A monitor that depends on this one may be failing: this one is checked at once.
+    Asked,
+    /// An agent's votes do not count, from checks on that started at `since`.
+    Quarantined {
+        /// The agent.
+        agent: AgentId,
+        /// What people call it.
+        name: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// An agent's votes count again.
+    Released {
+        /// The agent.
+        agent: AgentId,
+    },
     /// Checking stops until `Resumed`.
     Paused,
     /// Checking begins again, as for a new monitor.
     Resumed,
+    /// A window of maintenance opened. Comes before a [`Blind`](Self::Blind) of the same instant.
+    MaintenanceStarted {
+        /// The planned start, which may lie in a time when nobody could look.
+        at: Timestamp,
+    },
+    /// No window of maintenance is open any more. Comes after a [`Blind`](Self::Blind) of the same instant.
+    MaintenanceEnded,
     /// The monitor is gone.
     Deleted,
 }
@@ -191,8 +246,14 @@ pub fn apply(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Tr
         Event::DeadlineReached => {}
         Event::Blind { from, to } => step.blind(*from, *to),
         Event::PolicyChanged { respec } => step.policy_changed(*respec),
+        Event::Parents(standing) => step.parents_stand(standing),
+        Event::Asked => step.asked(),
+        Event::Quarantined { agent, name, since } => step.quarantine(*agent, name, *since),
+        Event::Released { agent } => step.release(*agent),
         Event::Paused => step.paused(),
         Event::Resumed => step.resumed(),
+        Event::MaintenanceStarted { at } => step.maintenance_started(*at),
+        Event::MaintenanceEnded => step.maintenance_ended(),
         Event::Deleted => step.deleted(),
     }
     step.settle();
@@ -203,7 +264,7 @@ pub fn apply(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Tr
 /// than that `now` (I8).
 #[must_use]
 pub fn deadline(state: &State, policy: &Policy) -> Option<Timestamp> {
-    if state.is_paused() {
+    if state.stands_still() {
         return None;
     }
     let pursuit = match &state.pursuit {
@@ -211,6 +272,7 @@ pub fn deadline(state: &State, policy: &Policy) -> Option<Timestamp> {
         Pursuit::Held { until } => Some(*until),
         Pursuit::Round(round) => Some(round.ends_at(policy)),
         Pursuit::Confirming(confirmation) => Some(confirmation.due_at(policy)),
+        Pursuit::AwaitingParents(awaited) => Some(awaited.until),
         Pursuit::RecoveryPause { until, .. } => Some(*until),
     };
     pursuit.into_iter().chain(coverage::deadline(state, policy)).min()
@@ -231,7 +293,16 @@ pub fn fold(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Sta
             }
         }
         Event::Paused | Event::Resumed => step.state.forget_votes(),
-        Event::Slow { .. } | Event::DeadlineReached | Event::Blind { .. } | Event::Deleted => {}
+        Event::Parents(standing) => drop(step.state.set_parents(standing)),
+        Event::Quarantined { agent, name, since } => step.state.exclude(*agent, name, *since),
+        Event::Released { agent } => step.state.readmit(*agent),
+        Event::Slow { .. }
+        | Event::DeadlineReached
+        | Event::Blind { .. }
+        | Event::Asked
+        | Event::MaintenanceStarted { .. }
+        | Event::MaintenanceEnded
+        | Event::Deleted => {}
     }
     step.state
 }
@@ -298,8 +369,7 @@ impl Step<'_> {
         if self.state.is_down() {
             self.drop_pursuit();
             self.state.owed = Some(Owed::PolicyChanged);
-            let regions = self.policy.regions.len();
-            self.record(format!("policy changed to {}", self.policy.quorum.describe(regions)));
+            self.record(format!("policy changed to {}", self.policy.quorum.describe()));
         }
     }
 
@@ -339,12 +409,18 @@ impl Step<'_> {
 
     /// Does all that is due at `now`, until nothing is.
     fn settle(&mut self) {
-        if !self.state.is_paused() {
+        let stands_still = self.state.stands_still();
+        if !stands_still {
             while self.advance() {}
-            self.weigh_status();
-            self.judge_coverage();
+            self.shelter();
         }
-        self.note_coverage();
+        // Nothing from here on changes what votes count.
+        let tally = self.count().tally();
+        self.note_coverage(tally);
+        if !stands_still {
+            self.weigh_status(tally);
+            self.judge_coverage(tally);
+        }
         // A round that was decided as soon as it started asks nobody.
         if let (Some(round), Some(why)) = (self.state.round(), self.asking.take()) {
             self.effects.push(Effect::Verify { round, why });

@@ -1,5 +1,6 @@
 //! Durations as people read them in reasons: `0.5 s`, `95 s`, `8 min`, `25 h`, `3 d`.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The span in the unit that keeps it short: tenths only below ten seconds, the next smaller unit only where something
@@ -28,9 +29,18 @@ pub(crate) fn regions(count: usize) -> String {
     if count == 1 { "1 region".to_owned() } else { format!("{count} regions") }
 }
 
-/// `1 more region`, `2 more regions`.
-pub(crate) fn more_regions(count: usize) -> String {
-    if count == 1 { "1 more region".to_owned() } else { format!("{count} more regions") }
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn list<T: fmt::Display>(names: &[T], and: &str) -> String {
+    let mut text = String::new();
+    for (index, name) in names.iter().enumerate() {
+        match index {
+            0 => {}
+            _ if index + 1 == names.len() => text += &format!(" {and} "),
+            _ => text += ", ",
+        }
+        text += &name.to_string();
+    }
+    text
 }
 
 #[cfg(test)]

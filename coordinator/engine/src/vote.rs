@@ -14,8 +14,8 @@ pub struct Vote {
     pub verdict: Verdict,
     /// When the check started, by the coordinator's clock.
     pub started_at: Timestamp,
-    /// How long it took.
-    pub duration: Duration,
+    /// How long it took, in microseconds; an hour and more as one of 71 minutes. There are millions of votes.
+    duration_micros: u32,
     /// What the target said of itself, if it did.
     pub health: Option<Box<HealthReport>>,
 }
@@ -60,6 +60,9 @@ pub struct VoteRow {
     pub agent: Option<AgentId>,
     /// What it found.
     pub outcome: RowOutcome,
+    /// The class of failure.
+    #[serde(default)]
+    pub kind: Option<FailureKind>,
     /// What a person reads of a failure or an error; empty otherwise.
     pub detail: String,
     /// When the check started.
@@ -104,9 +107,15 @@ impl Vote {
             agent,
             verdict,
             started_at: result.started_at,
-            duration: result.duration,
+            duration_micros: u32::try_from(result.duration.as_micros()).unwrap_or(u32::MAX),
             health: result.health.clone(),
         }
+    }
+
+    /// How long the check took.
+    #[must_use]
+    pub const fn duration(&self) -> Duration {
+        Duration::from_micros(self.duration_micros as u64)
     }
 
     /// Whether it says that the target is well enough to answer.

@@ -18,6 +18,7 @@ enum Op {
     Interval { secs: u64 },
     Pause,
     Resume,
+    Maintenance { on: bool },
 }
 
 fn kinds() -> impl Strategy<Value = PingKind> {
@@ -37,6 +38,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => prop_oneof![0_u64..10, 0_u64..3_000].prop_map(|secs| Op::Blind { secs }),
         1 => (1_u64..4_000).prop_map(|secs| Op::Interval { secs }),
         1 => prop_oneof![Just(Op::Pause), Just(Op::Resume)],
+        2 => any::<bool>().prop_map(|on| Op::Maintenance { on }),
     ];
     proptest::collection::vec(op, 0..60)
 }
@@ -53,11 +55,20 @@ struct World {
     now: Timestamp,
     open: Option<(u32, Timestamp)>,
     openings: u32,
+    /// The end of the last window of maintenance.
+    maintained_until: Timestamp,
 }
 
 impl World {
     fn new(policy: Policy) -> Self {
-        Self { policy, state: heartbeat::new(START), now: START, open: None, openings: 0 }
+        Self {
+            policy,
+            state: heartbeat::new(START),
+            now: START,
+            open: None,
+            openings: 0,
+            maintained_until: Timestamp::EPOCH,
+        }
     }
 
     fn run(&mut self, op: Op) {
@@ -79,6 +90,13 @@ impl World {
             }
             Op::Pause => drop(self.apply(&Event::Paused)),
             Op::Resume => drop(self.apply(&Event::Resumed)),
+            Op::Maintenance { on: true } => drop(self.apply(&Event::MaintenanceStarted { at: self.now })),
+            Op::Maintenance { on: false } => {
+                if self.state.is_in_maintenance() {
+                    self.maintained_until = self.now;
+                }
+                drop(self.apply(&Event::MaintenanceEnded));
+            }
         }
     }
 
@@ -109,6 +127,8 @@ impl World {
         for effect in &transition.effects {
             match effect {
                 Effect::Open(opening) => {
+                    assert!(!self.state.is_in_maintenance(), "I10");
+                    assert!(opening.started_at >= self.maintained_until, "began in maintenance");
                     assert_eq!(self.open, None, "I1, I6");
                     assert_eq!(opening.number, self.openings + 1);
                     assert!(opening.started_at <= opening.opened_at, "I7");
@@ -131,8 +151,8 @@ impl World {
                     assert_ne!(from, to);
                     status = *to;
                 }
-                Effect::Notice { .. } => {}
-                Effect::Verify { .. } | Effect::MonitorStatus { .. } => {
+                Effect::Notice { .. } | Effect::Quarantine { .. } | Effect::Release => {}
+                Effect::Verify { .. } | Effect::AskParents | Effect::MonitorStatus { .. } => {
                     panic!("not of a heartbeat: {effect:?}")
                 }
             }
@@ -241,5 +261,41 @@ proptest! {
         world.wait(from);
         world.run(Op::Blind { secs });
         prop_assert_eq!(world.openings, 0);
+    }
+
+    /// What is expected when maintenance begins is due later by exactly as long as it lasts, and what was heard in it as
+    /// much later as it lasted from then on.
+    #[test]
+    fn maintenance_moves_deadlines_by_its_length(
+        policy in policies(), at in 0.0_f64..1.0, secs in 0_u64..1_000_000, ping_at in 0.0_f64..2.0,
+    ) {
+        let mut world = World::new(policy.clone());
+        world.ping(PingKind::Success, START);
+        world.wait((policy.interval + policy.grace - Duration::from_micros(1)).mul_f64(at));
+        let began_at = world.now;
+        let missed_at = |world: &World| world.state.expected_at(&policy).unwrap().plus(policy.grace);
+        let missed_before = missed_at(&world);
+        world.run(Op::Maintenance { on: true });
+        let length = Duration::from_secs(secs);
+        if ping_at < 1.0 {
+            world.wait(length.mul_f64(ping_at));
+            world.ping(PingKind::Success, world.now);
+            world.wait(began_at.plus(length).since(world.now));
+        } else {
+            world.wait(length);
+        }
+        prop_assert_eq!(heartbeat::deadline(&world.state, &policy), None);
+        world.run(Op::Maintenance { on: false });
+        let expected = if ping_at < 1.0 && world.state.last_ping_at() > Some(START) {
+            world.now.plus(policy.interval + policy.grace)
+        } else {
+            missed_before.plus(length)
+        };
+        prop_assert_eq!(missed_at(&world), expected);
+        prop_assert_eq!(world.openings, 0);
+        world.wait(expected.since(world.now) - Duration::from_micros(1));
+        prop_assert_eq!(world.openings, 0);
+        world.wait(Duration::from_micros(1));
+        prop_assert_eq!(world.openings, 1);
     }
 }

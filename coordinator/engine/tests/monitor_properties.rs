@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::effect::{Effect, Evidence};
 use engine::monitor::{self, Event, Policy, State, Status};
-use engine::quorum;
+use engine::quorum::{self, RegionSet};
 use model::{AgentId, CheckResult, Failure, FailureKind, MonitorId, Outcome, Phases, RegionId, Timestamp};
 use proptest::prelude::*;
 
@@ -23,6 +23,7 @@ enum Op {
     Respec,
     Pause,
     Resume,
+    Maintenance { on: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,11 +36,17 @@ enum What {
 
 fn quorums() -> impl Strategy<Value = quorum::Policy> {
     prop_oneof![
-        Just(quorum::Policy::Any),
-        Just(quorum::Policy::Majority),
-        Just(quorum::Policy::All),
-        (1_u8..=3).prop_map(|k| quorum::Policy::AtLeast(k.try_into().unwrap())),
+        3 => prop_oneof![Just("any"), Just("majority"), Just("all"), Just("percent:60")].prop_map(str::to_owned),
+        1 => (1_u8..=3).prop_map(|k| format!("at_least:{k}")),
+        2 => prop_oneof![
+            Just("1 of eu and 1 of other"),
+            Just("2 of other and any of ap"),
+            Just("all of ?u* and majority of *a*"),
+            Just("50% of * and 1 of us"),
+        ]
+        .prop_map(str::to_owned),
     ]
+    .prop_map(|text| text.parse().unwrap())
 }
 
 prop_compose! {
@@ -50,22 +57,24 @@ prop_compose! {
         confirmation in prop_oneof![3 => Just(0_u64), 1 => Just(5), 1 => Just(60)],
         recovery_checks in 0_u32..=3,
     ) -> Policy {
-        let regions = (0..regions).map(region).collect();
+        let regions: Vec<_> = (0..regions).map(region).collect();
         Policy {
+            quorum: quorum.over(&regions),
             regions,
-            quorum,
             interval: Duration::from_secs(interval),
             timeout: Duration::from_secs(interval.min(10)),
             confirmation_period: Duration::from_secs(confirmation),
             recovery_checks,
+            thresholds: monitor::Thresholds::default(),
+            has_parents: false,
             spec_revision: 1,
         }
     }
 }
 
 fn satisfiable(mut policy: Policy) -> Policy {
-    if policy.quorum.validate(policy.regions.len()).is_err() {
-        policy.quorum = quorum::Policy::Majority;
+    if policy.quorum.policy().validate(&policy.regions).is_err() {
+        policy.quorum = quorum::Policy::default().over(&policy.regions);
     }
     policy
 }
@@ -93,6 +102,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0_u64..100_000).prop_map(|millis| Op::Blind { millis }),
         1 => quorums().prop_map(Op::Quorum),
         1 => prop_oneof![Just(Op::Respec), Just(Op::Pause), Just(Op::Resume), Just(Op::Resume)],
+        1 => prop_oneof![Just(true), Just(false)].prop_map(|on| Op::Maintenance { on }),
     ];
     proptest::collection::vec(op, 0..80)
 }
@@ -145,10 +155,12 @@ struct World {
     open: Option<(u32, Timestamp, Timestamp)>,
     openings: u32,
     known: Vec<Known>,
-    /// Since when at least as many regions as needed have been failing without a pass in between.
+    /// Since when the failing regions could have satisfied the quorum without a pass in between.
     quorum_since: Option<Timestamp>,
     passes_since_opening: usize,
     last_round: u32,
+    /// The end of the last window of maintenance: checks that began before it open nothing.
+    maintained_until: Timestamp,
 }
 
 impl World {
@@ -165,6 +177,7 @@ impl World {
             quorum_since: None,
             passes_since_opening: 0,
             last_round: 0,
+            maintained_until: Timestamp::EPOCH,
         }
     }
 
@@ -199,7 +212,7 @@ impl World {
                 assert!(effects.iter().all(quiet), "{effects:?}");
             }
             Op::Quorum(quorum) => {
-                self.policy.quorum = *quorum;
+                self.policy.quorum = quorum.over(&self.policy.regions);
                 self.apply(&Event::PolicyChanged { respec: false });
             }
             Op::Respec => {
@@ -215,6 +228,17 @@ impl World {
             }
             Op::Resume => {
                 self.apply(&Event::Resumed);
+            }
+            Op::Maintenance { on: true } => {
+                self.apply(&Event::MaintenanceStarted { at: self.now });
+            }
+            Op::Maintenance { on: false } => {
+                if self.state.is_in_maintenance() {
+                    self.maintained_until = self.now;
+                    self.known.fill(Known::default());
+                    self.quorum_since = None;
+                }
+                self.apply(&Event::MaintenanceEnded);
             }
         }
     }
@@ -235,7 +259,9 @@ impl World {
 
     fn observe(&mut self, index: usize, what: What, started_at: Timestamp) -> Vec<Effect> {
         let known = &mut self.known[index];
-        if self.state.status() != Status::Paused && known.started_at.is_none_or(|at| at < started_at) {
+        let judged = !matches!(self.state.status(), Status::Paused | Status::Maintenance)
+            && started_at >= self.maintained_until;
+        if judged && known.started_at.is_none_or(|at| at < started_at) {
             known.started_at = Some(started_at);
             if what != What::Error {
                 known.conclusive = Some(what);
@@ -254,21 +280,25 @@ impl World {
         effects
     }
 
-    fn failing(&self) -> usize {
-        let fails = |known: &&Known| known.conclusive.is_some_and(|what| what != What::Pass);
-        self.known.iter().filter(fails).count()
+    fn failing(&self) -> RegionSet {
+        let fails = |known: &Known| known.conclusive.is_some_and(|what| what != What::Pass);
+        (0..self.known.len()).filter(|index| fails(&self.known[*index])).collect()
     }
 
-    /// The fewest failing regions that could make the monitor down now.
-    fn min_failing(&self) -> usize {
-        self.policy.quorum.coverage(self.policy.regions.len())
+    fn everyone(&self) -> RegionSet {
+        RegionSet::first(self.policy.regions.len())
+    }
+
+    /// Whether these failing regions could make the monitor down, if no other region can be heard.
+    fn could_open(&self, failing: RegionSet) -> bool {
+        self.policy.quorum.is_satisfied(failing, failing)
     }
 
     fn track_quorum(&mut self) {
-        if self.failing() < self.min_failing() {
-            self.quorum_since = None;
-        } else {
+        if self.could_open(self.failing()) {
             self.quorum_since.get_or_insert(self.now);
+        } else {
+            self.quorum_since = None;
         }
     }
 
@@ -284,8 +314,13 @@ impl World {
 
     fn check_effects(&mut self, mut status: Status, effects: &[Effect]) {
         for effect in effects {
+            if self.state.status() == Status::Maintenance {
+                let tells = matches!(effect, Effect::MonitorStatus { .. } | Effect::Record { .. });
+                assert!(tells, "I10: {effect:?} in maintenance");
+            }
             match effect {
                 Effect::Open(opening) => {
+                    assert!(opening.started_at >= self.maintained_until, "began in maintenance");
                     assert_eq!(self.open, None, "I1, I6: opened twice");
                     assert_eq!(opening.number, self.openings + 1);
                     assert!(opening.started_at <= opening.opened_at, "I7");
@@ -317,31 +352,39 @@ impl World {
                     assert_ne!(from, to);
                     status = *to;
                 }
+                Effect::AskParents => assert!(self.policy.has_parents),
                 Effect::Verify { round, .. } => {
                     assert!(*round > self.last_round, "round {round} after {}", self.last_round);
                     self.last_round = *round;
                     assert_ne!(self.state.status(), Status::Paused, "I10");
                 }
-                Effect::HeartbeatStatus { .. } | Effect::Notice { .. } => {
+                Effect::HeartbeatStatus { .. }
+                | Effect::Notice { .. }
+                | Effect::Quarantine { .. }
+                | Effect::Release => {
                     panic!("not of a monitor: {effect:?}")
                 }
             }
         }
         assert_eq!(status, self.state.status(), "every change of status is told");
         assert_eq!(self.state.open_incident(), self.open.map(|(number, ..)| number));
-        assert_eq!(self.state.status() == Status::Down, self.open.is_some(), "I10 and down means open");
+        match self.state.status() {
+            Status::Maintenance => {}
+            status => assert_eq!(status == Status::Down, self.open.is_some(), "I10 and down means open"),
+        }
     }
 
     /// I2, I4, I5: enough regions' newest word is a failure, and has been for the confirmation period.
     fn check_opening(&self, evidence: &Evidence) {
-        assert!(self.failing() >= self.min_failing(), "I4: opened by too few regions");
+        assert!(self.could_open(self.failing()), "I4: opened by too few regions");
         let since = self.quorum_since.expect("I2: no quorum");
         assert!(self.now.since(since) >= self.policy.confirmation_period, "I2: held too short");
         let Evidence::Votes(table) = evidence else { panic!("no votes") };
-        let counted: Vec<_> = table.rows.iter().filter(|row| row.counted && !row.detail.is_empty()).collect();
-        assert!(counted.len() >= self.min_failing(), "I4: {table:?}");
-        for row in counted {
-            let age = self.now.since(row.started_at.unwrap());
+        let counted = |index: &usize| table.rows[*index].counted && !table.rows[*index].detail.is_empty();
+        let counted: RegionSet = (0..table.rows.len()).filter(counted).collect();
+        assert!(self.could_open(counted), "I4: {table:?}");
+        for index in counted.iter() {
+            let age = self.now.since(table.rows[index].started_at.unwrap());
             assert!(age < self.policy.freshness(), "I2: a stale vote opened");
         }
     }
@@ -349,8 +392,9 @@ impl World {
     /// I5: silence resolves nothing, and neither do errors: fewer regions fail than would make it down.
     fn check_resolving(&self) {
         assert!(self.passes_since_opening > 0, "I5: resolved without a pass");
-        let needed = self.policy.quorum.needed(self.policy.regions.len(), self.policy.regions.len());
-        assert!(self.failing() < needed, "I5: resolved while {} regions fail", self.failing());
+        let failing = self.failing();
+        let is_down = self.policy.quorum.is_satisfied(failing, self.everyone());
+        assert!(!is_down, "I5: resolved while {failing:?} fail");
     }
 
     fn check_settled(&self) {
@@ -406,12 +450,13 @@ proptest! {
             prop_oneof![Just(What::Pass), Just(What::Definite), Just(What::Inconclusive)], 4),
     ) {
         let policy = satisfiable(policy);
-        let quorum = policy.quorum;
+        let quorum = policy.quorum.policy().clone();
         let mut world = World::new(policy).live();
         for op in &ops {
             world.run(op);
         }
         world.run(&Op::Resume);
+        world.run(&Op::Maintenance { on: false });
         world.run(&Op::Quorum(quorum));
         let regions = world.policy.regions.len();
         for index in 0..regions {
@@ -419,34 +464,83 @@ proptest! {
         }
         let truth = &truth[..regions];
         world.live_through(truth, Duration::from_secs(200));
-        let failing = truth.iter().filter(|what| **what != What::Pass).count();
-        let expected = match failing {
-            0 => Status::Up,
-            n if n >= quorum.needed(regions, regions) => Status::Down,
-            _ => Status::Degraded,
+        let failing: RegionSet = (0..regions).filter(|index| truth[*index] != What::Pass).collect();
+        let expected = if failing.is_empty() {
+            Status::Up
+        } else if world.policy.quorum.is_satisfied(failing, world.everyone()) {
+            Status::Down
+        } else {
+            Status::Degraded
         };
+        if world.state.status() != expected {
+            // What has been flapping must be up for ten minutes.
+            world.live_through(truth, Duration::from_secs(640));
+        }
         prop_assert_eq!(world.state.status(), expected, "{:?}", world.state);
         prop_assert_eq!(world.state.unverified_since(), None);
     }
 
-    /// I4: regions fewer than needed open nothing, whatever they report and however often.
+    /// I4: regions that are no quorum of their own open nothing, whatever they report and however often, and whoever
+    /// else falls silent.
     #[test]
-    fn i4_fewer_regions_than_needed_open_nothing(policy in policies(), ops in ops()) {
-        let allowed = policy.quorum.coverage(policy.regions.len()) - 1;
-        let quorum = policy.quorum;
+    fn i4_regions_that_are_no_quorum_open_nothing(
+        policy in policies(),
+        liars in any::<[bool; 4]>(),
+        ops in ops(),
+    ) {
+        let quorum = policy.quorum.policy().clone();
         let mut world = World::new(policy).live();
+        let mut liars: RegionSet = (0..world.policy.regions.len()).filter(|index| liars[*index]).collect();
+        while world.could_open(liars) {
+            liars.remove(liars.iter().next().unwrap());
+        }
         for op in &ops {
             match op {
                 Op::Result { region, what, age_ms } => {
-                    let honest = region % world.policy.regions.len() >= allowed;
+                    let honest = !liars.contains(region % world.policy.regions.len());
                     let what = if honest && *what != What::Error { What::Pass } else { *what };
                     world.run(&Op::Result { region: *region, what, age_ms: *age_ms });
                 }
-                Op::Quorum(_) => world.run(&Op::Quorum(quorum)),
+                Op::Quorum(_) => world.run(&Op::Quorum(quorum.clone())),
                 op => world.run(op),
             }
             prop_assert_eq!(world.openings, 0);
         }
+    }
+
+    /// I4, the other way round: an outage that enough honest regions see opens and stays open, whatever the others
+    /// report and however often.
+    #[test]
+    fn i4_regions_that_leave_enough_honest_ones_hide_nothing(
+        policy in policies(),
+        liars in any::<[bool; 4]>(),
+        lies in proptest::collection::vec((0_usize..4, whats(), ages(), 0_u64..3_000), 0..40),
+    ) {
+        let mut world = World::new(satisfiable(policy)).live();
+        let everyone = world.everyone();
+        let mut liars: RegionSet = everyone.iter().filter(|index| liars[*index]).collect();
+        while !world.policy.quorum.is_satisfied(everyone.without(liars), everyone) {
+            liars.remove(liars.iter().next().unwrap());
+        }
+        let lie = |world: &mut World| {
+            for (region, what, age_ms, millis) in &lies {
+                for honest in everyone.without(liars).iter() {
+                    world.observe(honest, What::Definite, world.now);
+                }
+                if liars.contains(*region) {
+                    world.run(&Op::Result { region: *region, what: *what, age_ms: *age_ms });
+                }
+                world.wait(Duration::from_millis(*millis));
+            }
+        };
+        lie(&mut world);
+        let truth = |index| if liars.contains(index) { What::Pass } else { What::Definite };
+        let truth: Vec<_> = everyone.iter().map(truth).collect();
+        world.live_through(&truth, Duration::from_secs(200));
+        let open = world.open;
+        prop_assert!(open.is_some(), "{:?}", world.state);
+        lie(&mut world);
+        prop_assert_eq!(world.open, open);
     }
 
     /// I5: silence, errors and blindness neither open nor resolve.
@@ -501,5 +595,31 @@ proptest! {
             state.regions().map(|region| region.vote.as_ref().map(|vote| vote.started_at)).collect::<Vec<_>>()
         };
         prop_assert_eq!(started(&folded), started(&applied));
+    }
+
+    /// I10: whatever is heard in a window of maintenance, afterwards the monitor is what it was, and its incident is the
+    /// one from before.
+    #[test]
+    fn i10_maintenance_changes_no_status_and_no_incident(
+        policy in policies(), before in ops(), during in ops(),
+    ) {
+        let mut world = World::new(policy).live();
+        for op in &before {
+            world.run(op);
+        }
+        world.run(&Op::Maintenance { on: false });
+        world.wait(Duration::from_secs(1));
+        let (status, openings, open) = (world.state.status(), world.openings, world.open);
+        world.run(&Op::Maintenance { on: true });
+        for op in during {
+            match op {
+                Op::Pause | Op::Resume | Op::Respec | Op::Maintenance { .. } => {}
+                op => world.run(&op),
+            }
+            prop_assert_eq!((world.openings, world.open), (openings, open));
+            prop_assert_eq!(monitor::deadline(&world.state, &world.policy), None);
+        }
+        world.run(&Op::Maintenance { on: false });
+        prop_assert_eq!((world.state.status(), world.openings, world.open), (status, openings, open));
     }
 }

@@ -31,6 +31,43 @@ timelines! { monitor::play:
         t+7201s explain
         t+7211s eu pass
     "
+    an_incident_that_rests_on_a_quarantined_agent_is_asked_about_again_and_not_ended_by_that "
+        monitor a b c; interval 1h
+        t+0 live all; all pass
+        t+100s a,b 503
+        t+120s quarantine a @100s
+        t+121s b,c pass; a 503
+        t+121s table
+        t+131s b,c pass
+    "
+    votes_of_a_quarantined_agent_ask_nobody_and_count_for_nothing "
+        monitor a b c; interval 1h
+        t+0 live all; all pass
+        t+100s a 503; quarantine a @100s
+        t+110s b 503
+        t+111s c pass
+        t+112s explain
+    "
+    where_one_region_decides_a_quarantined_agent_still_does_and_is_marked "
+        monitor a b; interval 1h; quorum any
+        t+0 live all; all pass
+        t+90s quarantine a @80s
+        t+100s a 503
+    "
+    too_few_believed_votes_are_too_few_and_a_release_ends_that "
+        monitor a b; interval 1h
+        t+0 live all; all pass
+        t+100s a 503; quarantine a @100s
+        t+200s b pass; a pass
+        t+260s release a
+    "
+    a_region_is_not_eligible_and_not_in_doubt_while_its_agent_is_quarantined "
+        monitor a b c; interval 1h; quorum all
+        t+0 live all; all pass
+        t+90s a pass; quarantine a @90s
+        t+100s b 503
+        t+101s c 503
+    "
     majority_of_1 "
         monitor a; interval 1h
         t+0 live all; all pass
@@ -272,6 +309,152 @@ timelines! { monitor::play:
         t+301s eu 503
         t+302s us 503
     "
+    failures_below_the_threshold_ask_nobody_and_count_for_nothing "
+        monitor ap eu us; interval 30s; failures 3
+        t+0 live all; all pass
+        t+30s eu 503
+        t+40s us 503
+        t+60s eu 503
+        t+61s table
+        t+70s us 503
+        t+90s eu 503
+        t+90.1s us 503
+        t+90.2s table
+    "
+    a_region_that_failed_must_pass_as_often_as_its_threshold_says "
+        monitor eu us; interval 30s; quorum any; passes 3; recovery 1
+        t+0 live all; all pass
+        t+30s eu 503
+        t+60s eu pass; us pass
+        t+61s eu pass; us pass
+        t+62s table
+        t+90s eu pass; us pass
+        t+91s us pass
+    "
+    a_recovery_must_last_for_the_recovery_period "
+        monitor eu; interval 1h; stable 1m
+        t+0 live all; all pass
+        t+100s eu 503
+        t+200s eu pass
+        t+200.1s eu pass
+        t+210.1s eu pass
+        t+240.2s eu pass
+        t+260.2s eu pass
+    "
+    slow_answers_make_degraded_after_three_in_a_row_and_no_incident "
+        monitor eu us; interval 1h; limit 1s
+        t+0 live all; all pass
+        t+30s eu sluggish
+        t+60s eu sluggish
+        t+90s eu sluggish
+        t+91s explain
+        t+120s eu pass
+        t+150s eu pass
+        t+180s eu pass
+    "
+    a_component_must_fail_in_two_reports_in_a_row_and_be_well_in_two "
+        monitor eu us; interval 30s
+        t+0 live all; all pass
+        t+30s eu unwell
+        t+45s us pass
+        t+60s eu unwell
+        t+75s us unwell
+        t+90s eu pass
+        t+105s us pass
+    "
+    the_third_opening_within_an_hour_stays_open_until_it_has_been_up_for_ten_minutes "
+        monitor eu; interval 1h; recovery 1
+        t+0 live all; all pass
+        t+100s eu 503
+        t+200s eu pass
+        t+200.1s eu pass
+        t+300s eu 503
+        t+400s eu pass
+        t+400.1s eu pass
+        t+500s eu 503
+        t+600s eu pass
+        t+600.1s eu pass
+        t+610.1s eu 503
+        t+700s eu pass
+        t+700.1s eu pass
+        t+730.2s eu pass
+        t+760.2s eu pass
+        t+790.2s eu pass
+        t+820.2s eu pass
+        t+850.2s eu pass
+        t+880.2s eu pass
+        t+910.2s eu pass
+        t+940.2s eu pass
+        t+970.2s eu pass
+        t+1000.2s eu pass
+        t+1030.2s eu pass
+        t+1060.2s eu pass
+        t+1090.2s eu pass
+        t+1120.2s eu pass
+        t+1150.2s eu pass
+        t+1180.2s eu pass
+        t+1210.2s eu pass
+        t+1240.2s eu pass
+        t+1270.2s eu pass
+        t+1300.2s eu pass
+        t+1330.2s eu pass
+    "
+    while_a_parent_is_down_a_failure_is_put_down_to_it "
+        monitor eu us; interval 1m; parents yes
+        t+0 live all; all pass
+        t+10s parents db-host down
+        t+60s eu 503
+        t+60.1s us 503
+        t+60.2s explain
+        t+120s parents well
+        t+120.1s eu,us pass
+    "
+    a_failure_that_outlives_the_parents_is_an_incident_of_its_own "
+        monitor eu us; interval 1m; parents yes
+        t+0 live all; all pass
+        t+10s parents db-host unknown
+        t+60s eu 503
+        t+120s parents well
+        t+120.1s eu 503
+        t+120.2s us 503
+    "
+    a_child_that_fails_first_asks_the_parents_and_waits_for_what_they_say "
+        monitor eu us; interval 1m; parents yes
+        t+0 live all; all pass
+        t+60s eu 503; parents in-question
+        t+60.1s us 503
+        t+60.2s explain
+        t+61s parents db-host down
+    "
+    parents_that_are_well_clear_the_way_at_once "
+        monitor eu; interval 1m; parents yes
+        t+0 live all; all pass
+        t+60s eu 503
+        t+60.1s parents well
+    "
+    a_child_waits_for_its_parents_no_longer_than_one_round "
+        monitor eu; interval 1m; parents yes
+        t+0 live all; all pass
+        t+60s eu 503; parents in-question
+        t+70s eu 503
+        t+80s nothing
+    "
+    an_open_incident_stays_its_own_when_a_parent_goes_down_too "
+        monitor eu; interval 1m; parents yes
+        t+0 live all; all pass
+        t+60s eu 503; parents well
+        t+70s parents db-host down
+        t+120s eu pass; eu pass
+        t+130s eu pass
+    "
+    a_parent_is_checked_at_once_when_a_child_asks_and_not_again_at_once "
+        monitor eu us; interval 1h
+        t+0 live all; all pass
+        t+100s asked
+        t+100.1s all pass
+        t+100.2s asked
+        t+102s asked
+    "
     a_health_report_that_is_not_well_makes_degraded_without_an_incident "
         monitor ap eu us; interval 1h
         t+0 live all; all pass
@@ -383,6 +566,77 @@ timelines! { monitor::play:
         t+100s eu 503
         t+200s nothing
     "
+    a_quorum_by_groups_needs_every_group "
+        monitor ap-south eu-north eu-south eu-west us-east; interval 1h; quorum 2 of eu-* and 1 of other
+        t+0 live all; all pass
+        t+100s eu-north,eu-west 503
+        t+100.2s ap-south,us-east pass
+        t+100.3s explain
+        t+200s us-east 503
+        t+200.1s ap-south,eu-south pass
+        t+200.2s eu-north 503
+        t+200.3s eu-west 503
+        t+300s explain
+        t+400s eu-north pass
+        t+400.1s eu-south pass
+        t+400.2s eu-west 503; us-east 503
+        t+410s eu-north,eu-south pass
+    "
+    a_group_that_says_up_is_enough_and_a_silent_one_makes_unknown_only_without_it "
+        monitor ap-south eu-north eu-west us-east; interval 1h; quorum 2 of eu-* and 1 of other
+        t+0 live all; all pass
+        t+100s gone ap-south,us-east
+        t+3600s eu-north,eu-west pass
+        t+7200s eu-north pass; eu-west 503
+        t+7201s explain
+        t+7300s eu-north 503
+        t+7301s explain
+        t+7400s nothing
+        t+7500s live us-east
+        t+7500.1s eu-north,eu-west 503
+        t+7500.2s us-east 503
+    "
+    a_monitor_that_is_down_recovers_by_one_group_while_another_is_silent "
+        monitor ap-south eu-north eu-west us-east; interval 1h; quorum all of eu-* and any of other
+        t+0 live all; all pass
+        t+100s all 503
+        t+200s gone ap-south,us-east
+        t+300s table
+        t+301s explain
+        t+400s eu-north pass
+        t+400.1s eu-west pass
+        t+410s eu-north,eu-west pass
+    "
+    after_a_restart_what_was_in_question_waits_for_every_group "
+        monitor ap-south eu-north eu-west us-east; interval 1h; quorum 2 of eu-* and 1 of other
+        t+0 live all; all pass
+        t+100s eu-north 503
+        t+101s restart 100.5s
+        t+102s live eu-north,eu-west
+        t+103s explain
+        t+104s live us-east
+        t+104.2s eu-north,eu-west,us-east 503
+    "
+    a_region_that_two_groups_name_counts_in_both "
+        monitor eu-east eu-west us-west; interval 1h; quorum 1 of eu-* and 1 of *-west
+        t+0 live all; all pass
+        t+100s eu-west 503
+    "
+    a_region_that_no_group_names_is_for_information "
+        monitor ap-south eu-east eu-west; interval 1h; quorum 2 of eu-*
+        t+0 live all; all pass
+        t+100s ap-south 503
+        t+100.1s eu-east,eu-west pass
+        t+100.2s explain
+        t+200s eu-east,eu-west 503
+    "
+    a_share_of_the_regions_is_rounded_up "
+        monitor a b c d e; interval 1h; quorum percent:50
+        t+0 live all; all pass
+        t+100s a,b 503
+        t+100.1s explain
+        t+100.2s c 503
+    "
     at_least_counts_regions "
         monitor a b c d e; interval 1h; quorum at_least:2
         t+0 live all; all pass
@@ -466,6 +720,27 @@ timelines! { heartbeat::play:
         t+126m blind 119m
         t+182m blind 178m
         t+190m nothing
+    "
+    a_ping_that_was_lost_just_before_its_expectation_is_no_miss "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+59.5m blind 58m
+        t+66m nothing
+        t+118m success
+    "
+    a_ping_that_was_lost_at_the_end_of_a_long_absence_is_no_miss "
+        heartbeat every 1m; grace 6s
+        t+0 success
+        t+3650s blind 30s
+        t+3670s nothing
+        t+3705s success
+    "
+    absences_one_after_the_other_about_one_expectation_count_as_one "
+        heartbeat every 6h; grace 5m
+        t+0 success
+        t+350m blind 340m
+        t+362m blind 351m
+        t+710m success
     "
     a_ping_earns_a_new_excuse "
         heartbeat every 1h; grace 5m

@@ -17,7 +17,7 @@ use proto::admin::v1::monitors_server::Monitors;
 use store::Store;
 use store::faulty::{Faults, Faulty};
 use store::memory::Memory;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 use url::Url;
@@ -56,6 +56,7 @@ impl Bench {
             views: Arc::new(Views::default()),
             fleet: Arc::new(Fleet::new(Arc::clone(&clock) as _)),
             shards,
+            replays: Arc::new(Semaphore::new(1)),
             healthy: Arc::new(AtomicBool::new(true)),
             public_url: Url::parse("https://status.example.com/").unwrap(),
             agent_fingerprint: [7; 32],

@@ -76,5 +76,7 @@ const fn kind_of(id: SubjectId) -> &'static str {
     match id {
         SubjectId::Monitor(_) => "monitor",
         SubjectId::Heartbeat(_) => "heartbeat",
+        SubjectId::Agent(_) => "agent",
+        SubjectId::Installation(_) => "installation",
     }
 }

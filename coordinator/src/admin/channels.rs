@@ -15,9 +15,9 @@ use super::invalid::Invalid;
 use super::paging::{self, Page, Scope};
 use super::refusal::{Refusal, not_found, stale, unreadable};
 use crate::notify::Kind;
-use crate::notify::channel::{ReceiverUrl, SigningSecret};
+use crate::notify::channel::{ChannelSettings, ReceiverUrl, SigningSecret};
 
-const CHANGEABLE: [&str; 3] = ["name", "url", "signing_secret"];
+const CHANGEABLE: [&str; 4] = ["name", "url", "signing_secret", "notices"];
 const FIXED: [&str; 5] = ["id", "kind", "created_at", "updated_at", "etag"];
 /// Users of a channel that a refusal names.
 const MAX_NAMED: usize = 5;
@@ -32,12 +32,13 @@ impl Channels for Admin {
     ) -> Result<Response<wire::Channel>, Status> {
         let asked = request.into_inner().channel.unwrap_or_default();
         let (name, kind) = self.read_new(&asked)?;
+        let settings = ChannelSettings { kind, notices: asked.notices.unwrap_or(true) };
         let now = self.clock.now();
         let row = ChannelRow {
             id: ChannelId::new(now, self.random.as_ref()),
             workspace: DEFAULT_WORKSPACE.into(),
             name,
-            settings: stored(&kind),
+            settings: stored(&settings),
             revision: 1,
             created_at: now,
             updated_at: now,
@@ -45,7 +46,7 @@ impl Channels for Admin {
         let put = row.clone();
         self.settings.change::<Refusal>(|_| Ok(ConfigChange::PutChannel(put))).await?;
         let mut created = render(&row)?;
-        if let Kind::Webhook { secrets, .. } = &kind {
+        if let Kind::Webhook { secrets, .. } = &settings.kind {
             created.signing_secret =
                 secrets.first().map(|secret| secret.expose().to_owned()).unwrap_or_default();
         }
@@ -98,10 +99,10 @@ impl Channels for Admin {
             if !is_present_etag(&asked.etag, before.revision) {
                 return Err(Refusal::from(stale("channel", &before.name)));
             }
-            let (name, kind) = read_change(before, &asked, &mask)?;
+            let (name, settings) = read_change(before, &asked, &mask)?;
             let after = ChannelRow {
                 name,
-                settings: stored(&kind),
+                settings: stored(&settings),
                 revision: before.revision + 1,
                 updated_at: now,
                 ..before.clone()
@@ -187,11 +188,18 @@ fn present<'a>(config: &'a Config, asked: &str) -> Result<&'a ChannelRow, Status
     find::channel(config, asked).ok_or_else(|| not_found("channel", asked))
 }
 
-/// The name and kind of a channel whose fields in `mask` become what `asked` says.
-fn read_change(before: &ChannelRow, asked: &wire::Channel, mask: &[&str]) -> Result<(String, Kind), Status> {
+/// The name and settings of a channel whose fields in `mask` become what `asked` says.
+fn read_change(
+    before: &ChannelRow,
+    asked: &wire::Channel,
+    mask: &[&str],
+) -> Result<(String, ChannelSettings), Status> {
     let mut invalid = Invalid::default();
     let named = |field| mask.contains(&field);
-    let mut kind = kind_of(before)?;
+    let ChannelSettings { mut kind, mut notices } = settings_of(before)?;
+    if named("notices") {
+        notices = asked.notices.unwrap_or(true);
+    }
     let name = if named("name") {
         fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid)
     } else {
@@ -221,7 +229,7 @@ fn read_change(before: &ChannelRow, asked: &wire::Channel, mask: &[&str]) -> Res
             }
         }
     }
-    invalid.finish(name.map(|name| (name, kind)))
+    invalid.finish(name.map(|name| (name, ChannelSettings { kind, notices })))
 }
 
 fn read_url(text: &str, invalid: &mut Invalid) -> Option<ReceiverUrl> {
@@ -240,18 +248,18 @@ fn read_secret(text: &str, invalid: &mut Invalid) -> Option<SigningSecret> {
     if text.is_empty() { None } else { invalid.check("signing_secret", text.parse()) }
 }
 
-fn stored(kind: &Kind) -> model::Secret<String> {
-    model::Secret::new(serde_json::to_string(kind).expect("channel kinds have only text keys"))
+fn stored(settings: &ChannelSettings) -> model::Secret<String> {
+    model::Secret::new(serde_json::to_string(settings).expect("channel kinds have only text keys"))
 }
 
-fn kind_of(row: &ChannelRow) -> Result<Kind, Status> {
+fn settings_of(row: &ChannelRow) -> Result<ChannelSettings, Status> {
     // The parser's own words may repeat a secret.
     serde_json::from_str(row.settings.expose()).map_err(|_| unreadable(format!("the settings of {}", row.id)))
 }
 
 /// A channel without its secrets.
 fn render(row: &ChannelRow) -> Result<wire::Channel, Status> {
-    let kind = kind_of(row)?;
+    let ChannelSettings { kind, notices } = settings_of(row)?;
     let wire_kind = match &kind {
         Kind::Webhook { .. } => wire::ChannelKind::Webhook,
         Kind::Slack { .. } => wire::ChannelKind::Slack,
@@ -263,6 +271,7 @@ fn render(row: &ChannelRow) -> Result<wire::Channel, Status> {
         kind: wire_kind.into(),
         url: format!("{}/{HIDDEN}", kind.url()),
         signing_secret: String::new(),
+        notices: Some(notices),
         created_at: instant(row.created_at),
         updated_at: instant(row.updated_at),
         etag: etag(row.revision),
@@ -303,7 +312,7 @@ mod tests {
 
     fn stored_secrets(bench: &Bench) -> Vec<String> {
         let config = bench.admin.settings.present();
-        match kind_of(&config.channels[0]).unwrap() {
+        match settings_of(&config.channels[0]).unwrap().kind {
             Kind::Webhook { secrets, .. } => {
                 secrets.iter().map(|secret| secret.expose().to_owned()).collect()
             }
@@ -375,6 +384,25 @@ mod tests {
         assert_eq!(refused(update(&bench, stale, &["name"]).await).0, Code::Aborted);
         let nobody = wire::Channel { id: "ops".into(), name: "z".into(), ..change() };
         assert_eq!(refused(update(&bench, nobody, &["name"]).await).0, Code::NotFound);
+    }
+
+    #[tokio::test]
+    async fn notices_go_there_unless_said_otherwise() {
+        let bench = Bench::start().await;
+        assert_eq!(said(create(&bench, webhook("ops")).await).notices, Some(true));
+        let quiet = said(create(&bench, wire::Channel { notices: Some(false), ..webhook("quiet") }).await);
+        assert_eq!(quiet.notices, Some(false));
+        let takes = |name: &str| {
+            let config = bench.admin.settings.present();
+            crate::notify::channel::takes_notices(find::channel(&config, name).unwrap())
+        };
+        assert!(takes("ops") && !takes("quiet"));
+        let change = |notices| wire::Channel { id: "ops".into(), notices, ..wire::Channel::default() };
+        assert_eq!(said(update(&bench, change(Some(false)), &["notices"]).await).notices, Some(false));
+        assert!(!takes("ops"));
+        assert_eq!(said(update(&bench, change(None), &["notices"]).await).notices, Some(true));
+        let renamed = wire::Channel { id: quiet.id, name: "mute".into(), ..wire::Channel::default() };
+        assert_eq!(said(update(&bench, renamed, &["name"]).await).notices, Some(false));
     }
 
     #[tokio::test]

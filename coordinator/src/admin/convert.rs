@@ -27,6 +27,7 @@ pub(super) const fn monitor_status(status: monitor::Status) -> wire::MonitorStat
         monitor::Status::Down => wire::MonitorStatus::Down,
         monitor::Status::Unknown => wire::MonitorStatus::Unknown,
         monitor::Status::Paused => wire::MonitorStatus::Paused,
+        monitor::Status::Maintenance => wire::MonitorStatus::Maintenance,
     }
 }
 
@@ -50,6 +51,7 @@ pub(super) const fn heartbeat_status(status: heartbeat::Status) -> wire::Heartbe
         heartbeat::Status::Missed => wire::HeartbeatStatus::Missed,
         heartbeat::Status::Unknown => wire::HeartbeatStatus::Unknown,
         heartbeat::Status::Paused => wire::HeartbeatStatus::Paused,
+        heartbeat::Status::Maintenance => wire::HeartbeatStatus::Maintenance,
     }
 }
 

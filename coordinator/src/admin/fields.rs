@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use model::Timestamp;
+use model::tag::MAX_TAGS;
+use model::{Tag, Timestamp};
 use prost_types::FieldMask;
 use proto::probe::convert::{duration_from_wire, timestamp_from_wire};
 
@@ -21,6 +22,20 @@ pub(super) fn name(field: &str, text: &str, max_chars: usize, invalid: &mut Inva
         return None;
     }
     Some(text.to_owned())
+}
+
+/// Reads tags, sorted, each once.
+pub(super) fn tags(asked: &[String], invalid: &mut Invalid) -> Vec<Tag> {
+    const FIELD: &str = "tags";
+    if asked.len() > MAX_TAGS {
+        invalid.add(FIELD, format!("at most {MAX_TAGS} are allowed"));
+        return vec![];
+    }
+    let mut tags: Vec<Tag> =
+        asked.iter().filter_map(|tag| invalid.check(FIELD, tag.trim().parse())).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
 }
 
 /// Spans that a field may hold, and how that is said.

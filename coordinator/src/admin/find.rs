@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{ChannelId, SubjectId};
+use model::{ChannelId, MonitorId, SubjectId};
 use store::{ChannelRow, Config};
 use tonic::Status;
 
@@ -10,10 +10,12 @@ use super::Admin;
 use super::invalid::Invalid;
 use super::refusal::not_found;
 use crate::definition::Kind;
-use crate::view::SubjectView;
+use crate::view::{SubjectView, Views};
 
 /// Names that an error message lists.
 const MAX_LISTED: usize = 20;
+/// Monitors that one may depend on.
+const MAX_PARENTS: usize = 20;
 
 /// What was found for the id or name of a monitor or heartbeat.
 pub(super) enum Found {
@@ -41,11 +43,7 @@ impl Admin {
         is_kind: impl Fn(&Kind) -> bool,
     ) -> Result<Arc<SubjectView>, Status> {
         require_id(asked)?;
-        let is_kind = |view: &Arc<SubjectView>| is_kind(&view.definition.kind);
-        let by_id = SubjectId::parse(asked).and_then(|id| self.views.get(id)).filter(is_kind);
-        let by_name =
-            || self.views.all().into_iter().find(|view| is_kind(view) && view.definition.name == asked);
-        by_id.or_else(by_name).ok_or_else(|| not_found(kind, asked))
+        by_id_or_name(&self.views, asked, is_kind).ok_or_else(|| not_found(kind, asked))
     }
 
     /// A monitor or heartbeat by id or name.
@@ -60,6 +58,32 @@ impl Admin {
             (Some(_), Some(_)) => Found::Several,
         }
     }
+}
+
+/// The monitors that one depends on, sorted, each once. `itself` is the one, if it exists yet.
+pub(super) fn parents(
+    views: &Views,
+    itself: Option<MonitorId>,
+    asked: &[String],
+    invalid: &mut Invalid,
+) -> Vec<MonitorId> {
+    const FIELD: &str = "depends_on";
+    if asked.len() > MAX_PARENTS {
+        invalid.add(FIELD, format!("at most {MAX_PARENTS} are allowed"));
+        return vec![];
+    }
+    let mut found = vec![];
+    for asked in asked {
+        let view = by_id_or_name(views, asked, |kind| matches!(kind, Kind::Monitor(_)));
+        match view.and_then(|view| Some(view.definition.monitor()?.0)) {
+            Some(id) if Some(id) == itself => invalid.add(FIELD, "a monitor cannot depend on itself"),
+            Some(id) => found.push(id),
+            None => invalid.add(FIELD, format!("there is no monitor `{}`", shorten(asked))),
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Refuses a request that says nothing of what it means.
@@ -106,4 +130,10 @@ pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 /// A text of the request as it may stand in an error message.
 pub(super) fn shorten(text: &str) -> String {
     model::result::clean(text, 80)
+}
+
+fn by_id_or_name(views: &Views, asked: &str, is_kind: impl Fn(&Kind) -> bool) -> Option<Arc<SubjectView>> {
+    let is_kind = |view: &Arc<SubjectView>| is_kind(&view.definition.kind);
+    let by_id = SubjectId::parse(asked).and_then(|id| views.get(id)).filter(is_kind);
+    by_id.or_else(|| views.all().into_iter().find(|view| is_kind(view) && view.definition.name == asked))
 }

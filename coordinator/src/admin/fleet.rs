@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use model::{AgentId, RegionId, Secret, Timestamp, random};
+use engine::probe::Flip;
+use model::{AgentId, RegionId, Secret, SubjectId, Timestamp, random};
 use proto::admin::v1 as wire;
 use proto::admin::v1::fleet_server::Fleet;
 use proto::probe::token::AgentToken;
@@ -18,6 +19,7 @@ use super::paging::{self, Page, Scope};
 use super::refusal::{Refusal, not_found};
 use crate::fleet::Member;
 use crate::settings::find_region;
+use crate::view::QuarantineView;
 
 /// The longest name of an agent or a region.
 const MAX_NAME_CHARS: usize = 64;
@@ -50,7 +52,7 @@ impl Fleet for Admin {
         };
         let put = row.clone();
         self.settings.change::<Refusal>(|_| Ok(ConfigChange::PutAgent(put))).await?;
-        let agent = Some(render_agent(&row, self.fleet.member(row.id).as_ref(), now));
+        let agent = Some(self.render_agent(&row, self.fleet.member(row.id).as_ref(), now));
         Ok(Response::new(wire::CreateAgentResponse { agent, token: token.expose() }))
     }
 
@@ -65,7 +67,7 @@ impl Fleet for Admin {
         let by_id = config.agents.iter().find(|row| Some(row.id) == id);
         let found = by_id.or_else(|| config.agents.iter().find(|row| row.name == asked));
         let row = found.ok_or_else(|| not_found("agent", &asked))?;
-        Ok(Response::new(render_agent(row, self.fleet.member(row.id).as_ref(), self.clock.now())))
+        Ok(Response::new(self.render_agent(row, self.fleet.member(row.id).as_ref(), self.clock.now())))
     }
 
     async fn list_agents(
@@ -82,7 +84,7 @@ impl Fleet for Admin {
             &page,
             &config.agents,
             |row| (row.name.clone(), *row.id.as_bytes()),
-            |row| render_agent(row, members.get(&row.id), now),
+            |row| self.render_agent(row, members.get(&row.id), now),
         );
         Ok(Response::new(wire::ListAgentsResponse { agents, next_page_token }))
     }
@@ -150,6 +152,34 @@ impl Admin {
         self.fleet.members().into_iter().map(|member| (member.who.agent, member)).collect()
     }
 
+    /// An agent as stored, as heard since the coordinator's start, and as it is thought of.
+    fn render_agent(&self, row: &AgentRow, member: Option<&Member>, now: Timestamp) -> wire::Agent {
+        let fleet = self.views.fleet();
+        let quarantine = fleet.quarantines.get(&row.id).map(|quarantine| self.render_quarantine(quarantine));
+        wire::Agent { quarantine, ..render_agent(row, member, now) }
+    }
+
+    fn render_quarantine(&self, quarantine: &QuarantineView) -> wire::Quarantine {
+        let name = |flip: &Flip| {
+            let view = self.views.get(SubjectId::Monitor(flip.monitor));
+            view.map(|view| view.definition.name.clone()).unwrap_or_default()
+        };
+        let evidence = quarantine.evidence.iter().map(|flip| wire::ContradictedFailure {
+            monitor_id: flip.monitor.to_string(),
+            monitor_name: name(flip),
+            host: flip.host.clone(),
+            failed_at: instant(flip.failed_at),
+            contradicted_by: flip.contradicted_by.iter().map(ToString::to_string).collect(),
+        });
+        wire::Quarantine {
+            since: instant(quarantine.since),
+            decided_at: instant(quarantine.decided_at),
+            reason: quarantine.reason.clone(),
+            evidence: evidence.collect(),
+            incident_id: quarantine.incident.map(|id| id.to_string()).unwrap_or_default(),
+        }
+    }
+
     fn render_region(&self, row: &RegionRow, config: &Config) -> wire::Region {
         let now = self.clock.now();
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -185,6 +215,7 @@ fn render_agent(row: &AgentRow, member: Option<&Member>, now: Timestamp) -> wire
         created_at: instant(row.created_at),
         dropped_results: member.map_or(0, |member| member.who.dropped_results),
         clock_skew: member.and_then(|member| member.who.clock_skew_micros).map(signed_span),
+        quarantine: None,
     }
 }
 

@@ -13,13 +13,14 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// What the listener serves, by full name.
-pub(super) const SERVICES: [&str; 7] = [
+pub(super) const SERVICES: [&str; 8] = [
     "vigilmon.admin.v1.Monitors",
     "vigilmon.admin.v1.Heartbeats",
     "vigilmon.admin.v1.Incidents",
     "vigilmon.admin.v1.Channels",
     "vigilmon.admin.v1.Fleet",
     "vigilmon.admin.v1.StatusPages",
+    "vigilmon.admin.v1.Maintenances",
     "grpc.health.v1.Health",
 ];
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::heartbeat;
-use model::{ChannelId, HeartbeatId, Secret, SubjectId, random};
+use model::{ChannelId, HeartbeatId, Secret, SubjectId, Tag, random};
 use proto::admin::v1 as wire;
 use proto::admin::v1::heartbeats_server::Heartbeats;
 use store::journal::PingMethod;
@@ -22,16 +22,18 @@ use super::fields::{self, Allowed, MAX_NAME_CHARS, etag};
 use super::find;
 use super::history::{Asked, Window};
 use super::invalid::Invalid;
+use super::maintenances;
 use super::monitors::Paused;
 use super::paging::{self, Page, Scope};
 use super::refusal::not_found;
 use crate::definition::{Definition, HeartbeatDefinition, Kind};
+use crate::maintenance::Calendar;
 use crate::ping;
 use crate::shard::State;
 use crate::view::{self, SubjectView};
 
-const CHANGEABLE: [&str; 4] = ["name", "interval", "grace", "channels"];
-const FIXED: [&str; 11] = [
+const CHANGEABLE: [&str; 5] = ["name", "interval", "grace", "channels", "tags"];
+const FIXED: [&str; 13] = [
     "id",
     "status",
     "status_since",
@@ -43,6 +45,8 @@ const FIXED: [&str; 11] = [
     "etag",
     "ping_url",
     "unverified_since",
+    "maintenance_id",
+    "maintenance_until",
 ];
 
 const DAY: u64 = 86_400;
@@ -70,6 +74,7 @@ impl Heartbeats for Admin {
             interval: draft.interval,
             grace: draft.grace,
             channels: draft.channels,
+            tags: draft.tags,
             paused: false,
             token_digest: ping::token_digest(token.expose()),
         };
@@ -96,12 +101,13 @@ impl Heartbeats for Admin {
         let page =
             Page::read(Scope::new("heartbeats", &[]), request.page_size, &request.page_token, &mut invalid);
         invalid.refuse()?;
+        let calendar = self.calendar();
         let views = self.views.all().into_iter().filter(|view| view.definition.heartbeat().is_some());
         let (heartbeats, next_page_token) = paging::cut(
             &page,
             views,
             |view| (view.definition.name.clone(), *view.definition.id.as_bytes()),
-            |view| from_view(view),
+            |view| from_view(view, &calendar),
         );
         Ok(Response::new(wire::ListHeartbeatsResponse { heartbeats, next_page_token }))
     }
@@ -171,7 +177,7 @@ impl Heartbeats for Admin {
                 let kind = convert::ping_kind(kind);
                 Some(wire::Ping { at: instant(at), kind, method: method.into(), body })
             }
-            Record::Result { .. } | Record::Ping { .. } | Record::Refused { .. } => None,
+            _ => None,
         };
         let (pings, next_page_token) = asked.page(self.store.as_ref(), pick).await?;
         Ok(Response::new(wire::ListPingsResponse { pings, next_page_token }))
@@ -189,12 +195,14 @@ impl Admin {
         let subject = SubjectId::Heartbeat(id);
         let inspected = self.shards.inspect(subject).await;
         let view = self.views.get(subject).ok_or_else(|| not_found("heartbeat", &id.to_string()))?;
-        let mut answer = from_view(&view);
+        let mut answer = from_view(&view, &self.calendar());
         if let (Some(State::Heartbeat(state)), Some((_, definition))) =
             (inspected.map(|it| it.state), view.definition.heartbeat())
         {
             answer.last_ping_at = state.last_ping_at().and_then(instant);
-            answer.expected_at = state.expected_at(&definition.policy()).and_then(instant);
+            // In maintenance it moves on with the time that passes.
+            let expected_at = state.expected_at(&definition.policy());
+            answer.expected_at = expected_at.filter(|_| !state.is_in_maintenance()).and_then(instant);
         }
         Ok(Response::new(answer))
     }
@@ -222,6 +230,7 @@ struct Draft {
     interval: Duration,
     grace: Duration,
     channels: Vec<ChannelId>,
+    tags: Vec<Tag>,
 }
 
 fn read(asked: &wire::Heartbeat, config: &Config) -> Result<Draft, Status> {
@@ -231,7 +240,8 @@ fn read(asked: &wire::Heartbeat, config: &Config) -> Result<Draft, Status> {
     let default = heartbeat::default_grace(interval.unwrap_or(Duration::ZERO));
     let grace = fields::span("grace", asked.grace.as_ref(), Some(default), &GRACE, &mut invalid);
     let channels = find::channels(config, &asked.channels, &mut invalid);
-    let read = || Some(Draft { name: name?, interval: interval?, grace: grace?, channels });
+    let tags = fields::tags(&asked.tags, &mut invalid);
+    let read = || Some(Draft { name: name?, interval: interval?, grace: grace?, channels, tags });
     let read = read();
     invalid.finish(read)
 }
@@ -250,6 +260,7 @@ fn changed(
         interval: if named("interval") { asked.interval } else { span(heartbeat.interval) },
         grace: if named("grace") { asked.grace } else { span(heartbeat.grace) },
         channels: if named("channels") { asked.channels.clone() } else { vec![] },
+        tags: if named("tags") { asked.tags.clone() } else { vec![] },
         ..wire::Heartbeat::default()
     };
     let draft = read(&draft, config)?;
@@ -258,20 +269,26 @@ fn changed(
         grace: draft.grace,
         // A channel that is gone does not stand in the way of other changes.
         channels: if named("channels") { draft.channels } else { heartbeat.channels.clone() },
+        tags: if named("tags") { draft.tags } else { heartbeat.tags.clone() },
         ..heartbeat.clone()
     };
     Ok((draft.name, Kind::Heartbeat(Arc::new(after))))
 }
 
 /// A heartbeat as the last commit left it. When it is expected is said to within what our own downtime excused.
-fn from_view(view: &SubjectView) -> wire::Heartbeat {
+fn from_view(view: &SubjectView, calendar: &Calendar) -> wire::Heartbeat {
     let definition = &view.definition;
     let Some((id, heartbeat)) = definition.heartbeat() else { return wire::Heartbeat::default() };
     let (status, last_ping_at) = match view.status {
         view::Status::Heartbeat(status, last_ping_at) => (status, last_ping_at),
         view::Status::Monitor(..) => return wire::Heartbeat::default(),
     };
-    let expects = !matches!(status, heartbeat::Status::New | heartbeat::Status::Paused);
+    use heartbeat::Status::{Maintenance, New, Paused};
+    let expects = !matches!(status, New | Paused | Maintenance);
+    let (maintenance_id, maintenance_until) = match status {
+        Maintenance => maintenances::of_subject(calendar, definition),
+        _ => Default::default(),
+    };
     let expected_at = last_ping_at.filter(|_| expects).map(|at| at.plus(heartbeat.interval));
     wire::Heartbeat {
         id: id.to_string(),
@@ -287,7 +304,10 @@ fn from_view(view: &SubjectView) -> wire::Heartbeat {
         created_at: instant(definition.created_at),
         updated_at: instant(definition.updated_at),
         etag: etag(definition.revision),
-        ping_url: String::new(),
         unverified_since: view.unverified_since.and_then(instant),
+        tags: heartbeat.tags.iter().map(ToString::to_string).collect(),
+        maintenance_id,
+        maintenance_until,
+        ..wire::Heartbeat::default()
     }
 }

@@ -4,7 +4,7 @@ use engine::effect::{CloseReason, Evidence};
 use model::{IncidentId, SubjectId, Timestamp};
 use proto::admin::v1 as wire;
 use proto::admin::v1::incidents_server::Incidents;
-use store::{IncidentQuery, IncidentRow, IncidentState};
+use store::{IncidentQuery, IncidentRow, IncidentState, MemberRow};
 use tonic::{Request, Response, Status};
 
 use super::Admin;
@@ -14,6 +14,9 @@ use super::invalid::Invalid;
 use super::paging::{Filling, Page, Scope};
 use super::refusal::{not_found, store_failed, unreadable};
 use crate::incident::Incident;
+
+/// Members that one answer has.
+const MEMBERS_SHOWN: u32 = 100;
 
 /// A place in the list, newest opening first.
 type Place = (Timestamp, IncidentId);
@@ -34,6 +37,10 @@ impl Incidents for Admin {
             .into_iter()
             .map(|line| wire::TimelineEntry { at: instant(line.at), text: line.text })
             .collect();
+        let members = self.store.members(id, MEMBERS_SHOWN).await;
+        let (members, member_count) = members.map_err(|error| store_failed(&error))?;
+        incident.members = members.iter().map(member).collect();
+        incident.member_count = u32::try_from(member_count).unwrap_or(u32::MAX);
         Ok(Response::new(incident))
     }
 
@@ -78,7 +85,7 @@ impl Admin {
         match (self.find_subject(asked), SubjectId::parse(asked)) {
             (Found::One(view), _) => Ok(Some(view.definition.id)),
             (Found::Nothing, Some(id)) => Ok(Some(id)),
-            (Found::Nothing, None) => Err(not_found("monitor or heartbeat", asked)),
+            (Found::Nothing, None) => self.operational(asked).map(Some),
             (Found::Several, _) => {
                 Err(Invalid::one("subject_id", "a monitor and a heartbeat have that name: use the id"))
             }
@@ -86,7 +93,21 @@ impl Admin {
     }
 }
 
-/// An incident without its timeline.
+impl Admin {
+    /// What only operators hear of: an agent by its name, or the coverage.
+    fn operational(&self, asked: &str) -> Result<SubjectId, Status> {
+        if asked == "coverage" {
+            return Ok(SubjectId::Installation(self.store.installation()));
+        }
+        let config = self.settings.present();
+        let agent = config.agents.iter().find(|row| row.name == asked);
+        agent
+            .map(|row| SubjectId::Agent(row.id))
+            .ok_or_else(|| not_found("monitor, heartbeat or agent", asked))
+    }
+}
+
+/// An incident without its timeline and its members.
 fn render(row: &IncidentRow) -> Result<wire::Incident, Status> {
     let incident = Incident::from_row(row).ok_or_else(|| unreadable(format!("the body of {}", row.id)))?;
     let body = incident.body;
@@ -99,7 +120,7 @@ fn render(row: &IncidentRow) -> Result<wire::Incident, Status> {
     };
     let table = |evidence: &Evidence| match evidence {
         Evidence::Votes(table) => Some(vote_table(table)),
-        Evidence::Heartbeat(_) => None,
+        Evidence::Heartbeat(_) | Evidence::Probe(_) | Evidence::Coverage(_) => None,
     };
     Ok(wire::Incident {
         id: incident.id.to_string(),
@@ -115,7 +136,20 @@ fn render(row: &IncidentRow) -> Result<wire::Incident, Status> {
         closing_votes: body.closing.as_ref().and_then(table),
         timeline: vec![],
         failing_components: body.failing.iter().map(component).collect(),
+        lead_id: body.lead.map(|lead| lead.to_string()).unwrap_or_default(),
+        members: vec![],
+        member_count: 0,
     })
+}
+
+fn member(row: &MemberRow) -> wire::Member {
+    wire::Member {
+        subject_id: row.subject.to_string(),
+        subject_name: row.name.clone(),
+        cause: row.cause.clone(),
+        joined_at: instant(row.joined_at),
+        left_at: row.left_at.and_then(instant),
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +233,58 @@ mod tests {
             assert_eq!(opened.len(), expected, "{subject_id}");
             assert!(opened.windows(2).all(|pair| pair[0] > pair[1]), "{opened:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_group_shows_its_first_members_and_how_many_there_are_and_a_member_its_leader() {
+        let bench = Bench::start().await;
+        let store = &bench.admin.store;
+        for name in ["lead", "member"] {
+            let job = bench.heartbeat(name).await;
+            report(&bench, &job, PingKind::Fail).await;
+        }
+        let listed = list(&bench, wire::ListIncidentsRequest::default()).await.incidents;
+        let [follower, lead] = [0, 1].map(|at| listed[at].id.parse::<IncidentId>().unwrap());
+        let subject: SubjectId = SubjectId::parse(&listed[0].subject_id).unwrap();
+        let member = |second| MemberRow {
+            incident: lead,
+            subject,
+            name: "member".into(),
+            cause: "reported failure".into(),
+            joined_at: Timestamp::from_secs(second),
+            left_at: (second < 150).then(|| Timestamp::from_secs(second + 1)),
+        };
+        let row = store.incident(follower).await.unwrap().unwrap();
+        let mut grouped = Incident::from_row(&row).unwrap();
+        grouped.body.lead = Some(lead);
+        let commit = store::Commit {
+            coordinator: "main".into(),
+            generation: 1,
+            now: bench.admin.clock.now(),
+            incidents: vec![grouped.to_row()],
+            members: (0..150).map(|n| member(n + 1)).rev().collect(),
+            ..store::Commit::default()
+        };
+        store.commit(&commit).await.unwrap();
+
+        let get = async |id: IncidentId| {
+            let request = wire::GetIncidentRequest { id: id.to_string() };
+            said(bench.admin.get_incident(Request::new(request)).await)
+        };
+        let (lead_shown, follower_shown) = (get(lead).await, get(follower).await);
+        assert_eq!((lead_shown.members.len(), lead_shown.member_count), (100, 150));
+        let first = wire::Member {
+            subject_id: subject.to_string(),
+            subject_name: "member".into(),
+            cause: "reported failure".into(),
+            joined_at: instant(Timestamp::from_secs(1)),
+            left_at: instant(Timestamp::from_secs(2)),
+        };
+        assert_eq!(lead_shown.members[0], first);
+        assert_eq!((lead_shown.lead_id.as_str(), follower_shown.lead_id), ("", lead.to_string()));
+        assert_eq!((follower_shown.members.len(), follower_shown.member_count), (0, 0));
+        let listed = list(&bench, wire::ListIncidentsRequest::default()).await.incidents;
+        assert_eq!(listed[0].lead_id, lead.to_string(), "lists tell too");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod answer;
 mod draft;
+mod replay;
 
 #[cfg(test)]
 mod tests;
@@ -12,9 +13,10 @@ use engine::monitor;
 use model::{MonitorId, SubjectId};
 use proto::admin::v1 as wire;
 use proto::admin::v1::monitors_server::Monitors;
-use store::Record;
+use store::{Config, Record};
 use tonic::{Request, Response, Status};
 
+use self::draft::Known;
 use super::Admin;
 use super::convert::{instant, phase};
 use super::history::{Asked, Window};
@@ -32,7 +34,7 @@ impl Monitors for Admin {
         request: Request<wire::CreateMonitorRequest>,
     ) -> Result<Response<wire::Monitor>, Status> {
         let asked = request.into_inner().monitor.unwrap_or_default();
-        let (name, monitor) = draft::new(&asked, &self.settings.present())?;
+        let (name, monitor) = draft::new(&asked, self.known(&self.settings.present()))?;
         let id = MonitorId::new(self.clock.now(), self.random.as_ref());
         self.create_subject(SubjectId::Monitor(id), name, Kind::Monitor(Arc::new(monitor))).await?;
         self.monitor_now(id).await
@@ -55,12 +57,13 @@ impl Monitors for Admin {
         let page =
             Page::read(Scope::new("monitors", &[]), request.page_size, &request.page_token, &mut invalid);
         invalid.refuse()?;
+        let calendar = self.calendar();
         let views = self.views.all().into_iter().filter(|view| view.definition.monitor().is_some());
         let (monitors, next_page_token) = paging::cut(
             &page,
             views,
             |view| (view.definition.name.clone(), *view.definition.id.as_bytes()),
-            |view| answer::from_view(view),
+            |view| answer::from_view(view, &calendar),
         );
         Ok(Response::new(wire::ListMonitorsResponse { monitors, next_page_token }))
     }
@@ -78,7 +81,7 @@ impl Monitors for Admin {
         let config = self.settings.present();
         let edit = |before: &Definition| {
             let (_, monitor) = before.monitor().ok_or_else(|| not_found("monitor", &asked.id))?;
-            let (name, after) = draft::changed(before, monitor, &asked, &mask, &config)?;
+            let (name, after) = draft::changed(before, monitor, &asked, &mask, self.known(&config))?;
             Ok((name, Kind::Monitor(Arc::new(after))))
         };
         self.redefine(SubjectId::Monitor(id), &asked.etag, edit).await?;
@@ -149,11 +152,12 @@ impl Monitors for Admin {
         let asked = Asked::read("results", &id.to_string(), window, self.clock.now())?;
         let pick = |committed_at, record| match record {
             Record::Result { agent, agent_epoch, seq, result, .. }
+            | Record::LateResult { agent, agent_epoch, seq, result, .. }
                 if result.monitor == id && asked.spans(result.started_at) =>
             {
                 Some(answer::result(committed_at, agent, agent_epoch, seq, &result))
             }
-            Record::Result { .. } | Record::Ping { .. } | Record::Refused { .. } => None,
+            _ => None,
         };
         let (mut results, next_page_token) = asked.page(self.store.as_ref(), pick).await?;
         // The journal has them in the order of their commits, which for results of several agents is not quite this.
@@ -161,6 +165,13 @@ impl Monitors for Admin {
             std::cmp::Reverse(result.started_at.as_ref().map(|at| (at.seconds, at.nanos)))
         });
         Ok(Response::new(wire::ListResultsResponse { results, next_page_token }))
+    }
+
+    async fn replay_monitor(
+        &self,
+        request: Request<wire::ReplayMonitorRequest>,
+    ) -> Result<Response<wire::ReplayMonitorResponse>, Status> {
+        self.replay(request.get_ref()).await.map(Response::new)
     }
 }
 
@@ -182,9 +193,15 @@ impl Admin {
     async fn monitor_now(&self, id: MonitorId) -> Result<Response<wire::Monitor>, Status> {
         let subject = SubjectId::Monitor(id);
         let inspected = self.shards.inspect(subject).await;
-        let present = inspected.and_then(|it| answer::from_inspection(&it, self.store.installation()));
-        let shown = || self.views.get(subject).map(|view| answer::from_view(&view));
+        let calendar = self.calendar();
+        let installation = self.store.installation();
+        let present = inspected.and_then(|it| answer::from_inspection(&it, installation, &calendar));
+        let shown = || self.views.get(subject).map(|view| answer::from_view(&view, &calendar));
         present.or_else(shown).map(Response::new).ok_or_else(|| not_found("monitor", &id.to_string()))
+    }
+
+    fn known<'a>(&'a self, config: &'a Config) -> Known<'a> {
+        Known { config, views: &self.views }
     }
 
     async fn set_paused(&self, asked: &str, paused: Paused) -> Result<Response<wire::Monitor>, Status> {

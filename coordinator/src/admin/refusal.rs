@@ -6,6 +6,7 @@ use model::result::clean;
 use tonic::Status;
 use tracing::error;
 
+use super::invalid::Invalid;
 use crate::shard::ChangeError;
 
 /// A status that `?` makes of the store's errors too.
@@ -50,6 +51,13 @@ pub(super) fn change_failed(kind: &str, name: &str, error: &ChangeError) -> Stat
         ChangeError::NameTaken(taken) => Status::already_exists(format!(
             "name: a {kind} `{}` already exists: names are unique, choose another",
             clean(taken, 200)
+        )),
+        ChangeError::DependsOnItself(_) | ChangeError::TooDeep => Invalid::one("depends_on", error),
+        ChangeError::HasDependents(dependents) => Status::failed_precondition(format!(
+            "{kind} `{}` cannot be deleted: other monitors depend on it ({}); take it out of their depends_on \
+             first, as with `vigilctl monitor edit ID --clear depends-on`",
+            clean(name, 200),
+            clean(dependents, 700),
         )),
         ChangeError::Stale => stale(kind, name),
         ChangeError::Unavailable(unavailable) => Status::unavailable(unavailable.to_string()),

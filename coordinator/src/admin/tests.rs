@@ -62,6 +62,7 @@ async fn every_service_asks_for_a_key_but_health_and_reflection() {
         "Channels/ListChannels",
         "Fleet/ListAgents",
         "StatusPages/ListStatusPages",
+        "Maintenances/ListMaintenances",
     ] {
         let path = format!("/vigilmon.admin.v1.{method}");
         assert_eq!(call(&app, &path, None, &nothing).await.0, Code::Unauthenticated, "{method}");

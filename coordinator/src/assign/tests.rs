@@ -75,10 +75,13 @@ fn definition(number: u8) -> Arc<Definition> {
     let monitor = MonitorDefinition {
         spec,
         regions: vec![region()],
-        quorum: quorum::Policy::Majority,
+        quorum: quorum::Policy::default(),
         confirmation_period: Duration::ZERO,
         recovery_checks: 2,
+        thresholds: engine::monitor::Thresholds::default(),
+        depends_on: vec![],
         channels: vec![],
+        tags: vec![],
         paused: false,
         spec_revision: 1,
     };
@@ -176,4 +179,31 @@ fn only_what_concerns_agents_makes_the_sets_be_computed_anew() {
     assert!(is_told(&before, MonitorStatus::Up), "has its first verdict");
     assert!(!is_told(&before, MonitorStatus::Down));
     assert!(is_told(&definition(1), MonitorStatus::Down), "redefined");
+}
+
+#[test]
+fn an_agent_that_is_not_believed_goes_on_checking_and_another_of_its_region_votes() {
+    let views: Vec<Arc<SubjectView>> = (1..=40)
+        .map(|number| {
+            let definition = definition(number);
+            let status = Status::Monitor(MonitorStatus::Up, Phase::Steady);
+            let (status_since, incident) = (NOW, None);
+            Arc::new(SubjectView { definition, status, status_since, incident, unverified_since: None })
+        })
+        .collect();
+    let agents = [1, 2].map(|number| Candidate { agent: AgentId::from_bytes([number; 16]), weight: 1 });
+    let candidates = Candidates::from([(region(), agents.to_vec())]);
+    let [sick, well] = agents.map(|candidate| candidate.agent);
+    let primaries = |sets: &BTreeMap<AgentId, Arc<Desired>>, agent: AgentId| {
+        let of = |(id, wanted): (&MonitorId, &Wanted)| (wanted.role == Role::Primary).then_some(*id);
+        sets[&agent].iter().filter_map(of).collect::<BTreeSet<_>>()
+    };
+    let before = desired_sets(&views, &candidates, &BTreeSet::new());
+    assert!(primaries(&before, sick).len() > 5);
+    let after = desired_sets(&views, &candidates, &BTreeSet::from([sick]));
+    assert_eq!(primaries(&after, sick), primaries(&before, sick));
+    assert_eq!(primaries(&after, well).len(), 40);
+    let only = Candidates::from([(region(), vec![agents[0]])]);
+    let alone = desired_sets(&views, &only, &BTreeSet::from([sick]));
+    assert_eq!(primaries(&alone, sick).len(), 40, "nobody else is there");
 }

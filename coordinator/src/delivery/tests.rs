@@ -451,6 +451,7 @@ fn event_row(incident: u8, transition: u32) -> EventRow {
             interval,
             grace: Duration::from_secs(60),
         },
+        members: vec![],
         status: None,
         regions: vec![],
         failing_components: vec![],

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::probe::Canaries;
 use model::{AgentId, RegionId};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -24,6 +25,7 @@ impl Fleet {
     /// told to stop.
     pub async fn watch_silence(self: Arc<Self>, shards: shard::Handle, drain: CancellationToken) {
         let mut told: BTreeMap<RegionId, BTreeSet<Process>> = BTreeMap::new();
+        let mut told_canaries: BTreeMap<AgentId, Canaries> = BTreeMap::new();
         let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             tokio::select! {
@@ -36,7 +38,7 @@ impl Fleet {
             if !news.is_empty() {
                 self.placement.notify_one();
             }
-            for input in news {
+            for input in news.into_iter().chain(self.canary_news(&mut told_canaries)) {
                 shards.tell(input).await;
             }
         }
@@ -54,6 +56,35 @@ impl Fleet {
                 news.push(Input::RegionLive { region: region.clone(), live: !equipped.is_empty() });
             }
             told.insert(region, equipped);
+        }
+        news
+    }
+
+    /// What canaries say that they did not before, and all that fail. Canaries that fail from every live region say something of
+    /// themselves, not of an agent.
+    pub(super) fn canary_news(&self, told: &mut BTreeMap<AgentId, Canaries>) -> Vec<Input> {
+        let now = self.clock.now();
+        let members = self.lock();
+        let live: Vec<(&AgentId, &Member)> =
+            members.by_id.iter().filter(|(_, member)| member.is_live(now)).collect();
+        let regions: BTreeSet<&RegionId> = live.iter().map(|(_, member)| &member.who.region).collect();
+        let fails_from = |region: &&RegionId| {
+            let mut here = live.iter().filter(|(_, member)| member.who.region == **region);
+            here.any(|(_, member)| member.canaries_fail == Some(true))
+        };
+        let everywhere = regions.iter().all(fails_from);
+        let mut news = vec![];
+        for (agent, member) in live {
+            let say = match member.canaries_fail {
+                None if !told.contains_key(agent) => continue,
+                None | Some(false) => Canaries::Well,
+                Some(true) if everywhere => Canaries::FailingEverywhere,
+                Some(true) => Canaries::Failing,
+            };
+            // What fails is said again and again: it is forgotten when states are loaded anew.
+            if told.insert(*agent, say) != Some(say) || say == Canaries::Failing {
+                news.push(Input::Canaries { agent: *agent, say });
+            }
         }
         news
     }

@@ -149,3 +149,37 @@ fn a_process_is_asked_to_verify_only_after_it_was_sent_its_set() {
     verify();
     assert!(matches!(wire.try_recv(), Ok(ToAgent::Verify { round: 1, .. })));
 }
+
+#[test]
+fn canaries_that_fail_from_every_live_region_say_nothing_of_an_agent() {
+    use engine::probe::Canaries::{Failing, FailingEverywhere, Well};
+    let stage = Stage::new();
+    let join = |number: u8, region: &str| {
+        let agent = AgentId::from_bytes([number; 16]);
+        let who = Introduction { agent, region: region.parse().unwrap(), ..introduction(number, 1) };
+        let (outgoing, wire) = mpsc::unbounded_channel();
+        (agent, stage.fleet.join(who, outgoing).unwrap().number, wire)
+    };
+    let mut told = BTreeMap::new();
+    let mut news = || {
+        let said = |input| match input {
+            Input::Canaries { agent, say } => (agent.as_bytes()[0], say),
+            other => panic!("not about canaries: {other:?}"),
+        };
+        stage.fleet.canary_news(&mut told).into_iter().map(said).collect::<Vec<_>>()
+    };
+    let (first, one, _wire) = join(1, "us-east");
+    let (second, two, _wire) = join(2, "eu-west");
+    assert_eq!(news(), [], "nobody has canaries");
+    stage.fleet.note_canaries(first, one, Some(false));
+    assert_eq!(news(), [(1, Well)]);
+    assert_eq!(news(), []);
+    stage.fleet.note_canaries(first, one, Some(true));
+    assert_eq!(news(), [(1, Failing)], "the other region has none that fail");
+    stage.fleet.note_canaries(second, two, Some(true));
+    assert_eq!(news(), [(1, FailingEverywhere), (2, FailingEverywhere)]);
+    stage.fleet.note_canaries(second, two, Some(false));
+    assert_eq!(news(), [(1, Failing), (2, Well)]);
+    stage.fleet.note_canaries(first, one, None);
+    assert_eq!(news(), [(1, Well)], "taken away");
+}

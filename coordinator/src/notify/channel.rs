@@ -16,6 +16,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use model::{DeliveryId, Timestamp};
+use store::ChannelRow;
 
 use super::{Event, Message};
 
@@ -89,6 +90,32 @@ impl Kind {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(headers)
     }
+}
+
+/// What is stored of a channel besides its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelSettings {
+    /// The kind with its parameters.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// Whether operators' notices go there: agents that are not believed, regions that cannot be heard.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub notices: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// Whether operators' notices go to a channel.
+#[must_use]
+pub fn takes_notices(row: &ChannelRow) -> bool {
+    serde_json::from_str(row.settings.expose()).is_ok_and(|settings: ChannelSettings| settings.notices)
 }
 
 #[cfg(test)]

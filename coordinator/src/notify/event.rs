@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use model::{EventId, HeartbeatId, IncidentId, MonitorId, RegionId, Timestamp};
+use model::{AgentId, EventId, HeartbeatId, IncidentId, InstallationId, MonitorId, RegionId, Timestamp};
 
 use super::json_time::{instant, optional_instant, seconds};
 
@@ -30,9 +30,13 @@ pub struct Event {
     pub incident: EventIncident,
     /// What the incident is about.
     pub subject: EventSubject,
+    /// The names of those who failed together with it and are told of with it.
+    #[serde(default)]
+    pub members: Vec<String>,
     /// What most failing regions saw: `503 Service Unavailable`. Monitors only.
     pub status: Option<String>,
-    /// The regions whose failing votes counted, in the order in which they are shown. Monitors only.
+    /// The regions whose failing votes counted, in the order in which they are shown; of the installation, those that
+    /// cannot be heard.
     pub regions: Vec<EventRegion>,
     /// What the target's own health report names as failing.
     pub failing_components: Vec<EventComponent>,
@@ -49,6 +53,9 @@ pub enum EventKind {
     /// It was confirmed.
     #[serde(rename = "incident.opened")]
     Opened,
+    /// Others that failed together with it joined it.
+    #[serde(rename = "incident.updated")]
+    Updated,
     /// The subject recovered.
     #[serde(rename = "incident.resolved")]
     Resolved,
@@ -94,6 +101,10 @@ pub enum EventFailure {
         /// The exit code it gave, if it gave one.
         exit_code: Option<u8>,
     },
+    /// An agent's votes do not count, because too many of its failures are contradicted. For operators.
+    Quarantined,
+    /// Regions cannot be heard, or monitors cannot be judged. For operators.
+    Uncovered,
 }
 
 /// Why an incident ended without recovery.
@@ -134,6 +145,22 @@ pub enum EventSubject {
         /// How late a ping may be, in seconds.
         #[serde(with = "seconds", rename = "grace_seconds")]
         grace: Duration,
+    },
+    /// A probe agent. For operators.
+    Agent {
+        /// Its id.
+        id: AgentId,
+        /// What people call it: `agent tokyo-1`.
+        name: String,
+        /// Where it stands; `None` if it was deleted.
+        region: Option<EventRegion>,
+    },
+    /// The installation as a whole: whether enough of its regions can be heard. For operators.
+    Installation {
+        /// Its id.
+        id: InstallationId,
+        /// `coverage`.
+        name: String,
     },
 }
 
@@ -249,6 +276,7 @@ impl EventKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "incident.opened",
+            Self::Updated => "incident.updated",
             Self::Resolved => "incident.resolved",
             Self::Closed => "incident.closed",
         }
@@ -260,7 +288,10 @@ impl EventSubject {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Monitor { name, .. } | Self::Heartbeat { name, .. } => name,
+            Self::Monitor { name, .. }
+            | Self::Heartbeat { name, .. }
+            | Self::Agent { name, .. }
+            | Self::Installation { name, .. } => name,
         }
     }
 }
@@ -279,7 +310,7 @@ mod tests {
 
     #[test]
     fn the_type_in_json_is_the_public_name() {
-        for kind in [EventKind::Opened, EventKind::Resolved, EventKind::Closed] {
+        for kind in [EventKind::Opened, EventKind::Updated, EventKind::Resolved, EventKind::Closed] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }

@@ -43,7 +43,9 @@ fn bodies(kind: impl Fn(ReceiverUrl) -> Kind) {
 fn messages() -> Vec<(&'static str, Message)> {
     let words = |event: &Event| {
         let age_secs = match event.subject {
-            EventSubject::Monitor { .. } => 3 * 60,
+            EventSubject::Monitor { .. } | EventSubject::Agent { .. } | EventSubject::Installation { .. } => {
+                3 * 60
+            }
             EventSubject::Heartbeat { .. } => 2 * 3_600,
         };
         Message::render(event, samples::STARTED_AT.plus(Duration::from_secs(age_secs)))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{EventId, HeartbeatId, IncidentId, InstallationId, MonitorId, RegionId, Timestamp};
+use model::{AgentId, EventId, HeartbeatId, IncidentId, InstallationId, MonitorId, RegionId, Timestamp};
 
 use super::event::{
     ClosedReason, Event, EventComponent, EventFailure, EventIncident, EventKind, EventOutcome, EventRegion,
@@ -17,12 +17,17 @@ pub(super) fn all() -> Vec<(&'static str, Event)> {
     vec![
         ("down", down()),
         ("down_components", down_components()),
+        ("joined", joined()),
         ("recovered", recovered()),
         ("closed", closed()),
         ("missed", missed()),
         ("failed", failed()),
         ("heartbeat_recovered", heartbeat_recovered()),
         ("heartbeat_closed", heartbeat_closed()),
+        ("quarantined", quarantined()),
+        ("released", ended(quarantined(), EventKind::Resolved, 3 * 60)),
+        ("uncovered", uncovered()),
+        ("covered", ended(uncovered(), EventKind::Resolved, 12 * 60)),
         ("hostile", hostile()),
     ]
 }
@@ -54,6 +59,7 @@ pub(super) fn down() -> Event {
             url: "https://yourdomain.com/health".to_owned(),
             interval: Duration::from_secs(60),
         },
+        members: vec![],
         status: Some("503 Service Unavailable".to_owned()),
         regions: vec![region("us-east"), region("eu-west")],
         failing_components: vec![],
@@ -64,6 +70,17 @@ pub(super) fn down() -> Event {
             arithmetic: "2 of 3 regions failing, 2 needed".to_owned(),
             rows,
         }),
+    }
+}
+
+/// Two others have failed together with it.
+pub(super) fn joined() -> Event {
+    Event {
+        id: EventId::derive(incident_id(), 2),
+        kind: EventKind::Updated,
+        occurred_at: after(62),
+        members: vec!["yourdomain.com/login".to_owned(), "yourdomain.com/shop".to_owned()],
+        ..down()
     }
 }
 
@@ -123,6 +140,48 @@ pub(super) fn heartbeat_recovered() -> Event {
 
 pub(super) fn heartbeat_closed() -> Event {
     closed_as(missed(), ClosedReason::Deleted)
+}
+
+pub(super) fn quarantined() -> Event {
+    Event {
+        incident: EventIncident {
+            failure: EventFailure::Quarantined,
+            cause: "6 contradicted failures on 4 hosts in 40 s".to_owned(),
+            opened_at: after(40),
+            ..down().incident
+        },
+        occurred_at: after(40),
+        subject: EventSubject::Agent {
+            id: AgentId::from_bytes([4; 16]),
+            name: "agent tokyo-1".to_owned(),
+            region: Some(region("ap-northeast")),
+        },
+        status: None,
+        regions: vec![],
+        votes: None,
+        ..down()
+    }
+}
+
+pub(super) fn uncovered() -> Event {
+    Event {
+        incident: EventIncident {
+            failure: EventFailure::Uncovered,
+            cause: "region us-east offline: 40 monitors checked from fewer regions, 3 cannot be judged"
+                .to_owned(),
+            opened_at: after(60),
+            ..down().incident
+        },
+        occurred_at: after(60),
+        subject: EventSubject::Installation {
+            id: InstallationId::from_bytes([9; 16]),
+            name: "coverage".to_owned(),
+        },
+        status: None,
+        regions: vec![region("us-east")],
+        votes: None,
+        ..down()
+    }
 }
 
 /// An outage in which everything that others may word tries to break out.

@@ -44,6 +44,8 @@ pub struct Line {
 pub enum Severity {
     /// Something broke.
     Critical,
+    /// We see less than we should; nothing is known to be broken.
+    Warning,
     /// It works again.
     Good,
     /// It is no longer watched.
@@ -55,7 +57,7 @@ impl Message {
     #[must_use]
     pub fn render(event: &Event, rendered_at: Timestamp) -> Self {
         match event.kind {
-            EventKind::Opened => opened(event, rendered_at),
+            EventKind::Opened | EventKind::Updated => opened(event, rendered_at),
             EventKind::Resolved => resolved(event),
             EventKind::Closed => closed(event),
         }
@@ -105,6 +107,7 @@ fn opened(event: &Event, rendered_at: Timestamp) -> Message {
             lines.extend(status(event));
             lines.extend(failing(&event.failing_components));
             lines.extend(regions(&event.regions));
+            lines.extend(listed(&event.members, Clone::clone).map(|value| line("Also down", value)));
             lines.push(line("Started", ago(started_at)));
             "DOWN"
         }
@@ -121,23 +124,64 @@ fn opened(event: &Event, rendered_at: Timestamp) -> Message {
             lines.push(line("Reported", ago(started_at)));
             "FAILED"
         }
+        EventFailure::Quarantined => return quarantined(event, ago(started_at)),
+        EventFailure::Uncovered => return uncovered(event, ago(started_at)),
     };
     Message {
-        title: format!("🔴 {word}: {}", called(&event.subject)),
+        title: format!("🔴 {word}: {}{}", called(&event.subject), and_more(&event.members)),
         lines,
         severity: Severity::Critical,
         timestamp: started_at,
     }
 }
 
+fn quarantined(event: &Event, started: String) -> Message {
+    let region = match &event.subject {
+        EventSubject::Agent { region, .. } => region.as_ref(),
+        EventSubject::Monitor { .. } | EventSubject::Heartbeat { .. } | EventSubject::Installation { .. } => {
+            None
+        }
+    };
+    let mut lines = vec![line("Reason", one_line(&event.incident.cause, MAX_VALUE_CHARS))];
+    lines.extend(region.map(|region| line("Region", one_line(&region.name, MAX_NAME_CHARS))));
+    lines.push(line("Effect", "its votes do not count until it agrees with the others".to_owned()));
+    lines.push(line("Started", started));
+    let title = format!("🟡 QUARANTINED: {}", called(&event.subject));
+    Message { title, lines, severity: Severity::Warning, timestamp: event.incident.started_at }
+}
+
+fn uncovered(event: &Event, started: String) -> Message {
+    let title = match event.regions.as_slice() {
+        [] => "monitors cannot be judged".to_owned(),
+        [region] => format!("region {} is offline", one_line(&region.name, MAX_NAME_CHARS)),
+        regions => format!("{} regions are offline", regions.len()),
+    };
+    // The cause names the regions by their ids, and then what that means.
+    let cause = event.incident.cause.as_str();
+    let effect = cause.split_once(": ").map_or(cause, |(_, effect)| effect);
+    let mut lines = vec![];
+    lines.extend(regions(&event.regions).filter(|_| event.regions.len() > 1));
+    lines.push(line("Effect", one_line(effect, MAX_VALUE_CHARS)));
+    lines.push(line("Started", started));
+    Message {
+        title: format!("🟡 COVERAGE: {title}"),
+        lines,
+        severity: Severity::Warning,
+        timestamp: event.incident.started_at,
+    }
+}
+
 fn resolved(event: &Event) -> Message {
-    let back = match event.subject {
-        EventSubject::Monitor { .. } => "is back UP",
-        EventSubject::Heartbeat { .. } => "is back",
+    let called = called(&event.subject);
+    let (title, label) = match event.subject {
+        EventSubject::Monitor { .. } => (format!("RECOVERED: {called} is back UP"), "Total downtime"),
+        EventSubject::Heartbeat { .. } => (format!("RECOVERED: {called} is back"), "Total downtime"),
+        EventSubject::Agent { .. } => (format!("RELEASED: {called} votes again"), "Quarantined for"),
+        EventSubject::Installation { .. } => ("COVERAGE: every region is back".to_owned(), "Reduced for"),
     };
     Message {
-        title: format!("✅ RECOVERED: {} {back}", called(&event.subject)),
-        lines: vec![line("Total downtime", downtime(event))],
+        title: format!("✅ {title}"),
+        lines: vec![line(label, downtime(event))],
         severity: Severity::Good,
         timestamp: event.occurred_at,
     }
@@ -160,8 +204,16 @@ fn closed(event: &Event) -> Message {
 fn called(subject: &EventSubject) -> String {
     let name = one_line(subject.name(), MAX_NAME_CHARS);
     match subject {
-        EventSubject::Monitor { .. } => name,
+        EventSubject::Monitor { .. } | EventSubject::Agent { .. } | EventSubject::Installation { .. } => name,
         EventSubject::Heartbeat { .. } => format!("{name} heartbeat"),
+    }
+}
+
+/// ` and 2 more`.
+fn and_more(members: &[String]) -> String {
+    match members.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     }
 }
 
@@ -184,7 +236,7 @@ fn regions(regions: &[EventRegion]) -> Option<Line> {
 fn expected_every(subject: &EventSubject) -> Option<Line> {
     match subject {
         EventSubject::Heartbeat { interval, .. } => Some(line("Expected every", period(*interval))),
-        EventSubject::Monitor { .. } => None,
+        EventSubject::Monitor { .. } | EventSubject::Agent { .. } | EventSubject::Installation { .. } => None,
     }
 }
 

@@ -51,7 +51,7 @@ impl Owner {
                     self.held.retain(|held| !older(held));
                     kept.push(Input::RegionLive { region, live });
                 }
-                Input::Results(_) | Input::Deliveries(_) => kept.push(input),
+                Input::Results(_) | Input::Deliveries(_) | Input::Canaries { .. } => kept.push(input),
             }
         }
         for input in kept.into_iter().rev() {
@@ -73,10 +73,12 @@ impl Owner {
         self.position = recovered.position;
         self.sweep = Sweep::over(recovered.replayed);
         self.deadlines = Deadlines::default();
+        self.maintenance.unsettle();
         for id in self.published.ids() {
             self.deadlines.schedule(&mut self.published, id);
             self.unpublished.insert(id);
         }
+        super::show_operations(&self.published, &self.views, self.fleet.as_ref());
         for event in recovered.undispatched {
             // What the outbox already has would be told twice.
             if self.in_outbox.insert(event.id) {

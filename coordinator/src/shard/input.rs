@@ -3,6 +3,7 @@
 use std::fmt;
 
 use engine::heartbeat::PingKind;
+use engine::probe::Canaries;
 use engine::{heartbeat, monitor};
 use model::{AgentId, CheckResult, EventId, HeartbeatId, MonitorId, RegionId, SubjectId, Timestamp};
 use store::journal::PingMethod;
@@ -35,6 +36,13 @@ pub enum Input {
         /// Whether one of them is there.
         live: bool,
     },
+    /// What an agent's canaries say, in the light of those of the other regions.
+    Canaries {
+        /// Whose.
+        agent: AgentId,
+        /// What they say.
+        say: Canaries,
+    },
     /// A job's ping.
     Ping(Ping),
     /// A user's change to a subject.
@@ -63,6 +71,7 @@ impl Input {
             }
             Self::Slow { .. }
             | Self::RegionLive { .. }
+            | Self::Canaries { .. }
             | Self::Change(_)
             | Self::Inspect(..)
             | Self::Blind { .. } => 1,
@@ -161,6 +170,15 @@ pub enum ChangeError {
     /// Another subject of the kind has the name.
     #[error("`{0}` already exists")]
     NameTaken(String),
+    /// It depends on itself: the names of the monitors in the cycle.
+    #[error("depends_on: {0}: a monitor cannot depend on itself")]
+    DependsOnItself(String),
+    /// A chain of dependencies is too long.
+    #[error("depends_on: a monitor may depend on others at most 10 levels deep")]
+    TooDeep,
+    /// Other monitors depend on it: their names.
+    #[error("{0} depend on it: change their depends_on first")]
+    HasDependents(String),
     /// Somebody else changed it in between.
     #[error("it was changed in between: read it again and repeat the change")]
     Stale,

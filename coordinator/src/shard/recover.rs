@@ -3,15 +3,17 @@
 //! Replay folds votes, streaks and last pings only. Status, incidents and deadlines come from rows, which were written in
 //! the very commits that changed them; so replay has no effects and can be repeated.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use engine::{heartbeat, monitor};
-use model::{Shard, SubjectId, Timestamp};
-use store::{DeliveryRow, EventRow, Position, Record, Store};
+use model::{IncidentId, Shard, SubjectId, Timestamp};
+use store::{DeliveryRow, EventRow, MemberRow, Position, Record, Store};
 use tracing::{info, warn};
 
 use super::input::State;
+use super::kinship::{self, Kinship};
+use super::operations::agent_of;
 use super::seen::Ranges;
 use super::snapshot;
 use super::stage::{Published, Seen, name_key};
@@ -70,11 +72,23 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
             subject.state = state;
         }
     }
-    for row in &loaded.open_incidents {
+    restore_operations(&mut published, &loaded)?;
+    for row in loaded.open_incidents.iter().filter(|row| !row.subject.is_operational()) {
         let incident = Incident::from_row(row)
             .ok_or_else(|| store::Error::Corrupt(format!("the incident {}", row.id)))?;
         if let Some(subject) = published.subjects.get_mut(&row.subject) {
             subject.incident = Some(Arc::new(incident));
+        }
+    }
+    let mut ended_leads = BTreeMap::new();
+    for row in &loaded.open_members {
+        let lead_is_open = loaded.open_incidents.iter().any(|incident| incident.id == row.incident);
+        if lead_is_open || ended_leads.contains_key(&row.incident) {
+            continue;
+        }
+        let lead = store.incident(row.incident).await?.as_ref().and_then(Incident::from_row);
+        if let Some(lead) = lead {
+            ended_leads.insert(row.incident, Arc::new(lead));
         }
     }
     for row in loaded.agents_seen {
@@ -99,6 +113,10 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
         }
     }
     published.forget_liveness(now);
+    published.restore_kinship(loaded.open_members, ended_leads, now);
+    if published.operations.quarantined().next().is_some() {
+        published.tell_quarantines(&store.config().await?, now);
+    }
     info!(subjects = published.subjects.len(), records, "states restored");
     Ok(Recovered {
         published,
@@ -107,6 +125,22 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
         undispatched: loaded.undispatched,
         unfinished: loaded.unfinished,
     })
+}
+
+/// What is thought of agents and of the fleet.
+fn restore_operations(published: &mut Published, loaded: &store::Loaded) -> Result<(), store::Error> {
+    for row in loaded.states.iter().filter(|row| row.subject.is_operational()) {
+        // Starting anew would count incidents from 1 again, as with any subject.
+        if !published.operations.restore_state(row) {
+            return Err(store::Error::Corrupt(format!("the state of {}", row.subject)));
+        }
+    }
+    for row in loaded.open_incidents.iter().filter(|row| row.subject.is_operational()) {
+        if !published.operations.restore_incident(row) {
+            return Err(store::Error::Corrupt(format!("the incident {}", row.id)));
+        }
+    }
+    Ok(())
 }
 
 /// Folds a record into its subject's state and returns the shard of that.
@@ -131,7 +165,7 @@ fn replay(
             published.see(agent, agent_epoch, seq);
             shard
         }
-        Record::Refused { agent, agent_epoch, seq } => {
+        Record::Refused { agent, agent_epoch, seq } | Record::LateResult { agent, agent_epoch, seq, .. } => {
             published.see(agent, agent_epoch, seq);
             None
         }
@@ -139,10 +173,51 @@ fn replay(
             let event = heartbeat::Event::Pinged { kind, at: pinged_at };
             fold(SubjectId::Heartbeat(heartbeat), Happening::Heartbeat(&event), pinged_at)
         }
+        Record::Told { .. } | Record::RegionLive { .. } | Record::Blind { .. } => None,
     }
 }
 
 impl Published {
+    /// Who has to do with whom, and how parents stand: that is in no record.
+    fn restore_kinship(
+        &mut self,
+        open_members: Vec<MemberRow>,
+        ended_leads: BTreeMap<IncidentId, Arc<Incident>>,
+        now: Timestamp,
+    ) {
+        let ids = self.ids();
+        let subjects: Vec<&Subject> = ids.iter().filter_map(|id| self.subjects.get(id)).collect();
+        self.kinship = Kinship::restore(&subjects, open_members, ended_leads);
+        for id in ids {
+            let Some(subject) = self.subjects.get(&id) else { continue };
+            let parents =
+                kinship::parents(&subject.definition).filter_map(|parent| self.subjects.get(&parent));
+            let standing =
+                parents.map(kinship::standing).fold(monitor::Standing::Well, monitor::Standing::worse);
+            let event = monitor::Event::Parents(standing);
+            if let Some(subject) = self.subjects.get_mut(&id) {
+                subject.fold(Happening::Monitor(&event), now);
+            }
+        }
+    }
+
+    /// Whose votes do not count is in no monitor's state: every monitor is told again.
+    fn tell_quarantines(&mut self, config: &store::Config, now: Timestamp) {
+        let quarantined = self.operations.quarantined();
+        let events: Vec<monitor::Event> = quarantined
+            .map(|(agent, since)| {
+                let (name, _) = agent_of(config, agent);
+                monitor::Event::Quarantined { agent, name, since }
+            })
+            .collect();
+        for id in self.ids() {
+            let Some(subject) = self.subjects.get_mut(&id) else { continue };
+            for event in &events {
+                subject.fold(Happening::Monitor(event), now);
+            }
+        }
+    }
+
     /// Which regions are live is learnt anew: no round may wait for an agent that was there before.
     fn forget_liveness(&mut self, now: Timestamp) {
         for id in self.ids() {

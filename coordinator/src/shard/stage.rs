@@ -2,6 +2,11 @@
 //! When the commit fails the whole stage is dropped and nothing has happened.
 
 mod change;
+mod group;
+mod maintenance;
+mod operations;
+mod parents;
+mod remember;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,10 +16,13 @@ use model::{AgentId, IncidentId, InstallationId, MonitorId, RegionId, SubjectId,
 use store::{Commit, Config, EventRow, Record, StateRow, SubjectKind};
 
 use super::input::State;
+use super::kinship::{self, Kinship};
+use super::operations::Operations;
 use super::seen::Ranges;
 use super::subject::{Happening, Subject};
 use crate::definition::Definition;
 use crate::incident::Incident;
+use crate::maintenance::Calendar;
 
 /// What is known of an agent's sequence numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +44,12 @@ pub(super) struct Published {
     pub(super) seen: HashMap<AgentId, Seen>,
     /// Regions with a live agent.
     pub(super) live: BTreeSet<RegionId>,
+    /// Who has to do with whom.
+    pub(super) kinship: Kinship,
+    /// What operators are told of.
+    pub(super) operations: Operations,
+    /// The start of the newest check that passed from each region.
+    pub(super) passed: BTreeMap<RegionId, Timestamp>,
 }
 
 impl Published {
@@ -61,11 +75,18 @@ pub(super) struct Stage<'a> {
     names: HashMap<(bool, String), Option<SubjectId>>,
     seen: HashMap<AgentId, Seen>,
     live: BTreeMap<RegionId, bool>,
+    /// `None`: as published.
+    kinship: Option<Kinship>,
+    /// `None`: as published.
+    operations: Option<Operations>,
+    stale_operations: BTreeSet<SubjectId>,
+    passed: BTreeMap<RegionId, Timestamp>,
     stale_states: BTreeSet<SubjectId>,
     visible: BTreeSet<SubjectId>,
     incidents: BTreeMap<IncidentId, Arc<Incident>>,
     records: Vec<Record>,
     verifications: Vec<(MonitorId, u32)>,
+    calendar: Arc<Calendar>,
     commit: Commit,
 }
 
@@ -76,6 +97,10 @@ pub(super) struct Changes {
     names: HashMap<(bool, String), Option<SubjectId>>,
     seen: HashMap<AgentId, Seen>,
     live: BTreeMap<RegionId, bool>,
+    kinship: Option<Kinship>,
+    /// `None`: as published.
+    pub(super) operations: Option<Operations>,
+    passed: BTreeMap<RegionId, Timestamp>,
     /// Subjects whose picture must be renewed at once.
     pub(super) visible: BTreeSet<SubjectId>,
     /// Rounds to be asked for.
@@ -102,11 +127,16 @@ impl<'a> Stage<'a> {
             names: HashMap::new(),
             seen: HashMap::new(),
             live: BTreeMap::new(),
+            kinship: None,
+            operations: None,
+            stale_operations: BTreeSet::new(),
+            passed: BTreeMap::new(),
             stale_states: BTreeSet::new(),
             visible: BTreeSet::new(),
             incidents: BTreeMap::new(),
             records: vec![],
             verifications: vec![],
+            calendar: Arc::default(),
             commit: Commit::default(),
         }
     }
@@ -144,20 +174,54 @@ impl<'a> Stage<'a> {
     /// Applies what happened to one subject. An unknown subject changes nothing.
     pub(super) fn apply(&mut self, id: SubjectId, happening: Happening<'_>) {
         let now = self.now;
+        if self.get(id).is_some() {
+            self.remember(id, &happening);
+        }
+        let children = self.kinship().children(id).next().is_some();
         let Some(subject) = self.copy(id) else { return };
+        let stood = children.then(|| kinship::standing(subject));
         let excusable = match (&happening, &subject.state) {
             (Happening::Blind { .. }, State::Heartbeat(state)) => Some(state.clone()),
             _ => None,
         };
+        let underlying = subject.underlying_heartbeat();
         let effects = subject.apply(happening, now);
+        // In maintenance a job's pings change what is not shown.
+        let changed = subject.underlying_heartbeat() != underlying;
         // An excuse that changes no status is in no record either: replay could not restore it.
+        let stands = children.then(|| kinship::standing(subject));
         let excused = excusable.is_some_and(|before| subject.state != State::Heartbeat(before));
         if !effects.is_empty() {
             self.settle(id, effects);
         }
-        if excused {
+        if excused || changed {
             self.mark(id);
         }
+        if stood != stands {
+            self.tell_children(id);
+        }
+    }
+
+    /// Who has to do with whom, as staged.
+    pub(super) fn kinship(&self) -> &Kinship {
+        self.kinship.as_ref().unwrap_or(&self.base.kinship)
+    }
+
+    fn kinship_mut(&mut self) -> &mut Kinship {
+        self.kinship.get_or_insert_with(|| self.base.kinship.clone())
+    }
+
+    /// A check from a region passed.
+    pub(super) fn note_pass(&mut self, region: &RegionId, started_at: Timestamp) {
+        match self.passed.get_mut(region) {
+            Some(newest) => *newest = started_at.max(*newest),
+            None => drop(self.passed.insert(region.clone(), started_at)),
+        }
+    }
+
+    /// The start of the newest check that passed from a region.
+    fn passed_at(&self, region: &RegionId) -> Option<Timestamp> {
+        self.passed.get(region).copied().max(self.base.passed.get(region).copied())
     }
 
     /// Applies what happened to every subject for which `concerns` holds.
@@ -172,6 +236,7 @@ impl<'a> Stage<'a> {
 
     /// A region's agents came or went.
     pub(super) fn region_live(&mut self, region: &RegionId, live: bool) {
+        self.remember_region(region, live);
         self.live.insert(region.clone(), live);
         let event = engine::monitor::Event::RegionLive { region: region.clone(), live };
         for id in self.ids() {
@@ -195,6 +260,7 @@ impl<'a> Stage<'a> {
         let commit = &self.commit;
         !(self.records.is_empty()
             && self.stale_states.is_empty()
+            && self.stale_operations.is_empty()
             && self.incidents.is_empty()
             && commit.subjects.is_empty()
             && commit.deleted.is_empty()
@@ -202,7 +268,8 @@ impl<'a> Stage<'a> {
             && commit.dispatched.is_empty()
             && commit.attempts.is_empty()
             && commit.snapshots.is_empty()
-            && commit.agents_seen.is_empty())
+            && commit.agents_seen.is_empty()
+            && commit.members.is_empty())
     }
 
     /// Everything to be committed at `position`, and what to publish afterwards.
@@ -214,6 +281,9 @@ impl<'a> Stage<'a> {
                 self.commit.states.push(row);
             }
         }
+        let operations = self.operations.as_ref().unwrap_or(&self.base.operations);
+        let rows = self.stale_operations.iter().filter_map(|id| operations.to_row(*id, position));
+        self.commit.states.extend(rows);
         for incident in self.incidents.values() {
             self.commit.incidents.push(incident.to_row());
         }
@@ -232,6 +302,9 @@ impl<'a> Stage<'a> {
             names: self.names,
             seen: self.seen,
             live: self.live,
+            kinship: self.kinship,
+            operations: self.operations,
+            passed: self.passed,
             visible: self.visible,
             verifications: self.verifications,
         };
@@ -286,6 +359,16 @@ impl Changes {
             } else {
                 published.live.remove(&region);
             }
+        }
+        if let Some(kinship) = self.kinship {
+            published.kinship = kinship;
+        }
+        if let Some(operations) = self.operations {
+            published.operations = operations;
+        }
+        for (region, at) in self.passed {
+            let newest = published.passed.entry(region).or_insert(at);
+            *newest = at.max(*newest);
         }
         changed.sort_unstable();
         changed

@@ -61,6 +61,13 @@ pub enum Happening<'a> {
     Paused,
     /// The user resumed it.
     Resumed,
+    /// A window of maintenance opened for it.
+    MaintenanceStarted {
+        /// The planned start.
+        at: Timestamp,
+    },
+    /// No window of maintenance is open for it any more.
+    MaintenanceEnded,
     /// The user deleted it.
     Deleted,
 }
@@ -76,6 +83,8 @@ impl<'a> Happening<'a> {
             Self::PolicyChanged { respec } => monitor::Event::PolicyChanged { respec },
             Self::Paused => monitor::Event::Paused,
             Self::Resumed => monitor::Event::Resumed,
+            Self::MaintenanceStarted { at } => monitor::Event::MaintenanceStarted { at },
+            Self::MaintenanceEnded => monitor::Event::MaintenanceEnded,
             Self::Deleted => monitor::Event::Deleted,
         };
         Some(Cow::Owned(event))
@@ -91,6 +100,8 @@ impl<'a> Happening<'a> {
             Self::PolicyChanged { .. } => heartbeat::Event::PolicyChanged,
             Self::Paused => heartbeat::Event::Paused,
             Self::Resumed => heartbeat::Event::Resumed,
+            Self::MaintenanceStarted { at } => heartbeat::Event::MaintenanceStarted { at },
+            Self::MaintenanceEnded => heartbeat::Event::MaintenanceEnded,
             Self::Deleted => heartbeat::Event::Deleted,
         };
         Some(Cow::Owned(event))
@@ -168,6 +179,23 @@ impl Subject {
         }
     }
 
+    /// Whether it has been told that a window of maintenance is open.
+    #[must_use]
+    pub fn is_in_maintenance(&self) -> bool {
+        match &self.state {
+            State::Monitor(state) => state.is_in_maintenance(),
+            State::Heartbeat(state) => state.is_in_maintenance(),
+        }
+    }
+
+    /// What a heartbeat is apart from maintenance.
+    pub(super) fn underlying_heartbeat(&self) -> Option<heartbeat::Status> {
+        match &self.state {
+            State::Heartbeat(state) => Some(state.underlying_status()),
+            State::Monitor(_) => None,
+        }
+    }
+
     /// Whether a region's agents check it.
     #[must_use]
     pub fn is_checked_from(&self, region: &RegionId) -> bool {
@@ -231,6 +259,7 @@ impl State {
         match subject {
             SubjectId::Monitor(_) => serde_json::from_str(text).ok().map(Self::Monitor),
             SubjectId::Heartbeat(_) => serde_json::from_str(text).ok().map(Self::Heartbeat),
+            SubjectId::Agent(_) | SubjectId::Installation(_) => None,
         }
     }
 }

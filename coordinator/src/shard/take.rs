@@ -38,6 +38,7 @@ pub(super) fn take(input: &Input, stage: &mut Stage<'_>) -> Outcome {
             stage.apply(SubjectId::Monitor(*monitor), Happening::Monitor(&event));
         }
         Input::RegionLive { region, live } => stage.region_live(region, *live),
+        Input::Canaries { agent, say } => stage.hear_canaries(*agent, *say),
         Input::Change(change) => return Outcome::Changed(stage.change(&change.request)),
         Input::Deliveries(batch) => {
             let rows = stage.rows();
@@ -45,7 +46,7 @@ pub(super) fn take(input: &Input, stage: &mut Stage<'_>) -> Outcome {
             rows.dispatched.extend_from_slice(&batch.dispatched);
             rows.attempts.extend_from_slice(&batch.attempts);
         }
-        Input::Blind { from, to } => stage.apply_to_all(Happening::Blind { from: *from, to: *to }, |_| true),
+        Input::Blind { from, to } => stage.blind(*from, *to, false),
         Input::Inspect(..) => {}
     }
     Outcome::Nothing
@@ -67,15 +68,21 @@ fn take_results(batch: &ResultBatch, stage: &mut Stage<'_>) -> Acked {
             continue;
         }
         let id = SubjectId::Monitor(result.monitor);
+        let (agent, agent_epoch, received_at) = (batch.agent, batch.agent_epoch, batch.received_at);
         let mut result = Box::new(result.clone());
-        if !item.is_late {
-            let event = monitor::Event::Observed { agent: batch.agent, result };
+        if item.is_late {
+            stage.record(Record::LateResult { agent, agent_epoch, seq, received_at, result });
+        } else {
+            if matches!(result.outcome, model::Outcome::Pass) {
+                stage.note_pass(&result.region, result.started_at);
+            }
+            let event = monitor::Event::Observed { agent, result };
             stage.apply(id, Happening::Monitor(&event));
             let monitor::Event::Observed { result: observed, .. } = event else { continue };
             result = observed;
+            stage.weigh(agent, &result);
+            stage.record(Record::Result { agent, agent_epoch, seq, received_at, result });
         }
-        let (agent, agent_epoch) = (batch.agent, batch.agent_epoch);
-        stage.record(Record::Result { agent, agent_epoch, seq, received_at: batch.received_at, result });
     }
     let range = batch.items.first().zip(batch.items.last()).map(|(first, last)| (first.seq, last.seq));
     Acked { agent_epoch: batch.agent_epoch, range, refused }

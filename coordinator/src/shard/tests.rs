@@ -1,5 +1,9 @@
 //! The owner against a store that fails on order: what is acked is kept, what is not is tried again, nothing happens twice.
 
+mod kinship;
+mod maintenance;
+mod operations;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -10,7 +14,7 @@ use model::{
     Outcome, Phases, SystemClock, SystemRandom,
 };
 use store::faulty::{Fault, Faults, Faulty};
-use store::journal::PingMethod;
+use store::journal::{PingMethod, Told};
 use store::memory::Memory;
 use store::{ConfigChange, IncidentQuery, IncidentState, Record, RegionRow};
 use tokio::task::JoinHandle;
@@ -32,6 +36,7 @@ const REGIONS: [&str; 2] = ["eu", "us"];
 /// An owner over a faulty store, as a coordinator process has it.
 struct World {
     store: Memory,
+    settings: Arc<Settings>,
     faults: Faults,
     handle: Handle,
     views: Arc<Views>,
@@ -56,6 +61,8 @@ impl AskRegions for Rounds {
     fn capacity(&self) -> f64 {
         1_000.0
     }
+
+    fn set_aside(&self, _: BTreeSet<AgentId>) {}
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
@@ -78,7 +85,7 @@ async fn start(store: Memory) -> World {
     let owner = Owner::new(Parts {
         store: faulty,
         clock,
-        settings,
+        settings: Arc::clone(&settings),
         views: Arc::clone(&views),
         fleet: Arc::new(Rounds(asked)),
         outbox,
@@ -96,6 +103,7 @@ async fn start(store: Memory) -> World {
     }
     World {
         store,
+        settings,
         faults,
         handle,
         views,
@@ -188,10 +196,13 @@ fn monitor(name: &str) -> Definition {
             timeout: Duration::from_secs(1),
         },
         regions: REGIONS.iter().map(|region| region.parse().unwrap()).collect(),
-        quorum: quorum::Policy::Majority,
+        quorum: quorum::Policy::default(),
         confirmation_period: Duration::ZERO,
         recovery_checks: 1,
+        thresholds: engine::monitor::Thresholds::default(),
+        depends_on: vec![],
         channels: vec![],
+        tags: vec![],
         paused: false,
         spec_revision: 1,
     };
@@ -208,8 +219,14 @@ fn monitor(name: &str) -> Definition {
 
 fn heartbeat(interval: Duration, grace: Duration) -> Definition {
     let created_at = now();
-    let definition =
-        HeartbeatDefinition { interval, grace, channels: vec![], paused: false, token_digest: [3; 32] };
+    let definition = HeartbeatDefinition {
+        interval,
+        grace,
+        channels: vec![],
+        tags: vec![],
+        paused: false,
+        token_digest: [3; 32],
+    };
     let kind = Kind::Heartbeat(Arc::new(definition));
     Definition {
         id: SubjectId::Heartbeat(HEARTBEAT),
@@ -323,6 +340,60 @@ async fn a_killed_process_leaves_everything_acked_to_the_next() {
     world.until("up again", up, SubjectId::Monitor(MONITOR)).await;
     let after = world.incidents().await;
     assert_eq!((after.len(), after[0].id, after[0].state), (1, before[0].id, IncidentState::Resolved));
+}
+
+#[tokio::test]
+async fn a_late_result_is_no_vote_not_even_after_a_restart() {
+    let mut world = start(memory()).await;
+    world.handle.change(put(&monitor("a"))).await.unwrap();
+    let items = vec![ResultItem { seq: 1, result: Some(result("eu", 503)), is_late: true }];
+    let agent = AgentId::from_bytes([7; 16]);
+    let acks = world.acks.0.clone();
+    let batch = ResultBatch { agent, agent_epoch: 1, received_at: now(), items, acks };
+    world.handle.results(batch).await;
+    assert_eq!(world.acked().await.range, Some((1, 1)));
+    let votes = async |world: &World| {
+        let inspection = world.handle.inspect(SubjectId::Monitor(MONITOR)).await.unwrap();
+        let State::Monitor(state) = inspection.state else { panic!("not a monitor") };
+        state.regions().filter(|region| region.vote.is_some()).count()
+    };
+    assert_eq!(votes(&world).await, 0);
+    let world = start(world.kill().await).await;
+    assert_eq!(votes(&world).await, 0);
+}
+
+#[tokio::test]
+async fn what_a_monitor_was_told_is_on_record() {
+    let world = start(memory()).await;
+    let mut definition = monitor("a");
+    world.handle.change(put(&definition)).await.unwrap();
+    let region: RegionId = "eu".parse().unwrap();
+    let slow = Input::Slow { monitor: MONITOR, region: region.clone(), started_at: now() };
+    world.handle.tell(slow).await;
+    world.handle.tell(Input::RegionLive { region, live: false }).await;
+    world.handle.tell(Input::Blind { from: now(), to: now() }).await;
+    let Kind::Monitor(before) = &definition.kind else { panic!("not a monitor") };
+    definition.kind =
+        Kind::Monitor(Arc::new(MonitorDefinition { paused: true, ..MonitorDefinition::clone(before) }));
+    definition.revision = 2;
+    let pause = ChangeRequest::Put { definition: Box::new(definition), expected: Some(1) };
+    world.handle.change(pause).await.unwrap();
+    let rows = world.store.journal_after(0, 100).await.unwrap();
+    let records: Vec<Record> =
+        rows.iter().flat_map(|row| store::journal::decode(&row.blob).unwrap()).collect();
+    let place = |wanted: &dyn Fn(&Record) -> bool| records.iter().position(wanted);
+    let told = |wanted: fn(&Told) -> bool| {
+        place(&|record| matches!(record, Record::Told { monitor: MONITOR, what } if wanted(what)))
+    };
+    let places = [
+        place(&|record| matches!(record, Record::Blind { restarted: true, .. })),
+        place(&|record| matches!(record, Record::RegionLive { live: true, .. })),
+        told(|what| matches!(what, Told::Slow { .. })),
+        place(&|record| matches!(record, Record::RegionLive { live: false, .. })),
+        place(&|record| matches!(record, Record::Blind { restarted: false, .. })),
+        told(|what| matches!(what, Told::Paused)),
+    ];
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} of {records:#?}");
 }
 
 #[tokio::test]

@@ -203,6 +203,8 @@ impl PublicIncident {
                 HeartbeatFailure::Missed => (What::Missed, vec![]),
                 HeartbeatFailure::Failed { .. } => (What::Failed, vec![]),
             },
+            // Operators' business.
+            Evidence::Probe(_) | Evidence::Coverage(_) => return None,
         };
         Some(Self {
             id: incident.id,

@@ -6,6 +6,7 @@
 
 mod content;
 mod moment;
+mod planned;
 mod tone;
 
 use std::collections::BTreeMap;

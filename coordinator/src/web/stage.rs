@@ -157,7 +157,9 @@ impl Stage {
         let at = self.clock.now().minus(ago);
         let (opening, failing) = match subject {
             SubjectId::Monitor(_) => (Evidence::Votes(votes(at)), vec![failing()]),
-            SubjectId::Heartbeat(_) => (missed(at), vec![]),
+            SubjectId::Heartbeat(_) | SubjectId::Agent(_) | SubjectId::Installation(_) => {
+                (missed(at), vec![])
+            }
         };
         let incident = Incident {
             id: IncidentId::derive(INSTALLATION, subject.as_bytes(), number),
@@ -176,6 +178,10 @@ impl Stage {
                 failing,
                 events: 0,
                 lines: 0,
+                told_at: None,
+                members_told: 0,
+                group_ended_at: None,
+                lead: None,
             },
         };
         self.write(&incident).await;
@@ -252,6 +258,7 @@ fn heartbeat_definition(id: HeartbeatId, name: &str) -> Definition {
             interval: Duration::from_secs(90_000),
             grace: Duration::from_secs(60),
             channels: vec![],
+            tags: vec![],
             paused: false,
             token_digest: token_digest(TOKEN),
         })),
@@ -273,10 +280,13 @@ fn monitor_definition(id: MonitorId, name: &str) -> Definition {
         kind: Kind::Monitor(Arc::new(MonitorDefinition {
             spec: CheckSpec { check, interval: Duration::from_secs(60), timeout: Duration::from_secs(10) },
             regions: vec![region("eu-west"), region("us-east")],
-            quorum: quorum::Policy::Majority,
+            quorum: quorum::Policy::default(),
             confirmation_period: Duration::ZERO,
             recovery_checks: 2,
+            thresholds: monitor::Thresholds::default(),
+            depends_on: vec![],
             channels: vec![],
+            tags: vec![],
             paused: false,
             spec_revision: 1,
         })),
@@ -298,6 +308,7 @@ fn votes(at: Timestamp) -> VoteTable {
         region: region(name),
         agent: Some(AgentId::from_bytes([9; 16])),
         outcome,
+        kind: None,
         detail: "stack trace from 10.1.2.3".into(),
         started_at: Some(at),
         duration: None,

@@ -1,6 +1,8 @@
 //! What [`crate::Error::Duplicate`] says, the same in every form of the store.
 
-use crate::{AgentRow, ChannelRow, IncidentRow, IncidentState, JournalRow, PageRow, SubjectRow};
+use crate::{
+    AgentRow, ChannelRow, IncidentRow, IncidentState, JournalRow, MaintenanceRow, PageRow, SubjectRow,
+};
 
 impl SubjectRow {
     /// Of a batch, the database only says that one name is taken.
@@ -48,5 +50,11 @@ impl PageRow {
 
     pub(crate) fn taken_slug(&self) -> String {
         format!("a status page at `{}`", self.slug)
+    }
+}
+
+impl MaintenanceRow {
+    pub(crate) fn taken(&self) -> String {
+        format!("maintenance `{}`", self.name)
     }
 }

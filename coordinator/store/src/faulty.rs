@@ -13,7 +13,7 @@ use model::{EventId, IncidentId, InstallationId, Timestamp};
 
 use crate::{
     AttemptedDelivery, Commit, Config, ConfigChange, Error, EventRow, IncidentQuery, IncidentRow,
-    JournalQuery, JournalRow, Lease, Loaded, Position, Store, TimelineRow,
+    JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position, Store, TimelineRow,
 };
 
 /// What befalls a write.
@@ -145,6 +145,14 @@ impl<S: Store> Store for Faulty<S> {
 
     fn timeline(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<TimelineRow>, Error>> {
         self.store.timeline(incident)
+    }
+
+    fn members(
+        &self,
+        incident: IncidentId,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<(Vec<MemberRow>, u64), Error>> {
+        self.store.members(incident, limit)
     }
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {

@@ -3,7 +3,7 @@
 //! One row per commit; its blob holds the commit's records. It is replayed after a restart (votes, streaks and last
 //! pings only) and is read for single results until history has its lasting form.
 
-use model::{AgentId, CheckResult, HeartbeatId, Timestamp};
+use model::{AgentId, CheckResult, HeartbeatId, MonitorId, RegionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -60,6 +60,88 @@ pub enum Record {
         /// The sequence number.
         seq: u64,
     },
+    /// A result of an earlier boot of the agent's machine: history that was never a vote.
+    LateResult {
+        /// The agent that reported it.
+        agent: AgentId,
+        /// The agent process's epoch.
+        agent_epoch: u64,
+        /// Its sequence number in that epoch.
+        seq: u64,
+        /// When the coordinator received it.
+        received_at: Timestamp,
+        /// What it says.
+        result: Box<CheckResult>,
+    },
+    /// What else a monitor was told. Nothing is restored from it: it is for replays of other policies.
+    Told {
+        /// The monitor.
+        monitor: MonitorId,
+        /// What.
+        what: Told,
+    },
+    /// A region's agents came or went. For replays, as the next.
+    RegionLive {
+        /// The region.
+        region: RegionId,
+        /// Whether one of them was there.
+        live: bool,
+    },
+    /// Nothing could be heard in a span that ended with this commit.
+    Blind {
+        /// When it began.
+        from: Timestamp,
+        /// When it ended.
+        to: Timestamp,
+        /// Whether the coordinator was started at its end, so that no region was live.
+        restarted: bool,
+    },
+}
+
+/// What a monitor can be told besides results.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// A scheduled check takes long.
+    Slow {
+        /// From where.
+        region: RegionId,
+        /// When it started.
+        started_at: Timestamp,
+    },
+    /// The user changed it; whether earlier results say nothing any more.
+    PolicyChanged {
+        /// Whether target, interval, timeout or regions changed.
+        respec: bool,
+    },
+    /// The user paused it.
+    Paused,
+    /// The user resumed it.
+    Resumed,
+    /// How the monitors that it depends on stand from now on.
+    Parents(engine::monitor::Standing),
+    /// A monitor that depends on it may be failing.
+    Asked,
+    /// An agent's votes do not count, from checks on that started at `since`.
+    Quarantined {
+        /// The agent.
+        agent: AgentId,
+        /// What people call it.
+        name: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// An agent's votes count again.
+    Released {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// A window in which nothing is judged has begun.
+    MaintenanceStarted {
+        /// When.
+        at: Timestamp,
+    },
+    /// It is over.
+    MaintenanceEnded,
 }
 
 /// The methods a ping may use.
@@ -100,7 +182,7 @@ pub fn decode(blob: &[u8]) -> Result<Vec<Record>, Error> {
 mod tests {
     use std::time::Duration;
 
-    use model::{Failure, FailureKind, MonitorId, Outcome, Phases, RegionId};
+    use model::{Failure, FailureKind, Outcome, Phases};
 
     use super::*;
 
@@ -122,6 +204,9 @@ mod tests {
             peer: Some("192.0.2.1".parse().unwrap()),
             health: None,
         };
+        let late = Box::new(result.clone());
+        let monitor = result.monitor;
+        let region = result.region.clone();
         vec![
             Record::Result {
                 agent,
@@ -138,6 +223,19 @@ mod tests {
                 body: vec![0, 255],
             },
             Record::Refused { agent, agent_epoch: 5, seq: 9 },
+            Record::LateResult { agent, agent_epoch: 5, seq: 10, received_at: at, result: late },
+            Record::Told { monitor, what: Told::Slow { region: region.clone(), started_at: at } },
+            Record::Told { monitor, what: Told::PolicyChanged { respec: true } },
+            Record::Told { monitor, what: Told::Paused },
+            Record::Told { monitor, what: Told::Resumed },
+            Record::Told { monitor, what: Told::Parents(engine::monitor::Standing::Well) },
+            Record::Told { monitor, what: Told::Asked },
+            Record::Told { monitor, what: Told::Quarantined { agent, name: "probe-1".into(), since: at } },
+            Record::Told { monitor, what: Told::Released { agent } },
+            Record::Told { monitor, what: Told::MaintenanceStarted { at } },
+            Record::Told { monitor, what: Told::MaintenanceEnded },
+            Record::RegionLive { region, live: true },
+            Record::Blind { from: at, to: at, restarted: true },
         ]
     }
 

@@ -26,8 +26,8 @@ use model::{EventId, IncidentId, InstallationId, Shard, SubjectId, Timestamp};
 pub use journal::{JournalRow, Position, Record};
 pub use records::{
     AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, ChannelRow, Config, ConfigChange, DeliveryRow,
-    DeliveryState, EventRow, IncidentQuery, IncidentRow, IncidentState, KeyRow, PageRow, RegionRow,
-    SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
+    DeliveryState, EventRow, IncidentQuery, IncidentRow, IncidentState, KeyRow, MaintenanceRow, MemberRow,
+    PageRow, RegionRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
 };
 
 /// How long a lease lives without renewal unless configured otherwise.
@@ -77,6 +77,8 @@ pub struct Commit {
     pub incidents: Vec<IncidentRow>,
     /// Lines added to incidents; a line that exists stays as it is.
     pub timeline: Vec<TimelineRow>,
+    /// Members that grouped incidents gained or lost.
+    pub members: Vec<MemberRow>,
     /// Events for the outbox; one that exists stays as it is.
     pub events: Vec<EventRow>,
     /// Deliveries created or changed. A fresh row ([`DeliveryRow::is_fresh`]) never replaces an existing one: an event
@@ -134,6 +136,8 @@ pub struct Loaded {
     pub agents_seen: Vec<AgentSeen>,
     /// Every open incident.
     pub open_incidents: Vec<IncidentRow>,
+    /// Every member of a grouped incident that has not left it.
+    pub open_members: Vec<MemberRow>,
     /// Events whose deliveries are not all made.
     pub undispatched: Vec<EventRow>,
     /// Deliveries that are neither delivered nor dead.
@@ -201,6 +205,13 @@ pub trait Store: Send + Sync {
 
     /// An incident's lines, oldest first.
     fn timeline(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<TimelineRow>, Error>>;
+
+    /// The first `limit` members of a grouped incident, in order of joining, and how many it has had in all.
+    fn members(
+        &self,
+        incident: IncidentId,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<(Vec<MemberRow>, u64), Error>>;
 
     /// Deliveries of an incident with their attempts, oldest first.
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>>;

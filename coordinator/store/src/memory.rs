@@ -11,15 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use model::{
-    AgentId, ChannelId, DeliveryId, EventId, IncidentId, InstallationId, KeyId, PageId, RegionId, Shard,
-    SubjectId, Timestamp,
+    AgentId, ChannelId, DeliveryId, EventId, IncidentId, InstallationId, KeyId, MaintenanceId, PageId,
+    RegionId, Shard, SubjectId, Timestamp,
 };
 
 use crate::{
     AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, ChannelRow, Commit, Config, ConfigChange,
     DEFAULT_LEASE_TTL, DeliveryRow, DeliveryState, Error, EventRow, IncidentQuery, IncidentRow,
-    IncidentState, JournalQuery, JournalRow, KeyRow, Lease, Loaded, PageRow, Position, RegionRow,
-    SnapshotRow, StateRow, Store, SubjectRow, TRIMMED_PER_COMMIT, TimelineRow,
+    IncidentState, JournalQuery, JournalRow, KeyRow, Lease, Loaded, MaintenanceRow, MemberRow, PageRow,
+    Position, RegionRow, SnapshotRow, StateRow, Store, SubjectRow, TRIMMED_PER_COMMIT, TimelineRow,
 };
 
 /// A store that lives as long as its last clone.
@@ -58,6 +58,7 @@ struct Rows {
     /// The open incident of each subject that has one.
     open: BTreeMap<SubjectId, IncidentId>,
     timeline: BTreeMap<(IncidentId, u32), TimelineRow>,
+    members: BTreeMap<(IncidentId, Timestamp, SubjectId), MemberRow>,
     events: BTreeMap<EventId, EventRow>,
     undispatched: BTreeSet<EventId>,
     deliveries: BTreeMap<DeliveryId, DeliveryRow>,
@@ -67,6 +68,7 @@ struct Rows {
     agents: BTreeMap<AgentId, AgentRow>,
     channels: BTreeMap<ChannelId, ChannelRow>,
     pages: BTreeMap<PageId, PageRow>,
+    maintenances: BTreeMap<MaintenanceId, MaintenanceRow>,
     keys: BTreeMap<KeyId, KeyRow>,
 }
 
@@ -122,6 +124,17 @@ impl Store for Memory {
         let rows = self.rows();
         let lines = rows.timeline.range((incident, 0)..=(incident, u32::MAX));
         ready(Ok(lines.map(|(_, line)| line.clone()).collect())).boxed()
+    }
+
+    fn members(
+        &self,
+        incident: IncidentId,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<(Vec<MemberRow>, u64), Error>> {
+        let rows = self.rows();
+        let members = rows.members(|row| row.incident == incident);
+        let total = members.len() as u64;
+        ready(Ok((members.into_iter().take(limit as usize).cloned().collect(), total))).boxed()
     }
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {
@@ -193,6 +206,9 @@ impl Rows {
         for row in &commit.timeline {
             self.timeline.entry((row.incident, row.ordinal)).or_insert_with(|| row.clone());
         }
+        let members =
+            commit.members.iter().map(|row| ((row.incident, row.joined_at, row.subject), row.clone()));
+        self.members.extend(members);
         for row in &commit.events {
             self.events.entry(row.id).or_insert_with(|| {
                 self.undispatched.insert(row.id);
@@ -308,6 +324,7 @@ impl Rows {
             snapshots: self.snapshots.values().cloned().collect(),
             agents_seen: self.agents_seen.values().cloned().collect(),
             open_incidents,
+            open_members: self.members(|row| row.left_at.is_none()).into_iter().cloned().collect(),
             undispatched,
             unfinished: unfinished.into_iter().cloned().collect(),
             replay_from: self.replay_from,
@@ -315,6 +332,13 @@ impl Rows {
         };
         loaded.count_folded_positions();
         loaded
+    }
+
+    /// Members of a kind, by incident, in order of joining; among equals by the text of the subject's id.
+    fn members(&self, wanted: impl Fn(&MemberRow) -> bool) -> Vec<&MemberRow> {
+        let mut members: Vec<_> = self.members.values().filter(|row| wanted(row)).collect();
+        members.sort_by_cached_key(|row| (row.incident, row.joined_at, row.subject.to_string()));
+        members
     }
 
     /// Deliveries of a kind, oldest first.
@@ -343,6 +367,7 @@ impl Rows {
             agents: self.agents.values().cloned().collect(),
             channels: self.channels.values().cloned().collect(),
             pages: self.pages.values().cloned().collect(),
+            maintenances: self.maintenances.values().cloned().collect(),
             keys: self.keys.values().cloned().collect(),
         }
     }
@@ -366,6 +391,18 @@ impl Rows {
                 self.channels.remove(id);
             }
             ConfigChange::PutPage(row) => self.put_page(row)?,
+            ConfigChange::PutMaintenance(row) => {
+                let same_name = |other: &MaintenanceRow| {
+                    other.id != row.id && (&other.workspace, &other.name) == (&row.workspace, &row.name)
+                };
+                if self.maintenances.values().any(same_name) {
+                    return Err(Error::Duplicate(row.taken()));
+                }
+                self.maintenances.insert(row.id, row.clone());
+            }
+            ConfigChange::DeleteMaintenance(id) => {
+                self.maintenances.remove(id);
+            }
             ConfigChange::PutKey(row) => {
                 self.keys.insert(row.id, row.clone());
             }

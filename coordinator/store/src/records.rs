@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use model::{
-    AgentId, ChannelId, DeliveryId, EventId, IncidentId, KeyId, PageId, RegionId, Secret, Shard, SubjectId,
-    Timestamp,
+    AgentId, ChannelId, DeliveryId, EventId, IncidentId, KeyId, MaintenanceId, PageId, RegionId, Secret,
+    Shard, SubjectId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,13 +33,17 @@ pub struct SubjectRow {
     pub updated_at: Timestamp,
 }
 
-/// The two kinds of subject.
+/// The kinds of subject. Only monitors and heartbeats have rows of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SubjectKind {
     /// An active check.
     Monitor,
     /// A passive one.
     Heartbeat,
+    /// A probe agent.
+    Agent,
+    /// The installation.
+    Installation,
 }
 
 impl SubjectKind {
@@ -49,6 +53,8 @@ impl SubjectKind {
         match self {
             Self::Monitor => "monitor",
             Self::Heartbeat => "heartbeat",
+            Self::Agent => "agent",
+            Self::Installation => "installation",
         }
     }
 }
@@ -60,6 +66,8 @@ impl SubjectRow {
         match self.id {
             SubjectId::Monitor(_) => SubjectKind::Monitor,
             SubjectId::Heartbeat(_) => SubjectKind::Heartbeat,
+            SubjectId::Agent(_) => SubjectKind::Agent,
+            SubjectId::Installation(_) => SubjectKind::Installation,
         }
     }
 }
@@ -162,6 +170,23 @@ pub struct TimelineRow {
     pub at: Timestamp,
     /// What, for people.
     pub text: String,
+}
+
+/// A subject covered by a grouped incident: it failed with others, and one incident tells of them all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRow {
+    /// The incident that covers it.
+    pub incident: IncidentId,
+    /// Which subject.
+    pub subject: SubjectId,
+    /// The subject's name when it joined.
+    pub name: String,
+    /// Why it failed, in one line.
+    pub cause: String,
+    /// When it joined. With incident and subject the key: who recovers and fails again joins again.
+    pub joined_at: Timestamp,
+    /// When it recovered, or was paused or deleted.
+    pub left_at: Option<Timestamp>,
 }
 
 /// A public event waiting in the outbox.
@@ -270,6 +295,8 @@ pub struct Config {
     /// By id.
     pub pages: Vec<PageRow>,
     /// By id.
+    pub maintenances: Vec<MaintenanceRow>,
+    /// By id.
     pub keys: Vec<KeyRow>,
 }
 
@@ -339,6 +366,25 @@ pub struct PageRow {
     pub created_at: Timestamp,
 }
 
+/// Planned maintenance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceRow {
+    /// Which.
+    pub id: MaintenanceId,
+    /// The tenant.
+    pub workspace: String,
+    /// Unique.
+    pub name: String,
+    /// What for, over what and when, as JSON.
+    pub definition: String,
+    /// Rises with every change; the etag.
+    pub revision: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
 /// An API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
@@ -368,6 +414,10 @@ pub enum ConfigChange {
     DeleteChannel(ChannelId),
     /// A status page.
     PutPage(PageRow),
+    /// Planned maintenance.
+    PutMaintenance(MaintenanceRow),
+    /// Deletes planned maintenance.
+    DeleteMaintenance(MaintenanceId),
     /// An API key.
     PutKey(KeyRow),
 }

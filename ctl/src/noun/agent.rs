@@ -5,11 +5,13 @@
 
 use clap::{Args, Subcommand};
 use model::Timestamp;
-use proto::admin::v1::{Agent, CreateAgentRequest, GetAgentRequest, ListAgentsRequest};
+use proto::admin::v1::{
+    Agent, ContradictedFailure, CreateAgentRequest, GetAgentRequest, ListAgentsRequest, Quarantine,
+};
 
-use super::{Context, Get, Ls, all, client};
+use super::{Context, Get, Ls, client};
 use crate::exit::Failure;
-use crate::output::{Cell, Described, Listed, Sheet};
+use crate::output::{Cell, Described, Listed, Sheet, Table};
 use crate::{duration, moment};
 
 /// What can be done with agents.
@@ -44,26 +46,17 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
 
 async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {
     let fleet = client!(context, fleet_client::FleetClient);
-    context
-        .show(ls.watch, async |output, now| {
-            let list = all(None, async |page_size, page_token| {
-                let request = ListAgentsRequest { page_size, page_token };
-                let answer = fleet.clone().list_agents(request).await?.into_inner();
-                Ok((answer.agents, answer.next_page_token))
-            });
-            output.list(&list.await?, now)
-        })
-        .await
+    let page = async |page_size, page_token| {
+        let request = ListAgentsRequest { page_size, page_token };
+        let answer = fleet.clone().list_agents(request).await?.into_inner();
+        Ok((answer.agents, answer.next_page_token))
+    };
+    context.list(ls, None, page).await
 }
 
 async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
-    let mut fleet = client!(context, fleet_client::FleetClient);
-    context
-        .show(get.watch, async |output, now| {
-            let request = GetAgentRequest { id: get.id.clone() };
-            output.one(&fleet.get_agent(request).await?.into_inner(), now)
-        })
-        .await
+    let fleet = client!(context, fleet_client::FleetClient);
+    context.one(get, async |id| fleet.clone().get_agent(GetAgentRequest { id }).await).await
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {
@@ -95,7 +88,7 @@ impl Listed for Agent {
 
 impl Described for Agent {
     fn sheet(&self, now: Timestamp) -> Sheet {
-        Sheet::default()
+        let sheet = Sheet::default()
             .field("name", &self.name)
             .field("id", &self.id)
             .field("region", &self.region)
@@ -106,10 +99,43 @@ impl Described for Agent {
             .field("epoch", self.epoch.to_string())
             .field("dropped results", self.dropped_results.to_string())
             .field("clock skew", duration::measured(self.clock_skew.as_ref()))
-            .field("created", moment::both(self.created_at.as_ref(), now))
+            .field("created", moment::both(self.created_at.as_ref(), now));
+        match &self.quarantine {
+            Some(quarantine) => quarantined(sheet, quarantine, now),
+            None => sheet,
+        }
     }
 }
 
+/// Why the agent's votes do not count.
+fn quarantined(sheet: Sheet, quarantine: &Quarantine, now: Timestamp) -> Sheet {
+    let row = |failure: &ContradictedFailure| {
+        let name = if failure.monitor_name.is_empty() { &failure.monitor_id } else { &failure.monitor_name };
+        vec![
+            Cell::text(name),
+            Cell::text(&failure.host),
+            Cell::text(moment::absolute(failure.failed_at.as_ref())),
+            Cell::text(failure.contradicted_by.join(", ")),
+        ]
+    };
+    sheet
+        .field("quarantined since", moment::both(quarantine.since.as_ref(), now))
+        .field("reason", &quarantine.reason)
+        .field("incident", &quarantine.incident_id)
+        .part(
+            "failures that other regions contradict (UTC)",
+            Table {
+                headers: &["MONITOR", "HOST", "FAILED", "PASSED SINCE FROM"],
+                rows: quarantine.evidence.iter().map(row).collect(),
+            },
+        )
+}
+
 const fn state(agent: &Agent) -> &'static str {
-    if agent.connected { "connected" } else { "disconnected" }
+    match (&agent.quarantine, agent.connected) {
+        (Some(_), true) => "quarantined",
+        (Some(_), false) => "quarantined (disconnected)",
+        (None, true) => "connected",
+        (None, false) => "disconnected",
+    }
 }

@@ -12,7 +12,7 @@ use proto::admin::v1::{
     UpdateChannelRequest,
 };
 
-use super::{Context, Get, Ls, Which, all, client};
+use super::{Context, Get, Ls, Which, client};
 use crate::exit::Failure;
 use crate::moment;
 use crate::output::{Cell, Described, Listed, Sheet, enum_word, say};
@@ -43,11 +43,14 @@ pub(crate) struct Create {
     /// Where to send them; `-` reads it from stdin
     #[arg(long)]
     url: String,
+    /// Do not send notices for operators there: agents that are not believed, regions that cannot be heard
+    #[arg(long)]
+    no_notices: bool,
 }
 
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["name", "url"]))]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["name", "url", "notices"]))]
 pub(crate) struct Edit {
     /// Id or name
     id: String,
@@ -57,6 +60,9 @@ pub(crate) struct Edit {
     /// Where to send notifications; `-` reads it from stdin
     #[arg(long)]
     url: Option<String>,
+    /// Whether to send notices for operators there: agents that are not believed, regions that cannot be heard
+    #[arg(long, value_name = "true|false")]
+    notices: Option<bool>,
 }
 
 /// Kinds of channels.
@@ -89,26 +95,17 @@ macro_rules! channels {
 
 async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {
     let channels = channels!(context);
-    context
-        .show(ls.watch, async |output, now| {
-            let list = all(None, async |page_size, page_token| {
-                let request = ListChannelsRequest { page_size, page_token };
-                let answer = channels.clone().list_channels(request).await?.into_inner();
-                Ok((answer.channels, answer.next_page_token))
-            });
-            output.list(&list.await?, now)
-        })
-        .await
+    let page = async |page_size, page_token| {
+        let request = ListChannelsRequest { page_size, page_token };
+        let answer = channels.clone().list_channels(request).await?.into_inner();
+        Ok((answer.channels, answer.next_page_token))
+    };
+    context.list(ls, None, page).await
 }
 
 async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
-    let mut channels = channels!(context);
-    context
-        .show(get.watch, async |output, now| {
-            let request = GetChannelRequest { id: get.id.clone() };
-            output.one(&channels.get_channel(request).await?.into_inner(), now)
-        })
-        .await
+    let channels = channels!(context);
+    context.one(get, async |id| channels.clone().get_channel(GetChannelRequest { id }).await).await
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {
@@ -118,7 +115,8 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
         Kind::Webhook => ChannelKind::Webhook,
     };
     let url = url_or_stdin(create.url)?;
-    let channel = Channel { name: create.name, kind: kind.into(), url, ..Channel::default() };
+    let notices = Some(!create.no_notices);
+    let channel = Channel { name: create.name, kind: kind.into(), url, notices, ..Channel::default() };
     let request = CreateChannelRequest { channel: Some(channel) };
     let channel = channels!(context).create_channel(request).await?.into_inner();
     let (essence, talk) = match channel.signing_secret.as_str() {
@@ -135,14 +133,16 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
 }
 
 async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
-    let given = [(edit.name.is_some(), "name"), (edit.url.is_some(), "url")];
+    let given =
+        [(edit.name.is_some(), "name"), (edit.url.is_some(), "url"), (edit.notices.is_some(), "notices")];
     let paths: Vec<String> =
         given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path.to_owned()).collect();
     let url = edit.url.map(url_or_stdin).transpose()?.unwrap_or_default();
     let mut channels = channels!(context);
     let present = channels.get_channel(GetChannelRequest { id: edit.id }).await?.into_inner();
     let name = edit.name.unwrap_or_default();
-    let channel = Channel { id: present.id, etag: present.etag, name, url, ..Channel::default() };
+    let notices = edit.notices;
+    let channel = Channel { id: present.id, etag: present.etag, name, url, notices, ..Channel::default() };
     let update_mask = Some(prost_types::FieldMask { paths });
     let request = UpdateChannelRequest { channel: Some(channel), update_mask };
     let channel = channels.update_channel(request).await?.into_inner();
@@ -193,6 +193,7 @@ impl Described for Channel {
             .field("id", &self.id)
             .field("kind", kind(self))
             .field("url", &self.url)
+            .field("notices", if self.notices() { "yes" } else { "no" })
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
     }

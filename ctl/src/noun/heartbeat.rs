@@ -55,13 +55,16 @@ pub(crate) struct Create {
     /// Channel to notify, by id or name; several are allowed [default: none]
     #[arg(long = "channel", value_delimiter = ',', num_args = 1.., value_name = "CHANNEL")]
     channels: Vec<String>,
+    /// Word by which to group it, such as payments; several are allowed [default: none]
+    #[arg(long = "tag", value_delimiter = ',', num_args = 1.., value_name = "TAG")]
+    tags: Vec<String>,
 }
 
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
 #[command(override_usage = "vigilctl heartbeat edit <ID> [OPTIONS]")]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true)
-    .args(["name", "interval", "grace", "channels", "clear_channels"]))]
+    .args(["name", "interval", "grace", "channels", "clear_channels", "tags", "clear_tags"]))]
 pub(crate) struct Edit {
     /// Id or name
     id: String,
@@ -80,6 +83,12 @@ pub(crate) struct Edit {
     /// Notify no channel
     #[arg(long, conflicts_with = "channels")]
     clear_channels: bool,
+    /// Words by which to group it instead of the present ones
+    #[arg(long = "tag", value_delimiter = ',', num_args = 1.., value_name = "TAG")]
+    tags: Vec<String>,
+    /// Group it by no tag
+    #[arg(long, conflicts_with = "tags")]
+    clear_tags: bool,
 }
 
 /// Arguments of `pings`.
@@ -120,26 +129,17 @@ macro_rules! heartbeats {
 
 async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {
     let heartbeats = heartbeats!(context);
-    context
-        .show(ls.watch, async |output, now| {
-            let list = all(None, async |page_size, page_token| {
-                let request = ListHeartbeatsRequest { page_size, page_token };
-                let answer = heartbeats.clone().list_heartbeats(request).await?.into_inner();
-                Ok((answer.heartbeats, answer.next_page_token))
-            });
-            output.list(&list.await?, now)
-        })
-        .await
+    let page = async |page_size, page_token| {
+        let request = ListHeartbeatsRequest { page_size, page_token };
+        let answer = heartbeats.clone().list_heartbeats(request).await?.into_inner();
+        Ok((answer.heartbeats, answer.next_page_token))
+    };
+    context.list(ls, None, page).await
 }
 
 async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
-    let mut heartbeats = heartbeats!(context);
-    context
-        .show(get.watch, async |output, now| {
-            let request = GetHeartbeatRequest { id: get.id.clone() };
-            output.one(&heartbeats.get_heartbeat(request).await?.into_inner(), now)
-        })
-        .await
+    let heartbeats = heartbeats!(context);
+    context.one(get, async |id| heartbeats.clone().get_heartbeat(GetHeartbeatRequest { id }).await).await
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {
@@ -148,6 +148,7 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
         interval: Some(duration::to_wire(create.interval)),
         grace: create.grace.map(duration::to_wire),
         channels: create.channels,
+        tags: create.tags,
         ..Heartbeat::default()
     };
     let request = CreateHeartbeatRequest { heartbeat: Some(heartbeat) };
@@ -163,6 +164,7 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
         (edit.interval.is_some(), "interval"),
         (edit.grace.is_some(), "grace"),
         (edit.clear_channels || !edit.channels.is_empty(), "channels"),
+        (edit.clear_tags || !edit.tags.is_empty(), "tags"),
     ];
     let paths: Vec<String> =
         given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path.to_owned()).collect();
@@ -175,6 +177,7 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
         interval: edit.interval.map(duration::to_wire),
         grace: edit.grace.map(duration::to_wire),
         channels: edit.channels,
+        tags: edit.tags,
         ..Heartbeat::default()
     };
     let update_mask = Some(prost_types::FieldMask { paths });
@@ -243,11 +246,14 @@ impl Described for Heartbeat {
             .field("since", moment::both(self.status_since.as_ref(), now))
             .field("unverified", moment::both(self.unverified_since.as_ref(), now))
             .field("incident", &self.open_incident_id)
+            .field("maintenance", &self.maintenance_id)
+            .field("until", moment::both(self.maintenance_until.as_ref(), now))
             .field("last ping", moment::both(self.last_ping_at.as_ref(), now))
             .field("expected", moment::both(self.expected_at.as_ref(), now))
             .field("interval", duration::setting(self.interval.as_ref()))
             .field("grace", duration::setting(self.grace.as_ref()))
             .field("channels", self.channels.join(", "))
+            .field("tags", self.tags.join(", "))
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
     }

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{
-    GetIncidentRequest, Incident, IncidentState, ListIncidentsRequest, TimelineEntry, VoteTable,
+    GetIncidentRequest, Incident, IncidentState, ListIncidentsRequest, Member, TimelineEntry, VoteTable,
 };
 
-use super::{Context, Get, Ls, all, client, vote};
+use super::{Context, Get, Ls, client, vote};
 use crate::exit::Failure;
 use crate::moment;
 use crate::output::{Cell, Described, Listed, Sheet, Table, enum_word};
@@ -26,7 +26,7 @@ pub(crate) struct List {
     /// Only those that are open
     #[arg(long)]
     open: bool,
-    /// Only those of this monitor or heartbeat, by id or name
+    /// Only those of this monitor, heartbeat or agent, by id or name, or of the `coverage`
     #[arg(long, value_name = "ID")]
     subject: Option<String>,
     /// At most so many
@@ -46,31 +46,22 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
 
 async fn list(list: &List, context: &Context) -> Result<(), Failure> {
     let incidents = client!(context, incidents_client::IncidentsClient);
-    context
-        .show(list.ls.watch, async |output, now| {
-            let found = all(Some(list.limit), async |page_size, page_token| {
-                let request = ListIncidentsRequest {
-                    page_size,
-                    page_token,
-                    subject_id: list.subject.clone().unwrap_or_default(),
-                    open_only: list.open,
-                };
-                let answer = incidents.clone().list_incidents(request).await?.into_inner();
-                Ok((answer.incidents, answer.next_page_token))
-            });
-            output.list(&found.await?, now)
-        })
-        .await
+    let page = async |page_size, page_token| {
+        let request = ListIncidentsRequest {
+            page_size,
+            page_token,
+            subject_id: list.subject.clone().unwrap_or_default(),
+            open_only: list.open,
+        };
+        let answer = incidents.clone().list_incidents(request).await?.into_inner();
+        Ok((answer.incidents, answer.next_page_token))
+    };
+    context.list(&list.ls, Some(list.limit), page).await
 }
 
 async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
-    let mut incidents = client!(context, incidents_client::IncidentsClient);
-    context
-        .show(get.watch, async |output, now| {
-            let request = GetIncidentRequest { id: get.id.clone() };
-            output.one(&incidents.get_incident(request).await?.into_inner(), now)
-        })
-        .await
+    let incidents = client!(context, incidents_client::IncidentsClient);
+    context.one(get, async |id| incidents.clone().get_incident(GetIncidentRequest { id }).await).await
 }
 
 impl Listed for Incident {
@@ -79,7 +70,7 @@ impl Listed for Incident {
     fn row(&self, now: Timestamp) -> Vec<Cell> {
         vec![
             Cell::text(&self.subject_name),
-            Cell::state(state(self)),
+            Cell::state(grouped(self)),
             Cell::text(moment::relative(self.started_at.as_ref(), now)),
             Cell::text(downtime(self, now)),
             Cell::text(&self.cause),
@@ -100,13 +91,16 @@ impl Described for Incident {
             .field("subject id", &self.subject_id)
             .field("id", &self.id)
             .state("state", state(self))
+            .field("lead", &self.lead_id)
+            .field("members", count(self))
             .field("cause", &self.cause)
             .field("started", moment::both(self.started_at.as_ref(), now))
             .field("opened", moment::both(self.opened_at.as_ref(), now))
             .field("ended", moment::both(self.resolved_at.as_ref(), now))
             .field("resolution", &self.resolution)
             .field("downtime", downtime(self, now))
-            .part("failing components", Table { headers: &["COMPONENT", "DETAIL"], rows: components });
+            .part("failing components", Table { headers: &["COMPONENT", "DETAIL"], rows: components })
+            .part("members", members(&self.members, now));
         let sheet = votes(sheet, "votes that opened it", self.opening_votes.as_ref(), now);
         let sheet = votes(sheet, "votes that closed it", self.closing_votes.as_ref(), now);
         let timeline = self.timeline.iter().map(entry).collect();
@@ -116,6 +110,35 @@ impl Described for Incident {
 
 fn state(incident: &Incident) -> String {
     enum_word(incident.state().as_str_name(), IncidentState::Unspecified.as_str_name())
+}
+
+/// `open`, or `open (grouped)` if another incident tells of it.
+fn grouped(incident: &Incident) -> String {
+    let state = state(incident);
+    if incident.lead_id.is_empty() { state } else { format!("{state} (grouped)") }
+}
+
+/// `12`, or `120 (100 shown)`; nothing for an incident that tells of itself only.
+fn count(incident: &Incident) -> String {
+    let shown = incident.members.len();
+    match usize::try_from(incident.member_count).unwrap_or(usize::MAX) {
+        0 => String::new(),
+        all if all <= shown => all.to_string(),
+        all => format!("{all} ({shown} shown)"),
+    }
+}
+
+fn members(members: &[Member], now: Timestamp) -> Table {
+    let row = |member: &Member| {
+        vec![
+            Cell::text(&member.subject_name),
+            Cell::text(moment::relative(member.joined_at.as_ref(), now)),
+            Cell::text(moment::relative(member.left_at.as_ref(), now)),
+            Cell::text(&member.cause),
+            Cell::text(&member.subject_id),
+        ]
+    };
+    Table { headers: &["SUBJECT", "JOINED", "LEFT", "CAUSE", "ID"], rows: members.iter().map(row).collect() }
 }
 
 /// How long it lasted, or has lasted until now.

@@ -3,12 +3,14 @@
 //! `create` and `edit` share their flags ([`Settings`]): each flag that was given sets one field and names it in the
 //! update mask, so `edit` changes exactly what was typed, under the etag it read.
 
+mod replay;
 mod view;
 
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
-use model::Clock;
+use model::{Clock, HealthPolicy};
 use proto::admin::v1::{
     CreateMonitorRequest, DeleteMonitorRequest, ExplainMonitorRequest, GetMonitorRequest, Header,
     ListMonitorsRequest, ListResultsRequest, Monitor, PauseMonitorRequest, ResumeMonitorRequest,
@@ -29,9 +31,9 @@ pub(crate) enum Verb {
     /// Show one monitor with its regions
     Get(Get),
     /// Check a URL from now on; prints the monitor's id
-    Create(Create),
+    Create(Box<Create>),
     /// Change the settings that are given
-    Edit(Edit),
+    Edit(Box<Edit>),
     /// Delete a monitor with its history; an open incident is closed
     Delete(Which),
     /// Stop checking; an open incident is closed
@@ -42,6 +44,8 @@ pub(crate) enum Verb {
     Explain(Get),
     /// List single results, newest first
     Results(Results),
+    /// Try another policy on what is recorded: incidents added, removed, earlier, later
+    Replay(replay::Replay),
 }
 
 /// Arguments of `create`.
@@ -72,7 +76,7 @@ pub(crate) struct Edit {
 }
 
 /// The ids of what `edit` needs at least one of.
-const CHANGES: [&str; 13] = [
+const CHANGES: [&str; 20] = [
     "url",
     "name",
     "interval",
@@ -85,15 +89,25 @@ const CHANGES: [&str; 13] = [
     "expect_status",
     "confirmation_period",
     "recovery_checks",
+    "failures",
+    "passes",
+    "recovery_period",
+    "latency_limit",
+    "depends_on",
+    "health",
+    "tags",
     "clear",
 ];
 
-/// Lists that may be empty.
+/// What may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Clearable {
     Channels,
     Headers,
     ExpectStatus,
+    LatencyLimit,
+    DependsOn,
+    Tags,
 }
 
 /// What `create` and `edit` can set.
@@ -111,7 +125,8 @@ struct Settings {
     /// Regions to check from [default: every region there is]
     #[arg(long, value_delimiter = ',', value_name = "REGION,…")]
     regions: Vec<String>,
-    /// How many regions must agree: any, majority, all or at_least:K [default: majority]
+    /// Which regions must agree: any, majority, all, at_least:K, percent:P, or by groups such as "2 of eu-* and 1 of
+    /// other" [default: majority]
     #[arg(long)]
     quorum: Option<String>,
     /// Channel to notify, by id or name; several are allowed [default: none]
@@ -132,6 +147,28 @@ struct Settings {
     /// Rounds that must pass before an incident is resolved [default: 2]
     #[arg(long, value_name = "COUNT")]
     recovery_checks: Option<u32>,
+    /// Failing checks in a row that make a region's failure count [default: 1]
+    #[arg(long, value_name = "COUNT")]
+    failures: Option<u32>,
+    /// Passing checks in a row that end a region's failure [default: 1]
+    #[arg(long, value_name = "COUNT")]
+    passes: Option<u32>,
+    /// How long a recovery must last before an incident is resolved [default: 0s]
+    #[arg(long, value_parser = duration::parse, value_name = "DURATION")]
+    recovery_period: Option<Duration>,
+    /// Checks that pass but take longer make the monitor degraded [default: none]
+    #[arg(long, value_parser = duration::parse, value_name = "DURATION")]
+    latency_limit: Option<Duration>,
+    /// Monitor without which this one cannot work, by id or name; may be repeated [default: none]
+    #[arg(long, value_name = "MONITOR")]
+    depends_on: Vec<String>,
+    /// What a health report in the body means. ignore: it is not read; read: degraded at most; expect: there has to be
+    /// one, and unhealthy is down; strict: degraded is down too [default: read]
+    #[arg(long, value_parser = PossibleValuesParser::new(HealthPolicy::ALL.map(HealthPolicy::as_str)))]
+    health: Option<String>,
+    /// Word by which to group it, such as payments; several are allowed [default: none]
+    #[arg(long = "tag", value_delimiter = ',', num_args = 1.., value_name = "TAG")]
+    tags: Vec<String>,
 }
 
 /// Arguments of `results`.
@@ -155,13 +192,14 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
     match verb {
         Verb::Ls(ls) => list(&ls, context).await,
         Verb::Get(get) => show(&get, context).await,
-        Verb::Create(create) => self::create(create, context).await,
-        Verb::Edit(edit) => self::edit(edit, context).await,
+        Verb::Create(create) => self::create(*create, context).await,
+        Verb::Edit(edit) => self::edit(*edit, context).await,
         Verb::Delete(Which { id }) => delete(id, context).await,
         Verb::Pause(Which { id }) => pause(id, context).await,
         Verb::Resume(Which { id }) => resume(id, context).await,
         Verb::Explain(get) => explain(&get, context).await,
         Verb::Results(results) => self::results(&results, context).await,
+        Verb::Replay(replay) => replay::run(replay, context).await,
     }
 }
 
@@ -173,26 +211,17 @@ macro_rules! monitors {
 
 async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {
     let monitors = monitors!(context);
-    context
-        .show(ls.watch, async |output, now| {
-            let list = all(None, async |page_size, page_token| {
-                let request = ListMonitorsRequest { page_size, page_token };
-                let answer = monitors.clone().list_monitors(request).await?.into_inner();
-                Ok((answer.monitors, answer.next_page_token))
-            });
-            output.list(&list.await?, now)
-        })
-        .await
+    let page = async |page_size, page_token| {
+        let request = ListMonitorsRequest { page_size, page_token };
+        let answer = monitors.clone().list_monitors(request).await?.into_inner();
+        Ok((answer.monitors, answer.next_page_token))
+    };
+    context.list(ls, None, page).await
 }
 
 async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
-    let mut monitors = monitors!(context);
-    context
-        .show(get.watch, async |output, now| {
-            let request = GetMonitorRequest { id: get.id.clone() };
-            output.one(&monitors.get_monitor(request).await?.into_inner(), now)
-        })
-        .await
+    let monitors = monitors!(context);
+    context.one(get, async |id| monitors.clone().get_monitor(GetMonitorRequest { id }).await).await
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {
@@ -247,13 +276,8 @@ async fn resume(id: String, context: &Context) -> Result<(), Failure> {
 }
 
 async fn explain(get: &Get, context: &Context) -> Result<(), Failure> {
-    let mut monitors = monitors!(context);
-    context
-        .show(get.watch, async |output, now| {
-            let request = ExplainMonitorRequest { id: get.id.clone() };
-            output.one(&monitors.explain_monitor(request).await?.into_inner(), now)
-        })
-        .await
+    let monitors = monitors!(context);
+    context.one(get, async |id| monitors.clone().explain_monitor(ExplainMonitorRequest { id }).await).await
 }
 
 async fn results(results: &Results, context: &Context) -> Result<(), Failure> {
@@ -298,6 +322,13 @@ impl Settings {
             expected_status = given(self.expect_status);
             confirmation_period = wire(self.confirmation_period);
             recovery_checks = self.recovery_checks;
+            failure_threshold = self.failures;
+            success_threshold = self.passes;
+            recovery_period = wire(self.recovery_period);
+            latency_limit = wire(self.latency_limit);
+            depends_on = given(self.depends_on);
+            health = self.health;
+            tags = given(self.tags);
         }
         paths
     }
@@ -309,6 +340,9 @@ impl Clearable {
             Self::Channels => "channels",
             Self::Headers => "headers",
             Self::ExpectStatus => "expected_status",
+            Self::LatencyLimit => "latency_limit",
+            Self::DependsOn => "depends_on",
+            Self::Tags => "tags",
         }
     }
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{CreateStatusPageRequest, GetStatusPageRequest, ListStatusPagesRequest, StatusPage};
 
-use super::{Context, Get, Ls, all, client};
+use super::{Context, Get, Ls, client};
 use crate::exit::Failure;
 use crate::moment;
 use crate::output::{Cell, Described, Listed, Sheet};
@@ -48,26 +48,17 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
 
 async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {
     let pages = client!(context, status_pages_client::StatusPagesClient);
-    context
-        .show(ls.watch, async |output, now| {
-            let list = all(None, async |page_size, page_token| {
-                let request = ListStatusPagesRequest { page_size, page_token };
-                let answer = pages.clone().list_status_pages(request).await?.into_inner();
-                Ok((answer.status_pages, answer.next_page_token))
-            });
-            output.list(&list.await?, now)
-        })
-        .await
+    let page = async |page_size, page_token| {
+        let request = ListStatusPagesRequest { page_size, page_token };
+        let answer = pages.clone().list_status_pages(request).await?.into_inner();
+        Ok((answer.status_pages, answer.next_page_token))
+    };
+    context.list(ls, None, page).await
 }
 
 async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
-    let mut pages = client!(context, status_pages_client::StatusPagesClient);
-    context
-        .show(get.watch, async |output, now| {
-            let request = GetStatusPageRequest { id: get.id.clone() };
-            output.one(&pages.get_status_page(request).await?.into_inner(), now)
-        })
-        .await
+    let pages = client!(context, status_pages_client::StatusPagesClient);
+    context.one(get, async |id| pages.clone().get_status_page(GetStatusPageRequest { id }).await).await
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{CreateRegionRequest, GetRegionRequest, ListRegionsRequest, Region};
 
-use super::{Context, Get, Ls, all, client};
+use super::{Context, Get, Ls, client};
 use crate::exit::Failure;
 use crate::output::{Cell, Described, Listed, Sheet};
 
@@ -40,26 +40,17 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
 
 async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {
     let fleet = client!(context, fleet_client::FleetClient);
-    context
-        .show(ls.watch, async |output, now| {
-            let list = all(None, async |page_size, page_token| {
-                let request = ListRegionsRequest { page_size, page_token };
-                let answer = fleet.clone().list_regions(request).await?.into_inner();
-                Ok((answer.regions, answer.next_page_token))
-            });
-            output.list(&list.await?, now)
-        })
-        .await
+    let page = async |page_size, page_token| {
+        let request = ListRegionsRequest { page_size, page_token };
+        let answer = fleet.clone().list_regions(request).await?.into_inner();
+        Ok((answer.regions, answer.next_page_token))
+    };
+    context.list(ls, None, page).await
 }
 
 async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
-    let mut fleet = client!(context, fleet_client::FleetClient);
-    context
-        .show(get.watch, async |output, now| {
-            let request = GetRegionRequest { id: get.id.clone() };
-            output.one(&fleet.get_region(request).await?.into_inner(), now)
-        })
-        .await
+    let fleet = client!(context, fleet_client::FleetClient);
+    context.one(get, async |id| fleet.clone().get_region(GetRegionRequest { id }).await).await
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {

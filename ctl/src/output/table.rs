@@ -39,7 +39,7 @@ impl Cell {
         cell.colour = match cell.text.split(' ').next().unwrap_or_default() {
             "up" | "pass" | "connected" | "resolved" | "running" | "success" => Some("32"),
             "down" | "fail" | "missed" | "open" | "disconnected" => Some("31"),
-            "degraded" | "late" | "error" | "unknown" => Some("33"),
+            "degraded" | "late" | "error" | "unknown" | "quarantined" => Some("33"),
             _ => None,
         };
         cell

@@ -67,6 +67,15 @@ pub(crate) fn monitor(base: Timestamp) -> Monitor {
         spec_revision: 4,
         etag: "W/etag-4".into(),
         unverified_since: None,
+        failure_threshold: 3,
+        success_threshold: 1,
+        recovery_period: span(300_000),
+        latency_limit: span(2_000),
+        depends_on: vec!["mon_1".into(), "mon_2".into()],
+        health: "strict".into(),
+        tags: vec!["payments".into()],
+        maintenance_id: String::new(),
+        maintenance_until: None,
     }
 }
 
@@ -123,6 +132,51 @@ pub(crate) fn result(base: Timestamp, slot: i64) -> Result {
     }
 }
 
+pub(crate) fn replay(base: Timestamp) -> ReplayMonitorResponse {
+    let incident = |opened: i64, ended: Option<i64>, cause: &str| ReplayedIncident {
+        started_at: at(base, opened - 2),
+        opened_at: at(base, opened),
+        ended_at: ended.and_then(|ended| at(base, ended)),
+        resolution: if ended.is_some() { "recovered" } else { "" }.into(),
+        cause: cause.into(),
+        opening_votes: None,
+        approximate: false,
+    };
+    let refused = "connection refused from eu-west";
+    let difference = |change: ReplayChange, before, after| ReplayDifference {
+        change: change.into(),
+        before,
+        after,
+        opened_by: None,
+        ended_by: None,
+    };
+    let seen_at_once = incident(-9_000, Some(-8_000), "503 Service Unavailable from us-east, eu-west");
+    let later = ReplayedIncident { approximate: true, ..incident(-6_880, Some(-6_100), refused) };
+    ReplayMonitorResponse {
+        since: at(base, -86_460),
+        until: at(base, -60),
+        present_policy: "majority: 2 of 3 regions; 2 recovery checks".into(),
+        policy: "any: 1 of 3 regions; 2 recovery checks".into(),
+        incidents: vec![
+            difference(ReplayChange::Same, Some(seen_at_once.clone()), Some(seen_at_once)),
+            ReplayDifference {
+                opened_by: span(120_000),
+                ended_by: Some(prost_types::Duration { seconds: -20, nanos: -540_000_000 }),
+                ..difference(ReplayChange::Later, Some(incident(-7_000, Some(-6_080), refused)), Some(later))
+            },
+            difference(ReplayChange::Removed, Some(incident(-5_000, Some(-4_000), refused)), None),
+            difference(ReplayChange::Added, None, Some(incident(-3_000, None, refused))),
+        ],
+        departures: vec![difference(
+            ReplayChange::Earlier,
+            Some(incident(-7_000, None, refused)),
+            Some(incident(-7_000, Some(-6_080), refused)),
+        )],
+        results: 4_320,
+        notes: vec!["the policy was last changed at 2026-11-22T03:04:05Z".into()],
+    }
+}
+
 pub(crate) fn heartbeat(base: Timestamp) -> Heartbeat {
     Heartbeat {
         id: "hb_0192d3b4a7c87f3e8a1b2c3d4e5f6073".into(),
@@ -140,6 +194,9 @@ pub(crate) fn heartbeat(base: Timestamp) -> Heartbeat {
         etag: "W/hb-1".into(),
         ping_url: String::new(),
         unverified_since: None,
+        tags: vec!["nightly".into()],
+        maintenance_id: String::new(),
+        maintenance_until: None,
     }
 }
 
@@ -172,6 +229,35 @@ pub(crate) fn incident(base: Timestamp) -> Incident {
             name: "database".into(),
             detail: "could not connect".into(),
         }],
+        lead_id: String::new(),
+        members: vec![
+            member(base, "db", "connection refused", None),
+            member(base, "api", "timeout after 10 s", Some(-90)),
+        ],
+        member_count: 12,
+    }
+}
+
+/// An incident that another one tells of.
+pub(crate) fn grouped_incident(base: Timestamp) -> Incident {
+    Incident {
+        id: "inc_0192d3b4a7c88f3e8a1b2c3d4e5f6078".into(),
+        subject_name: "db".into(),
+        cause: "connection refused".into(),
+        lead_id: incident(base).id,
+        members: vec![],
+        member_count: 0,
+        ..incident(base)
+    }
+}
+
+fn member(base: Timestamp, name: &str, cause: &str, left: Option<i64>) -> Member {
+    Member {
+        subject_id: format!("mon_{name}"),
+        subject_name: name.into(),
+        cause: cause.into(),
+        joined_at: at(base, -150),
+        left_at: left.and_then(|left| at(base, left)),
     }
 }
 
@@ -188,6 +274,28 @@ pub(crate) fn agent(base: Timestamp) -> Agent {
         created_at: at(base, -9 * 86_400 - 100),
         dropped_results: 0,
         clock_skew: Some(prost_types::Duration { seconds: 0, nanos: -250_000_000 }),
+        quarantine: Some(Quarantine {
+            since: at(base, -190),
+            decided_at: at(base, -150),
+            reason: "6 contradicted failures on 4 hosts in 40 s".into(),
+            evidence: vec![
+                ContradictedFailure {
+                    monitor_id: "mon_0192d3b4a7c87f3e8a1b2c3d4e5f6071".into(),
+                    monitor_name: "api.example.com/health".into(),
+                    host: "api.example.com".into(),
+                    failed_at: at(base, -190),
+                    contradicted_by: vec!["ap-south".into(), "eu-west".into()],
+                },
+                ContradictedFailure {
+                    monitor_id: "mon_0192d3b4a7c87f3e8a1b2c3d4e5f6079".into(),
+                    monitor_name: String::new(),
+                    host: "shop.example.com".into(),
+                    failed_at: at(base, -181),
+                    contradicted_by: vec!["ap-south".into(), "eu-west".into()],
+                },
+            ],
+            incident_id: "inc_0192d3b4a7c87f3e8a1b2c3d4e5f6078".into(),
+        }),
     }
 }
 
@@ -202,6 +310,7 @@ pub(crate) fn channel(base: Timestamp) -> Channel {
         kind: ChannelKind::Slack.into(),
         url: "https://hooks.slack.com/…".into(),
         signing_secret: String::new(),
+        notices: Some(false),
         created_at: at(base, -9 * 86_400 - 100),
         updated_at: at(base, -9 * 86_400 - 100),
         etag: "W/chn-1".into(),
@@ -216,5 +325,44 @@ pub(crate) fn page(base: Timestamp) -> StatusPage {
         components: vec!["mon_1".into(), "hb_1".into()],
         url: "http://127.0.0.1:8080/status/acme-api-status".into(),
         created_at: at(base, -9 * 86_400 - 100),
+    }
+}
+
+fn window(base: Timestamp, start: i64, end: i64) -> Option<MaintenanceWindow> {
+    Some(MaintenanceWindow { start: at(base, start), end: at(base, end) })
+}
+
+pub(crate) fn maintenance(base: Timestamp) -> Maintenance {
+    Maintenance {
+        id: "mnt_0192d3b4a7c87f3e8a1b2c3d4e5f6080".into(),
+        name: "sundays".into(),
+        description: "Updates of all hosts.".into(),
+        tags: vec!["db".into(), "web".into()],
+        monitors: vec!["mon_0192d3b4a7c87f3e8a1b2c3d4e5f6071".into()],
+        cron: "0 2 * * 0".into(),
+        time_zone: "Europe/Berlin".into(),
+        duration: span(7_200_000),
+        active: true,
+        current: window(base, -1_830, 5_430),
+        next: window(base, 600_030, 607_230),
+        created_at: at(base, -86_430),
+        updated_at: at(base, -3_630),
+        etag: "r3".into(),
+        ..Maintenance::default()
+    }
+}
+
+pub(crate) fn single_maintenance(base: Timestamp) -> Maintenance {
+    Maintenance {
+        id: "mnt_0192d3b4a7c87f3e8a1b2c3d4e5f6081".into(),
+        name: "move".into(),
+        all: true,
+        start: at(base, 86_430),
+        end: at(base, 90_030),
+        next: window(base, 86_430, 90_030),
+        created_at: at(base, -86_430),
+        updated_at: at(base, -86_430),
+        etag: "r1".into(),
+        ..Maintenance::default()
     }
 }

@@ -80,9 +80,11 @@ fn creations_in_json_hold_the_whole_answer() {
 #[test]
 fn monitor_create_sends_exactly_what_was_given() {
     let args = "monitor create https://example.com --name web --interval 5m --timeout 10s --regions a,b --quorum all \
-                --channel ops --method HEAD --expect-status 200,204 --confirmation-period 30s --recovery-checks 3";
+                --channel ops --method PUT --expect-status 200,204 --confirmation-period 30s --recovery-checks 3";
     let mut args: Vec<&str> = args.split_whitespace().collect();
-    args.extend(["--header", "X-Key: a:b"]);
+    args.extend(["--header", "X-Key: a:b", "--failures", "3", "--passes", "2", "--recovery-period", "5m"]);
+    args.extend(["--latency-limit", "2s", "--depends-on", "db, main", "--depends-on", "dns"]);
+    args.extend(["--health", "strict"]);
     let (stdout, request) = change(&args);
     assert_eq!(stdout, "mon_0192d3b4a7c87f3e8a1b2c3d4e5f6071\n");
     insta::assert_snapshot!("monitor_create_request", request);
@@ -101,11 +103,89 @@ fn monitor_edit_changes_the_given_fields_under_the_etag_it_read() {
 }
 
 #[test]
+fn what_a_monitor_was_told_can_be_taken_back() {
+    let args = [
+        "monitor",
+        "edit",
+        "web",
+        "--health",
+        "read",
+        "--clear",
+        "depends-on,latency-limit",
+        "--passes",
+        "1",
+    ];
+    let (_, request) = change(&args);
+    let paths = r#"paths: ["success_threshold", "health", "depends_on", "latency_limit"]"#;
+    assert!(request.contains(paths), "{request}");
+    assert!(request.contains(r#"health: "read""#) && request.contains("latency_limit: None"), "{request}");
+    assert!(request.contains("depends_on: []"), "{request}");
+}
+
+#[test]
 fn heartbeat_and_channel_edit_work_alike() {
     let (_, request) = change(&["heartbeat", "edit", "nightly", "--grace", "2m", "--clear-channels"]);
     assert!(request.contains(r#"paths: ["grace", "channels"]"#) && request.contains("W/hb-1"), "{request}");
     let (_, request) = change(&["channel", "edit", "ops", "--name", "oncall"]);
     assert!(request.contains(r#"paths: ["name"]"#) && request.contains("W/chn-1"), "{request}");
+}
+
+#[test]
+fn maintenance_create_prints_the_id_and_sends_one_window_or_a_recurring_one() {
+    let args = ["maintenance", "create", "disks", "--tag", "db,web", "--description", "New disks"];
+    let start = ["--start", "2026-11-22T04:00:00+01:00"];
+    let (stdout, request) = change(&[&args[..], &start, &["--duration", "2h"]].concat());
+    assert_eq!(stdout, "mnt_0192d3b4a7c87f3e8a1b2c3d4e5f6080\n");
+    assert!(request.contains(r#"tags: ["db", "web"]"#) && request.contains("duration: None"), "{request}");
+    assert!(request.contains("start: Some(Timestamp { seconds: 1795316400,"), "{request}");
+    assert!(request.contains("end: Some(Timestamp { seconds: 1795323600,"), "{request}");
+    let cron = ["--cron", "0 2 * * 0", "--zone", "Europe/Berlin", "--duration", "2h"];
+    let args = ["maintenance", "create", "sundays", "--all"];
+    let (_, request) = change(&[&args[..], &cron].concat());
+    assert!(request.contains(r#"cron: "0 2 * * 0", time_zone: "Europe/Berlin""#), "{request}");
+    assert!(request.contains("all: true") && request.contains("start: None, end: None"), "{request}");
+    assert!(request.contains("duration: Some(Duration { seconds: 7200,"), "{request}");
+}
+
+#[test]
+fn a_duration_alone_is_that_of_the_present_kind_of_window() {
+    let (_, request) = change(&["maintenance", "edit", "sundays", "--duration", "3h"]);
+    assert!(request.contains(r#"paths: ["duration"]"#) && request.contains("seconds: 10800"), "{request}");
+    assert!(request.contains(r#"etag: "r3""#), "{request}");
+    // Of a single window it moves the end.
+    let (_, request) = change(&["maintenance", "edit", "move", "--duration", "3h", "--name", "z"]);
+    assert!(request.contains(r#"paths: ["end", "name"]"#), "{request}");
+    assert!(request.contains("end: Some(Timestamp { seconds: 1795413875,"), "{request}");
+}
+
+#[test]
+fn maintenance_needs_something_to_cover_and_a_time() {
+    let fake = fake();
+    for args in [
+        &["--all"][..],
+        &["--duration", "1h"],
+        &["--all", "--tag", "db", "--duration", "1h"],
+        &["--all", "--cron", "0 2 * * 0", "--end", "2h"],
+        &["--all", "--cron", "0 2 * * 0"],
+        &["--all", "--end", "someday"],
+        &["--all", "--end", "2h", "--zone", "UTC"],
+    ] {
+        let run = vigilctl(&fake.url(), &[&["maintenance", "create", "x"], args].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{args:?}");
+    }
+    assert_eq!(fake.seen(), Vec::<String>::new());
+}
+
+#[test]
+fn tags_are_set_and_cleared() {
+    let (_, request) = change(&["heartbeat", "edit", "nightly", "--tag", "a", "b"]);
+    assert!(request.contains(r#"paths: ["tags"]"#) && request.contains(r#"tags: ["a", "b"]"#), "{request}");
+    let (_, request) = change(&["heartbeat", "edit", "nightly", "--clear-tags"]);
+    assert!(request.contains(r#"paths: ["tags"]"#) && request.contains("tags: []"), "{request}");
+    let (_, request) = change(&["monitor", "edit", "web", "--clear", "tags"]);
+    assert!(request.contains(r#"paths: ["tags"]"#), "{request}");
+    let (_, request) = change(&["monitor", "create", "https://a.example", "--tag", "db"]);
+    assert!(request.contains(r#"tags: ["db"]"#), "{request}");
 }
 
 #[test]
@@ -118,6 +198,8 @@ fn pause_resume_and_delete_name_what_they_touch() {
         ("heartbeat", "resume"),
         ("heartbeat", "delete"),
         ("channel", "delete"),
+        ("maintenance", "delete"),
+        ("maintenance", "end"),
     ] {
         let (stdout, request) = change(&[noun, verb, "web"]);
         assert_eq!(stdout, "");

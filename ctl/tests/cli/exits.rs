@@ -61,6 +61,7 @@ fn wrong_usage_ends_with_2_before_anything_is_asked() {
         &["monitor", "create", "http://x", "--interval", "5"],
         &["monitor", "create", "http://x", "--header", "no colon"],
         &["monitor", "edit", "web"],
+        &["monitor", "edit", "web", "--health", "down"],
         &["monitor", "edit", "web", "--channel", "a", "--clear", "channels"],
         &["monitor", "results", "web", "--since", "yesterday"],
         &["heartbeat", "create", "nightly"],
@@ -72,7 +73,8 @@ fn wrong_usage_ends_with_2_before_anything_is_asked() {
         &["region", "ls", "-o", "xml"],
         &["region", "ls", "--api-key-file", "/nonexistent"],
         &["region", "ls", "--server", "ftp://x"],
-        &["maintenance", "ls"],
+        &["maintenance", "edit", "disks"],
+        &["delivery", "ls"],
         &["apply", "-f", "x"],
     ] {
         let run = vigilctl(&fake.url(), args);
@@ -126,10 +128,10 @@ fn the_exit_codes_are_documented_without_a_server() {
 #[test]
 fn help_lists_what_is_delivered_and_nothing_else() {
     let run = vigilctl("http://127.0.0.1:1", &["--help"]);
-    for noun in ["monitor", "heartbeat", "incident", "agent", "region", "channel", "page"] {
+    for noun in ["monitor", "heartbeat", "incident", "agent", "region", "channel", "page", "maintenance"] {
         assert!(run.stdout.contains(&format!("\n  {noun} ")), "{noun}: {}", run.stdout);
     }
-    for absent in ["maintenance", "delivery", "replay", "export", "apply"] {
+    for absent in ["delivery", "replay", "export", "apply"] {
         assert!(!run.stdout.contains(absent), "{absent}");
     }
 }

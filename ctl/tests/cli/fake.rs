@@ -53,7 +53,8 @@ impl Fake {
                 .add_service(incidents_server::IncidentsServer::new(admin.clone()))
                 .add_service(channels_server::ChannelsServer::new(admin.clone()))
                 .add_service(fleet_server::FleetServer::new(admin.clone()))
-                .add_service(status_pages_server::StatusPagesServer::new(admin));
+                .add_service(status_pages_server::StatusPagesServer::new(admin.clone()))
+                .add_service(maintenances_server::MaintenancesServer::new(admin));
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
         let address = receive.recv().unwrap();
@@ -165,6 +166,10 @@ service! { monitors_server::Monitors {
         results: (1..=i64::from(q.page_size)).map(|slot| canned::result(base, slot)).collect(),
         next_page_token: "more".into(),
     };
+    replay_monitor(ReplayMonitorRequest) -> ReplayMonitorResponse = |base, q| match q.quorum.as_str() {
+        "" => ReplayMonitorResponse { results: 7, ..ReplayMonitorResponse::default() },
+        _ => canned::replay(base),
+    };
 } }
 
 service! { heartbeats_server::Heartbeats {
@@ -188,9 +193,12 @@ service! { heartbeats_server::Heartbeats {
 } }
 
 service! { incidents_server::Incidents {
-    get_incident(GetIncidentRequest) -> Incident = |base, _q| canned::incident(base);
+    get_incident(GetIncidentRequest) -> Incident = |base, q| match q.id.as_str() {
+        "inc_2" => canned::grouped_incident(base),
+        _ => canned::incident(base),
+    };
     list_incidents(ListIncidentsRequest) -> ListIncidentsResponse = |base, _q| ListIncidentsResponse {
-        incidents: vec![canned::incident(base)],
+        incidents: vec![canned::grouped_incident(base), canned::incident(base)],
         next_page_token: String::new(),
     };
 } }
@@ -236,4 +244,19 @@ service! { status_pages_server::StatusPages {
         status_pages: vec![canned::page(base)],
         next_page_token: String::new(),
     };
+} }
+
+service! { maintenances_server::Maintenances {
+    create_maintenance(CreateMaintenanceRequest) -> Maintenance = |base, _q| canned::maintenance(base);
+    get_maintenance(GetMaintenanceRequest) -> Maintenance = |base, q| match q.id.as_str() {
+        "move" => canned::single_maintenance(base),
+        _ => canned::maintenance(base),
+    };
+    list_maintenances(ListMaintenancesRequest) -> ListMaintenancesResponse = |base, _q| ListMaintenancesResponse {
+        maintenances: vec![canned::single_maintenance(base), canned::maintenance(base)],
+        next_page_token: String::new(),
+    };
+    update_maintenance(UpdateMaintenanceRequest) -> Maintenance = |base, _q| canned::maintenance(base);
+    delete_maintenance(DeleteMaintenanceRequest) -> () = |_b, _q| ();
+    end_maintenance(EndMaintenanceRequest) -> Maintenance = |base, _q| canned::maintenance(base);
 } }

@@ -67,6 +67,14 @@ fn results_stop_at_the_limit() {
 }
 
 #[test]
+fn a_replay_shows_what_differs_and_says_plainly_if_nothing_does() {
+    table("monitor_replay", &["monitor", "replay", "m", "--policy", "any", "--since", "24h"]);
+    table("monitor_replay_same", &["monitor", "replay", "m", "--recovery-checks", "3"]);
+    document("monitor_replay_json", &["monitor", "replay", "m", "--policy", "any"], "json");
+    document("monitor_replay_yaml", &["monitor", "replay", "m", "--policy", "any"], "yaml");
+}
+
+#[test]
 fn heartbeats() {
     table("heartbeat_ls", &["heartbeat", "ls"]);
     table("heartbeat_get", &["heartbeat", "get", "nightly_cleanup"]);
@@ -84,6 +92,7 @@ fn pings_show_their_body_on_one_line_and_encode_it_for_programs() {
 fn incidents_show_votes_timeline_and_failing_components() {
     table("incident_ls", &["incident", "ls"]);
     table("incident_get", &["incident", "get", "inc_1"]);
+    table("incident_get_grouped", &["incident", "get", "inc_2"]);
     document("incident_get_json", &["incident", "get", "inc_1"], "json");
     document("incident_get_yaml", &["incident", "get", "inc_1"], "yaml");
 }
@@ -118,6 +127,14 @@ fn pages() {
     table("page_get", &["page", "get", "acme-api-status"]);
     document("page_get_json", &["page", "get", "acme-api-status"], "json");
     document("page_ls_yaml", &["page", "ls"], "yaml");
+}
+
+#[test]
+fn maintenance() {
+    table("maintenance_ls", &["maintenance", "ls"]);
+    table("maintenance_get", &["maintenance", "get", "sundays"]);
+    document("maintenance_get_json", &["maintenance", "get", "move"], "json");
+    document("maintenance_ls_yaml", &["maintenance", "ls"], "yaml");
 }
 
 #[test]

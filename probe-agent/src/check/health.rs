@@ -1,239 +1,170 @@
-//! Reads a body as a structured health report. Pure and total: anything that is not a report is `None`.
+//! Reads an answer's body as a structured health report: its bytes and its content type go in, a [`Reading`] comes out.
 //!
-//! Shapes understood:
-//! - FastAPI services: `{"status":"degraded","checks":{"database":{"status":"error","detail":"…"}}}`, and components
-//!   beside `status`: every top-level object with a `status` is one. Either may be wrapped in the `{"detail":{…}}` of
-//!   an `HTTPException`.
-//! - Spring Boot Actuator (`components`, with `details.error`), ASP.NET Core (`entries`, `results`), MicroProfile
-//!   (`checks` as a list with names), `application/health+json` (`checks` with lists of measurements, `output`).
+//! Pure and total: whatever the bytes are, a body is a report, or it is not and the [`HealthPolicy`] of the check says
+//! whether that is a failure. A target can make neither the agent fall over nor a check end in an error by what it
+//! writes. What is read is bounded: the body by [`MAX_REPORT_BYTES`], the JSON reader's nesting at 128, components
+//! within components by `report::MAX_NESTING`, and what is kept by `model::health`.
 
-use model::health::{MAX_COMPONENTS, MAX_DETAIL_CHARS, MAX_NAME_CHARS};
-use model::result::clean;
-use model::{Component, HealthReport, HealthWord};
-use serde_json::{Map, Value};
-
-/// Longer bodies are not considered. (Nesting is bounded by the JSON reader, at 128 levels.)
-pub(super) const MAX_REPORT_BYTES: usize = 64 * 1024;
-
-/// Members that hold components by name or as a list.
-const GROUPS: [&str; 6] = ["checks", "components", "entries", "results", "dependencies", "services"];
-/// Where a component explains itself, the best first.
-const EXPLANATIONS: [&str; 8] =
-    ["detail", "error", "message", "output", "reason", "description", "exception", "details"];
-
-/// The report in a body, if it is one: it has an understandable `status`, or components with one.
-pub(super) fn parse(body: &[u8]) -> Option<HealthReport> {
-    if body.len() > MAX_REPORT_BYTES {
-        return None;
-    }
-    let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return None };
-    let report = match body.get("detail") {
-        Some(Value::Object(wrapped)) if word(&body).is_none() => wrapped,
-        _ => &body,
-    };
-    let mut components = Vec::new();
-    for name in GROUPS {
-        match report.get(name) {
-            Some(Value::Object(group)) => {
-                components.extend(group.iter().filter_map(|(name, value)| component(name, value)));
-            }
-            Some(Value::Array(group)) => components.extend(group.iter().filter_map(named)),
-            _ => {}
-        }
-    }
-    let beside = report.iter().filter(|(name, value)| value.is_object() && !GROUPS.contains(&name.as_str()));
-    components.extend(beside.filter_map(|(name, value)| component(name, value)));
-    // Of many, those that are not well are the ones to keep.
-    components.sort_by_key(|component| !component.status.is_bad());
-    components.truncate(MAX_COMPONENTS);
-
-    let status = match word(report) {
-        Some(HealthWord::Other) | None if components.is_empty() => return None,
-        Some(status) => status,
-        None => worst(components.iter().map(|component| component.status)),
-    };
-    Some(HealthReport { status, components })
-}
-
-/// A member of a group: an object with a `status`, a list of measurements, a bare word or a yes and no.
-fn component(name: &str, value: &Value) -> Option<Component> {
-    let (status, detail) = match value {
-        Value::Object(object) => (word(object)?, detail(object)),
-        Value::Array(measurements) => {
-            let objects = || measurements.iter().filter_map(Value::as_object);
-            let status = worst(objects().filter_map(word));
-            let telling = objects().find(|object| word(object) == Some(status))?;
-            (status, detail(telling))
-        }
-        Value::String(text) => match HealthWord::parse(text) {
-            HealthWord::Other => return None,
-            status => (status, None),
-        },
-        Value::Bool(true) => (HealthWord::Healthy, None),
-        Value::Bool(false) => (HealthWord::Unhealthy, None),
-        Value::Null | Value::Number(_) => return None,
-    };
-    Some(Component { name: clean(name, MAX_NAME_CHARS), status, detail })
-}
-
-/// A member of a list, which carries its own name.
-fn named(value: &Value) -> Option<Component> {
-    let name = ["name", "component", "key"].iter().find_map(|key| value.get(key)?.as_str())?;
-    component(name, value)
-}
-
-fn word(object: &Map<String, Value>) -> Option<HealthWord> {
-    object.get("status").and_then(Value::as_str).map(HealthWord::parse)
-}
-
-fn worst(words: impl Iterator<Item = HealthWord>) -> HealthWord {
-    let rank = |word: &HealthWord| match word {
-        HealthWord::Unhealthy => 3,
-        HealthWord::Degraded => 2,
-        HealthWord::Other => 1,
-        HealthWord::Healthy => 0,
-    };
-    words.max_by_key(rank).unwrap_or(HealthWord::Other)
-}
-
-/// The component's explanation: the first member that has one, which may sit one level deeper.
-fn detail(object: &Map<String, Value>) -> Option<String> {
-    EXPLANATIONS.iter().find_map(|name| match object.get(*name)? {
-        Value::String(text) => explanation(text),
-        Value::Object(inner) => EXPLANATIONS.iter().find_map(|name| explanation(inner.get(*name)?.as_str()?)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
-    })
-}
-
-fn explanation(text: &str) -> Option<String> {
-    Some(clean(text, MAX_DETAIL_CHARS)).filter(|text| !text.is_empty())
-}
-
+mod json;
+mod report;
+mod secrets;
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+mod tests;
 
-    use super::*;
+use http::HeaderValue;
+use model::{Failure, FailureKind, HealthPolicy, HealthReport, HealthWord};
 
-    /// Status and the failing components as `name: detail`.
-    fn read(body: &str) -> Option<(HealthWord, Vec<String>)> {
-        let report = parse(body.as_bytes())?;
-        let failing = report
-            .failing()
-            .map(|component| format!("{}: {}", component.name, component.detail.as_deref().unwrap_or("-")));
-        Some((report.status, failing.collect()))
+use json::Json;
+use report::Stated;
+
+/// Longer bodies are not read as reports.
+const MAX_REPORT_BYTES: usize = 64 * 1024;
+
+/// RFC 8259 §8.1: a reader may ignore it, and some .NET services write it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What a body came to.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Reading {
+    /// The report, if the body is one.
+    pub(super) report: Option<HealthReport>,
+    /// Why the body is not what the check asks for.
+    pub(super) failure: Option<Failure>,
+}
+
+/// Takes a body as it arrives.
+#[derive(Debug)]
+pub(super) struct Reader {
+    policy: HealthPolicy,
+    media: Media,
+    body: Body,
+}
+
+/// What the content type says the body is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Media {
+    /// `application/json` and everything `+json`: `application/health+json`, `application/vnd.spring-boot.actuator.v3+json` …
+    Json,
+    /// `text/plain`.
+    Text,
+    /// Anything else, or nothing.
+    Other,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// All of it so far.
+    Kept(Vec<u8>),
+    /// More than is read.
+    TooLong,
+    /// Nobody asks, and it does not look like a report.
+    Ignored,
+}
+
+/// Why a body is not a health report.
+#[derive(Debug, PartialEq, thiserror::Error)]
+enum NoReport {
+    #[error("the body is empty")]
+    Empty,
+    #[error("the body is longer than {} KiB", MAX_REPORT_BYTES / 1024)]
+    TooLong,
+    #[error("the body is not UTF-8")]
+    NotUtf8,
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    #[error("the body's JSON cannot be read: {0}")]
+    NotJson(String),
+    #[error("the body has no `status`")]
+    NoStatus,
+    #[error("its status `{0}` is not a word for health")]
+    UnknownStatus(String),
+}
+
+impl Reader {
+    pub(super) fn new(policy: HealthPolicy, content_type: Option<&HeaderValue>) -> Self {
+        let body = if policy == HealthPolicy::Ignore { Body::Ignored } else { Body::Kept(Vec::new()) };
+        Self { policy, media: content_type.map_or(Media::Other, Media::of), body }
     }
 
-    #[test]
-    fn every_shape_names_the_failing_component_and_why() {
-        let expected = |status| Some((status, vec!["database: could not connect".to_owned()]));
-        for (shape, status, body) in [
-            (
-                "FastAPI, checks",
-                HealthWord::Degraded,
-                r#"{"status":"degraded","checks":{"cache":{"status":"ok"},"database":{"status":"error","detail":"could not connect"}}}"#,
-            ),
-            (
-                "FastAPI, beside status",
-                HealthWord::Unhealthy,
-                r#"{"status":"not_ready","version":"1.2","uptime":{"seconds":4},"database":{"status":"error","error":"could not connect"},"cache":{"status":"ok"}}"#,
-            ),
-            (
-                "HTTPException",
-                HealthWord::Unhealthy,
-                r#"{"detail":{"status":"unhealthy","checks":{"database":{"status":"down","message":"could not connect"}}}}"#,
-            ),
-            (
-                "Spring Boot",
-                HealthWord::Unhealthy,
-                r#"{"status":"DOWN","components":{"database":{"status":"DOWN","details":{"error":"could not connect"}},"ping":{"status":"UP"}}}"#,
-            ),
-            (
-                "ASP.NET Core",
-                HealthWord::Unhealthy,
-                r#"{"status":"Unhealthy","totalDuration":"00:00:01","entries":{"database":{"data":{},"description":"could not connect","status":"Unhealthy"}}}"#,
-            ),
-            (
-                "MicroProfile",
-                HealthWord::Unhealthy,
-                r#"{"status":"DOWN","checks":[{"name":"database","status":"DOWN","data":{}, "error":"could not connect"},{"name":"disk","status":"UP"}]}"#,
-            ),
-            (
-                "health+json",
-                HealthWord::Degraded,
-                r#"{"status":"warn","checks":{"database":[{"status":"pass"},{"status":"fail","output":"could not connect"}]}}"#,
-            ),
-            (
-                "no status of its own",
-                HealthWord::Unhealthy,
-                r#"{"checks":{"database":{"status":"error","detail":"could not connect"}}}"#,
-            ),
-        ] {
-            assert_eq!(read(body), expected(status), "{shape}");
+    /// Takes the next bytes of the body.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let Body::Kept(kept) = &mut self.body else { return };
+        kept.extend_from_slice(bytes);
+        if kept.len() > MAX_REPORT_BYTES {
+            self.body = Body::TooLong;
+            return;
+        }
+        let text = kept.strip_prefix(BYTE_ORDER_MARK).unwrap_or(kept).trim_ascii_start();
+        let is_object = text.first().is_none_or(|&first| first == b'{' || first == BYTE_ORDER_MARK[0]);
+        if !is_object && self.media != Media::Json && !self.policy.needs_report() {
+            self.body = Body::Ignored;
         }
     }
 
-    #[test]
-    fn a_report_may_have_no_components_and_components_may_be_words() {
-        assert_eq!(read(r#"{"status":"ok"}"#), Some((HealthWord::Healthy, vec![])));
-        let words = read(r#"{"status":"error","checks":{"db":"down","cache":true,"queue":false}}"#);
-        assert_eq!(words, Some((HealthWord::Unhealthy, vec!["db: -".into(), "queue: -".into()])));
-    }
-
-    #[test]
-    fn what_is_not_a_report_is_none() {
-        for body in [
-            "",
-            "null",
-            "[]",
-            "OK",
-            "{",
-            "{}",
-            r#"{"status":200}"#,
-            r#"{"status":"shipped"}"#,
-            r#"{"detail":"Not Found"}"#,
-            r#"{"data":{"id":1}}"#,
-            "<html>",
-            "\u{0}",
-            r#"{"status":"ok"} x"#,
-        ] {
-            assert_eq!(parse(body.as_bytes()), None, "{body}");
-        }
-        let deep = format!(r#"{{"status":"ok","checks":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
-        assert_eq!(parse(deep.as_bytes()), None);
-        let long = format!(r#"{{"status":"ok","x":"{}"}}"#, "x".repeat(MAX_REPORT_BYTES));
-        assert_eq!(parse(long.as_bytes()), None);
-    }
-
-    #[test]
-    fn of_very_many_components_the_failing_ones_are_kept() {
-        let many: Vec<_> = (0..500).map(|n| format!(r#""a{n}":{{"status":"ok"}}"#)).collect();
-        let body =
-            format!(r#"{{"status":"error","checks":{{{},"z":{{"status":"error"}}}}}}"#, many.join(","));
-        let report = parse(body.as_bytes()).unwrap();
-        assert_eq!(report.components.len(), MAX_COMPONENTS);
-        assert_eq!(report.components[0].name, "z");
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&body);
-        }
-
-        #[test]
-        fn arbitrary_json_stays_within_bounds(
-            status in "[a-z]{0,6}|ok|error", name in ".{0,90}", detail in ".{0,300}", list in any::<bool>(),
-        ) {
-            let one = serde_json::json!({"name": name, "status": status, "detail": detail});
-            let checks = if list { serde_json::json!([one]) } else { serde_json::json!({ name: one }) };
-            let body = serde_json::json!({"status": status, "checks": checks});
-            if let Some(report) = parse(body.to_string().as_bytes()) {
-                for component in report.components {
-                    prop_assert!(component.name.chars().count() <= MAX_NAME_CHARS);
-                    prop_assert!(component.detail.unwrap_or_default().chars().count() <= MAX_DETAIL_CHARS);
-                }
+    /// Reads what has arrived, which is the whole body.
+    pub(super) fn finish(self) -> Reading {
+        let Self { policy, media, body } = self;
+        let stated = match body {
+            Body::Ignored => return Reading::default(),
+            Body::TooLong => Err(NoReport::TooLong),
+            Body::Kept(body) => parse(&body, media, policy),
+        };
+        match stated {
+            Ok(Stated { report, detail }) => {
+                let failure = policy.fails_on(report.status).then(|| unwell(&report, detail.as_deref()));
+                Reading { report: Some(report), failure }
+            }
+            Err(why) => {
+                let failure = format_args!("no health report: {why}");
+                let failure = policy.needs_report().then(|| Failure::new(FailureKind::Body, failure));
+                Reading { report: None, failure }
             }
         }
+    }
+}
+
+impl Media {
+    fn of(content_type: &HeaderValue) -> Self {
+        let text = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
+        match text.split(';').next().unwrap_or_default().trim() {
+            "text/plain" => Self::Text,
+            essence if essence == "application/json" || essence.ends_with("+json") => Self::Json,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn parse(body: &[u8], media: Media, policy: HealthPolicy) -> Result<Stated, NoReport> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let text = str::from_utf8(body).map_err(|_| NoReport::NotUtf8)?.trim_ascii();
+    if text.is_empty() {
+        return Err(NoReport::Empty);
+    }
+    if media == Media::Text
+        && policy.needs_report()
+        && let Some(status) = HealthWord::parse_known(text)
+    {
+        // The default writer of ASP.NET Core health checks (`HealthCheckOptions.ResponseWriter`).
+        return Ok(Stated { report: HealthReport::new(status, []), detail: None });
+    }
+    if !text.starts_with('{') {
+        return Err(NoReport::NotAnObject);
+    }
+    match serde_json::from_str(text) {
+        Ok(Json::Object(object)) => report::read(&object),
+        Ok(_) => Err(NoReport::NotAnObject),
+        Err(error) => Err(NoReport::NotJson(error.to_string())),
+    }
+}
+
+/// The failure of a service that says itself that it is not well. The components have their own line in messages; a
+/// report that names none gets its explanation here.
+fn unwell(report: &HealthReport, detail: Option<&str>) -> Failure {
+    let status = report.status.as_str();
+    match detail.filter(|_| report.failing().next().is_none()) {
+        Some(detail) => {
+            Failure::new(FailureKind::Body, format_args!("health report says {status}: {detail}"))
+        }
+        None => Failure::new(FailureKind::Body, format_args!("health report says {status}")),
     }
 }

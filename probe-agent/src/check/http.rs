@@ -8,7 +8,8 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, LOCATION, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION,
+    USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use url::{Position, Url};
 
 use super::dial::{self, Dialer};
-use super::health::{self, MAX_REPORT_BYTES};
+use super::health;
 use super::tls::Tls;
 use super::{Stopped, Trace, add};
 
@@ -47,9 +48,9 @@ pub(super) async fn check(
         let stream = dialer.dial(host.clone(), port, trace).await?;
         let next = if hop.url.scheme() == "https" {
             let stream = tls.handshake(host, stream, trace).await?;
-            exchange(stream, request, &check.expected_status, trace).await?
+            exchange(stream, request, check, trace).await?
         } else {
-            exchange(stream, request, &check.expected_status, trace).await?
+            exchange(stream, request, check, trace).await?
         };
         match next {
             Answer::Final => {
@@ -205,7 +206,7 @@ enum Answer {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     request: Request<Empty<Bytes>>,
-    expected: &[u16],
+    check: &HttpCheck,
     trace: &mut Trace,
 ) -> Result<Answer, Stopped> {
     let started = Instant::now();
@@ -219,20 +220,24 @@ async fn exchange(
     add(&mut trace.phases.first_byte, started);
 
     let status = response.status();
-    if let Some(location) = redirect(&response, expected) {
+    if let Some(location) = redirect(&response, &check.expected_status) {
         return Ok(Answer::Redirect { status, location });
     }
     trace.http_status = Some(status.as_u16());
-    if !passes(status, expected) {
+    if !passes(status, &check.expected_status) {
         trace.wrong_answer = Some(Failure::new(FailureKind::Status, status_text(&response)));
     }
-    let is_json = response.headers().get(http::header::CONTENT_TYPE).is_some_and(is_json);
+    let mut reader = health::Reader::new(check.health, response.headers().get(CONTENT_TYPE));
     let started = Instant::now();
-    let body = drive(&mut connection, read(response.into_body(), is_json)).await;
+    let body = drive(&mut connection, read(response.into_body(), &mut reader)).await;
     add(&mut trace.phases.body, started);
     match body {
-        Ok(body) => trace.health = body.and_then(|body| health::parse(&body)).map(Box::new),
-        // A wrong status is the better answer to what went wrong.
+        Ok(()) => {
+            let health::Reading { report, failure } = reader.finish();
+            trace.health = report.map(Box::new);
+            // A wrong status is the better answer to what went wrong.
+            trace.wrong_answer = trace.wrong_answer.take().or(failure);
+        }
         Err(_) if trace.wrong_answer.is_some() => {}
         Err(error) => return Err(error),
     }
@@ -292,32 +297,18 @@ fn status_text(response: &Response<Incoming>) -> String {
     }
 }
 
-fn is_json(content_type: &HeaderValue) -> bool {
-    let text = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
-    let essence = text.split(';').next().unwrap_or_default().trim();
-    essence == "application/json" || essence.ends_with("+json")
-}
-
-/// Reads a body to its end or to [`MAX_BODY_BYTES`]; the rest is left unread. Returns it if it could be a health
-/// report.
-async fn read(mut body: Incoming, is_json: bool) -> Result<Option<Vec<u8>>, hyper::Error> {
-    let mut report = Some(Vec::new());
+/// Reads a body to its end or to [`MAX_BODY_BYTES`]; the rest is left unread.
+async fn read(mut body: Incoming, reader: &mut health::Reader) -> Result<(), hyper::Error> {
     let mut read_bytes = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         read_bytes += data.len();
-        if let Some(kept) = &mut report {
-            kept.extend_from_slice(&data);
-            let could_be = is_json || kept.trim_ascii_start().first().is_none_or(|&first| first == b'{');
-            if !could_be || kept.len() > MAX_REPORT_BYTES {
-                report = None;
-            }
-        }
+        reader.push(&data);
         if read_bytes >= MAX_BODY_BYTES {
             break;
         }
     }
-    Ok(report.filter(|report| !report.is_empty()))
+    Ok(())
 }
 
 /// What an error in the middle of an exchange means.

@@ -1,10 +1,12 @@
 //! A zoo of targets, from healthy to hostile, each a real server on the loopback interface.
 
+mod health;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Check, Failure, FailureKind, HealthWord, Outcome};
+use model::{Check, Failure, FailureKind, Outcome};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -152,26 +154,6 @@ async fn a_failing_status_stands_even_if_its_body_never_ends() {
         Duration::from_secs(9),
     );
     assert_eq!(target.await.check().await.outcome, fail(FailureKind::Status, "503 Service Unavailable"));
-}
-
-#[tokio::test]
-async fn the_health_report_of_a_failing_answer_is_kept() {
-    let body = r#"{"status":"not_ready","database":{"status":"error","detail":"could not connect"}}"#;
-    let answer = format!(
-        "HTTP/1.1 503 x\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let finding = Target::answering(answer).await.check().await;
-    let report = finding.health.unwrap();
-    assert_eq!(report.status, HealthWord::Unhealthy);
-    assert_eq!(report.components[0].detail.as_deref(), Some("could not connect"));
-}
-
-#[tokio::test]
-async fn a_degraded_report_beside_a_passing_status_is_still_a_pass() {
-    let finding = Target::answering(ok(r#"  {"status":"degraded"}"#)).await.check().await;
-    assert_eq!(finding.outcome, Outcome::Pass);
-    assert_eq!(finding.health.unwrap().status, HealthWord::Degraded);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use crate::HealthPolicy;
+
 /// The shortest interval a monitor may have.
 pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest interval a monitor may have.
@@ -54,6 +56,9 @@ pub struct HttpCheck {
     pub headers: Vec<(String, String)>,
     /// Statuses that pass; empty means any 2xx.
     pub expected_status: Vec<u16>,
+    /// What a structured health report in the body means.
+    #[serde(default)]
+    pub health: HealthPolicy,
 }
 
 /// The methods a check may use.
@@ -155,7 +160,13 @@ impl Check {
         })?;
         match url.scheme() {
             "http" | "https" => {
-                let check = HttpCheck { url, method: Method::Get, headers: vec![], expected_status: vec![] };
+                let check = HttpCheck {
+                    url,
+                    method: Method::Get,
+                    headers: vec![],
+                    expected_status: vec![],
+                    health: HealthPolicy::default(),
+                };
                 check.validate()?;
                 Ok(Self::Http(check))
             }
@@ -184,6 +195,15 @@ impl Check {
             Self::Http(http) => http.url.to_string(),
             Self::Tcp(tcp) if tcp.host.contains(':') => format!("tcp://[{}]:{}", tcp.host, tcp.port),
             Self::Tcp(tcp) => format!("tcp://{}:{}", tcp.host, tcp.port),
+        }
+    }
+
+    /// The host that is checked, without its port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Http(http) => http.url.host_str().unwrap_or_default(),
+            Self::Tcp(tcp) => &tcp.host,
         }
     }
 
@@ -237,6 +257,13 @@ impl HttpCheck {
             return Err(invalid(
                 "expected_status",
                 format!("{status} is not an HTTP status: use 100 to 599"),
+            ));
+        }
+        if self.health.needs_report() && self.method == Method::Head {
+            let policy = self.health.as_str();
+            return Err(invalid(
+                "health",
+                format!("`{policy}` needs a body, and an answer to HEAD has none: use GET"),
             ));
         }
         Ok(())
@@ -329,6 +356,20 @@ mod tests {
             ("x", "\0"),
         ] {
             assert_eq!(validate_header(name, value).unwrap_err().field, "headers", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_health_report_cannot_be_expected_of_an_answer_without_a_body() {
+        let Ok(Check::Http(mut check)) = Check::from_target("http://a.example") else { panic!("it is HTTP") };
+        for (method, health, is_valid) in [
+            (Method::Head, HealthPolicy::Read, true),
+            (Method::Head, HealthPolicy::Expect, false),
+            (Method::Head, HealthPolicy::Strict, false),
+            (Method::Get, HealthPolicy::Strict, true),
+        ] {
+            (check.method, check.health) = (method, health);
+            assert_eq!(check.validate().map_err(|error| error.field), is_valid.then_some(()).ok_or("health"));
         }
     }
 

@@ -123,6 +123,8 @@ ids! {
     ChannelId, "chn", "channel";
     /// A public status page.
     PageId, "page", "status page";
+    /// A planned time in which nothing is judged.
+    MaintenanceId, "mnt", "maintenance";
     /// An API key.
     KeyId, "key", "API key";
     /// An event owed to a channel.

@@ -15,18 +15,20 @@ pub mod region;
 pub mod result;
 pub mod secret;
 pub mod subject;
+pub mod tag;
 pub mod time;
 
 pub use check::{Check, CheckSpec, HttpCheck, TcpCheck};
 pub use clock::{Clock, SystemClock, TestClock};
-pub use health::{Component, HealthReport, HealthWord};
+pub use health::{Component, HealthPolicy, HealthReport, HealthWord};
 pub use id::{
-    AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MonitorId,
-    PageId,
+    AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,
+    MonitorId, PageId,
 };
 pub use random::{Random, SystemRandom};
 pub use region::RegionId;
 pub use result::{CheckResult, Failure, FailureKind, Outcome, Phases};
 pub use secret::Secret;
 pub use subject::{Shard, SubjectId};
+pub use tag::Tag;
 pub use time::Timestamp;

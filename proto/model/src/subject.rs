@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HeartbeatId, MonitorId};
+use crate::{AgentId, HeartbeatId, InstallationId, MonitorId};
 
 /// Something whose state the engine keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -13,6 +13,10 @@ pub enum SubjectId {
     Monitor(MonitorId),
     /// A passive check.
     Heartbeat(HeartbeatId),
+    /// A probe agent: whether it is believed.
+    Agent(AgentId),
+    /// The whole installation: whether enough of its fleet can be heard.
+    Installation(InstallationId),
 }
 
 impl SubjectId {
@@ -22,6 +26,8 @@ impl SubjectId {
         match self {
             Self::Monitor(id) => id.as_bytes(),
             Self::Heartbeat(id) => id.as_bytes(),
+            Self::Agent(id) => id.as_bytes(),
+            Self::Installation(id) => id.as_bytes(),
         }
     }
 
@@ -31,10 +37,19 @@ impl SubjectId {
         Shard::of(crate::hash::hash(self.as_bytes()))
     }
 
-    /// Reads the text of a monitor or heartbeat id.
+    /// Reads the text of the id of a subject of any kind.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        text.parse().map(Self::Monitor).or_else(|_| text.parse().map(Self::Heartbeat)).ok()
+        let monitor = text.parse().map(Self::Monitor);
+        let heartbeat = monitor.or_else(|_| text.parse().map(Self::Heartbeat));
+        let agent = heartbeat.or_else(|_| text.parse().map(Self::Agent));
+        agent.or_else(|_| text.parse().map(Self::Installation)).ok()
+    }
+
+    /// Whether it is of no user's making and only operators hear of it: an agent, or the installation.
+    #[must_use]
+    pub const fn is_operational(&self) -> bool {
+        matches!(self, Self::Agent(_) | Self::Installation(_))
     }
 }
 
@@ -43,6 +58,8 @@ impl fmt::Display for SubjectId {
         match self {
             Self::Monitor(id) => id.fmt(f),
             Self::Heartbeat(id) => id.fmt(f),
+            Self::Agent(id) => id.fmt(f),
+            Self::Installation(id) => id.fmt(f),
         }
     }
 }

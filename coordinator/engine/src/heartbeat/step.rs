@@ -1,5 +1,7 @@
 //! One event on its way through the machine.
 
+use std::time::Duration;
+
 use model::Timestamp;
 
 use super::{PingKind, Policy, State, Status, deadline};
@@ -37,6 +39,9 @@ impl<'a> Step<'a> {
                 }
             }
             PingKind::Success | PingKind::Exit(0) => self.succeeded(at),
+            PingKind::Fail | PingKind::Exit(_) if self.state.maintenance.excuses(at) => {
+                self.failed_in_maintenance();
+            }
             PingKind::Fail => self.failed(at, None, was_expected_at),
             PingKind::Exit(code) => self.failed(at, Some(code), was_expected_at),
         }
@@ -62,6 +67,9 @@ impl<'a> Step<'a> {
             state.counted_from = Some(at);
             state.is_expecting = true;
             state.excuses = 0;
+            state.put_off = Duration::ZERO;
+            state.was_put_off = false;
+            state.is_adrift = false;
         }
         true
     }
@@ -76,17 +84,19 @@ impl<'a> Step<'a> {
             Status::Up | Status::Running | Status::Late | Status::Unknown => {
                 let Some(expected_at) = self.state.expected_at(self.policy) else { return };
                 // An edit alone must not alert: what would be missed by now gets a whole new interval.
-                if expected_at.plus(self.policy.grace) <= self.now {
-                    self.state.counted_from = Some(self.now);
+                let clock = self.clock();
+                if expected_at.plus(self.policy.grace) <= clock {
+                    self.state.counted_from = Some(clock);
+                    self.state.put_off = Duration::ZERO;
                 }
-                let is_due = self.state.expected_at(self.policy).is_some_and(|at| at <= self.now);
+                let is_due = self.state.expected_at(self.policy).is_some_and(|at| at <= clock);
                 if self.state.status == Status::Late && !is_due {
                     let running = self.state.running_since.is_some();
                     let status = if running { Status::Running } else { Status::Up };
                     self.change_status(status, format!("schedule changed to every {every}"));
                 }
             }
-            Status::New | Status::Paused => {}
+            Status::New | Status::Paused | Status::Maintenance => {}
         }
     }
 
@@ -139,7 +149,14 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn change_status(&mut self, to: Status, reason: String) {
-        let from = std::mem::replace(&mut self.state.status, to);
+        let from = self.state.status();
+        self.state.status = to;
+        self.tell_status(from, reason);
+    }
+
+    /// Tells that the status is no longer `from`, if that is so.
+    pub(super) fn tell_status(&mut self, from: Status, reason: String) {
+        let to = self.state.status();
         if from != to {
             self.state.status_since = self.now;
             self.effects.push(Effect::HeartbeatStatus { from, to, reason });
@@ -186,7 +203,8 @@ impl<'a> Step<'a> {
             None => format!("expected every {every}"),
         };
         let evidence = self.evidence(expected_at, HeartbeatFailure::Missed);
-        self.open(expected_at, HeartbeatFailure::Missed, cause, evidence);
+        let started_at = self.state.maintenance.not_before_end(expected_at);
+        self.open(started_at, HeartbeatFailure::Missed, cause, evidence);
     }
 
     fn open(&mut self, started_at: Timestamp, failure: HeartbeatFailure, cause: String, evidence: Evidence) {
@@ -219,7 +237,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn record(&mut self, text: String) {
+    pub(super) fn record(&mut self, text: String) {
         if let Some(number) = self.state.open_incident() {
             self.effects.push(Effect::Record { number, at: self.now, text });
         }
@@ -230,5 +248,8 @@ impl<'a> Step<'a> {
         self.state.counted_from = None;
         self.state.is_expecting = false;
         self.state.excuses = 0;
+        self.state.put_off = Duration::ZERO;
+        self.state.was_put_off = false;
+        self.state.is_adrift = false;
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::{AgentId, CheckResult, Outcome, Timestamp};
 
 use super::state::{Owed, Pursuit, RegionState, Seen};
-use super::{CONFIRMATION_GAP, Step};
+use super::{CONFIRMATION_GAP, Step, Thresholds};
 use crate::vote::{Verdict, Vote};
 
 impl Step<'_> {
@@ -25,10 +25,21 @@ impl Step<'_> {
         let Some(index) = self.state.regions.iter().position(|state| state.region == result.region) else {
             return;
         };
+        if !self.state.make_way(index, agent) {
+            return;
+        }
         self.attempt(index, &result.outcome, started_at);
-        let region = &mut self.state.regions[index];
+        let region = &self.state.regions[index];
         if region.vote.as_ref().is_none_or(|vote| vote.started_at < started_at) {
-            region.cast(Vote::new(agent, result));
+            if matches!(result.outcome, Outcome::Fail(_)) {
+                self.forget_streak_in_maintenance(index, started_at);
+            }
+            let region = &mut self.state.regions[index];
+            region.cast(Vote::new(agent, result), self.policy.thresholds);
+            self.corroborate(index);
+            if !self.state.is_in_maintenance() {
+                self.note_wellness(index);
+            }
             self.ask_about_unheard_failure(&result.outcome, started_at);
         }
         self.confirm(index);
@@ -40,7 +51,8 @@ impl Step<'_> {
         let recent = self.now < started_at.plus(self.policy.freshness());
         let idle = matches!(self.state.pursuit, Pursuit::Nothing | Pursuit::Held { .. });
         if unheard && recent && idle && !self.state.is_down() {
-            self.state.owed = Some(Owed::Blind);
+            let in_maintenance = self.state.maintenance.ended_after(started_at);
+            self.state.owed = Some(if in_maintenance { Owed::Maintenance } else { Owed::Blind });
         }
     }
 
@@ -59,34 +71,47 @@ impl Step<'_> {
     fn confirm(&mut self, index: usize) {
         let Pursuit::Round(round) = &self.state.pursuit else { return };
         let Some(seen) = round.seen.get(index).filter(|seen| seen.is_confirmed()) else { return };
+        let enough = self.policy.thresholds.failures;
         let region = &mut self.state.regions[index];
         if let Some(Vote { verdict: Verdict::Fail { confirmed, .. }, .. }) = &mut region.vote {
-            *confirmed = true;
+            *confirmed = *confirmed || region.streak >= enough;
             region.failing_since = region.failing_since.min(seen.first).or(seen.first);
         }
     }
 }
 
 impl RegionState {
-    fn cast(&mut self, mut vote: Vote) {
+    fn cast(&mut self, mut vote: Vote, thresholds: Thresholds) {
+        let same = self.vote.as_ref().is_some_and(|last| last.is_pass() == vote.is_pass());
+        if !vote.is_error() {
+            self.streak = if same { self.streak.saturating_add(1) } else { 1 };
+        }
         match &mut vote.verdict {
             Verdict::Pass => {
-                if self.failing_since.take().is_some() {
+                if self.streak >= thresholds.passes && self.failing_since.take().is_some() {
                     self.reviewed = false;
                 }
             }
-            Verdict::Fail { confirmed, .. } => match self.failing_since {
-                None => {
-                    self.failing_since = Some(vote.started_at);
-                    self.reviewed = false;
+            Verdict::Fail { confirmed, .. } => {
+                match self.failing_since {
+                    None => {
+                        self.failing_since = Some(vote.started_at);
+                        self.reviewed = false;
+                    }
+                    Some(since) => {
+                        *confirmed = *confirmed || vote.started_at.since(since) >= CONFIRMATION_GAP;
+                    }
                 }
-                Some(since) => {
-                    *confirmed = *confirmed || vote.started_at.since(since) >= CONFIRMATION_GAP;
-                }
-            },
+                *confirmed = *confirmed && self.streak >= thresholds.failures;
+            }
             Verdict::Error(_) => {}
         }
         self.vote = Some(vote);
+    }
+
+    /// Whether its newest check passed, as often in a row as it must after a failure.
+    pub(super) fn passes(&self) -> bool {
+        self.failing_since.is_none() && self.vote.as_ref().is_some_and(Vote::is_pass)
     }
 }
 

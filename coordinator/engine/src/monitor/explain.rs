@@ -6,7 +6,7 @@ use super::state::{Purpose, Pursuit, State};
 use super::tally::Count;
 use super::{Phase, Policy, Status, deadline, table};
 use crate::phrase;
-use crate::quorum::{Decision, Why};
+use crate::quorum::Decision;
 use crate::vote::VoteTable;
 
 /// An answer to "why?".
@@ -30,7 +30,7 @@ pub struct Explanation {
 #[must_use]
 pub fn explain(state: &State, policy: &Policy, now: Timestamp) -> Explanation {
     Explanation {
-        status: state.status,
+        status: state.status(),
         phase: state.phase(),
         table: table(state, policy, now),
         decision: decision(state, policy, now),
@@ -43,10 +43,14 @@ fn decision(state: &State, policy: &Policy, now: Timestamp) -> String {
     if state.is_paused() {
         return "paused: nobody checks".to_owned();
     }
+    if let Some(since) = state.maintenance.since() {
+        let passed = phrase::span(now.since(since));
+        return format!("in maintenance for {passed}: nothing is decided until it ends");
+    }
     let votes = match Count::new(state, policy, now).decision() {
         Decision::Up => "the votes say up".to_owned(),
         Decision::Down => "the votes say down".to_owned(),
-        Decision::Undecided(why) => format!("the votes decide nothing: {why}"),
+        Decision::Undecided(why) => format!("the votes decide nothing: {}", policy.quorum.reason(why)),
     };
     let pursuit = match &state.pursuit {
         Pursuit::Nothing => match &state.owed {
@@ -66,6 +70,10 @@ fn decision(state: &State, policy: &Policy, now: Timestamp) -> String {
             let rest = confirmation.due_at(policy).since(now);
             format!("; the quorum must hold for another {}", phrase::span(rest))
         }
+        Pursuit::AwaitingParents(awaited) => {
+            let rest = phrase::span(awaited.until.since(now));
+            format!("; for {rest} at most it waits for what the monitors that it depends on say")
+        }
         Pursuit::RecoveryPause { streak, .. } => {
             format!("; up in {streak} of {} checks in a row", policy.recovery_checks)
         }
@@ -77,32 +85,42 @@ fn would_change(state: &State, policy: &Policy, now: Timestamp) -> Vec<String> {
     if state.is_paused() {
         return vec!["resuming it".to_owned()];
     }
+    if state.is_in_maintenance() {
+        return vec!["the end of the maintenance".to_owned()];
+    }
     let count = Count::new(state, policy, now);
     let tally = count.tally();
-    let needed = policy.quorum.needed(tally.assigned, tally.eligible);
-    let mut changes = Vec::new();
-    if let Decision::Undecided(Why::TooFewVotes { eligible, needed }) = count.decision() {
-        let missing = needed.saturating_sub(eligible);
-        changes.push(format!("results from {}", phrase::more_regions(missing)));
-    }
+    let outlook = policy.quorum.outlook(tally, &policy.regions);
+    let mut changes: Vec<_> =
+        outlook.missing.into_iter().map(|regions| format!("results from {regions}")).collect();
     if state.is_down() {
-        let passes = (tally.doubtful + 1).saturating_sub(needed);
-        let checks = policy.recovery_checks.max(1);
-        changes.push(match passes {
-            0 => format!("staying up in {checks} checks in a row resolves the incident"),
-            _ => format!(
-                "{} passing, {checks} times in a row, resolves the incident",
-                phrase::more_regions(passes)
-            ),
-        });
-    } else {
-        changes.push(match needed.saturating_sub(tally.failing) {
-            0 => "the same failures in one round open an incident".to_owned(),
-            missing => format!("{} failing opens an incident", phrase::more_regions(missing)),
-        });
-        if tally.failing > 0 && state.status == Status::Degraded {
-            changes.push(format!("{} passing again makes it up", phrase::regions(tally.failing)));
+        let (times, checks) = match policy.recovery_checks {
+            0 | 1 => (String::new(), "the next check".to_owned()),
+            n => (format!(", {n} times in a row"), format!("{n} checks in a row")),
+        };
+        match outlook.up_if {
+            Some(passes) => changes.push(format!("resolved if {passes}{times}")),
+            None if count.decision() == Decision::Up => {
+                changes.push(format!("resolved by staying up in {checks}"));
+            }
+            None => {}
         }
+        return changes;
+    }
+    if let Some(parent) = state.put_down_to() {
+        changes.push(format!("what becomes of {parent}"));
+        return changes;
+    }
+    changes.push(match outlook.down_if {
+        Some(failures) => format!("down if {failures}"),
+        None => "down if one round sees the same failures".to_owned(),
+    });
+    if let Some(passes) = outlook.up_if {
+        changes.push(format!("up if {passes}"));
+    } else if state.status == Status::Degraded && !tally.failing.is_empty() {
+        let failing: Vec<_> = tally.failing.iter().filter_map(|index| policy.regions.get(index)).collect();
+        let pass = if failing.len() == 1 { "passes" } else { "pass" };
+        changes.push(format!("well again if {} {pass}", phrase::list(&failing, "and")));
     }
     changes
 }

@@ -5,13 +5,18 @@
 //! soon as it is decided, when every live region has answered, or when answers can no longer come. After a round that
 //! changed nothing the next one waits; what would have started it is not lost, because the votes are still there.
 
+use std::time::Duration;
+
 use model::{RegionId, Timestamp};
 
+use super::parents::Standing;
 use super::state::{Confirmation, Owed, Purpose, Pursuit, Quiet, RegionState, Round, Seen, Window};
 use super::tally::Count;
-use super::{MAX_WAIT, RECOVERY_PAUSE, Status, Step};
+use super::{MAX_WAIT, RECOVERY_PAUSE, Step};
 use crate::effect::RoundReason;
+use crate::phrase;
 use crate::quorum::Decision;
+use crate::vote::Vote;
 
 /// Why a round should start, and what counts in it.
 struct Trigger {
@@ -37,9 +42,10 @@ impl Step<'_> {
                 && state.vote.as_ref().is_none_or(|vote| vote.started_at < started_at)
         });
         let recent = started_at <= self.now && self.now < started_at.plus(self.policy.freshness());
-        let idle = matches!(self.state.pursuit, Pursuit::Nothing) && self.state.owed.is_none();
+        let may_ask = self.policy.thresholds.failures <= 1 && !self.is_sheltered();
+        let idle = may_ask && matches!(self.state.pursuit, Pursuit::Nothing) && self.state.owed.is_none();
         let ready = idle && self.now >= self.state.quiet.until && self.count().can_ask();
-        if news && recent && ready && !matches!(self.state.status, Status::Down | Status::Paused) {
+        if news && recent && ready && !(self.state.is_down() || self.state.stands_still()) {
             self.state.quiet.wanted(self.policy.interval, self.now);
             let window = self.window_before(started_at);
             self.start(Purpose::Verify, window, RoundReason::Slow(region.clone()));
@@ -61,25 +67,38 @@ impl Step<'_> {
                 let purpose = Purpose::Confirm(*confirmation);
                 self.start(purpose, Window::from(self.now), RoundReason::Confirmation);
             }
-            Pursuit::RecoveryPause { streak, until } if self.now >= *until => {
-                let purpose = Purpose::Recover { streak: *streak };
+            Pursuit::AwaitingParents(_) if self.is_sheltered() => self.state.pursuit = Pursuit::Nothing,
+            Pursuit::AwaitingParents(_) if !self.still_failing() => {
+                self.state.pursuit = Pursuit::Nothing;
+                self.state.quiet.extend(self.now);
+            }
+            Pursuit::AwaitingParents(awaited)
+                if (awaited.answered && *self.state.parents() == Standing::Well)
+                    || self.now >= awaited.until =>
+            {
+                self.end_of_wait();
+            }
+            Pursuit::RecoveryPause { streak, since, until } if self.now >= *until => {
+                let purpose = Purpose::Recover { streak: *streak, since: Some(*since) };
                 self.start(purpose, Window::from(self.now), RoundReason::Recovery);
             }
-            Pursuit::Confirming(_) | Pursuit::RecoveryPause { .. } => return false,
+            Pursuit::Confirming(_) | Pursuit::AwaitingParents(_) | Pursuit::RecoveryPause { .. } => {
+                return false;
+            }
             Pursuit::Nothing | Pursuit::Held { .. } => return self.begin(),
         }
         true
     }
 
-    pub(super) const fn count(&self) -> Count<'_> {
+    pub(super) fn count(&self) -> Count<'_> {
         Count::new(&self.state, self.policy, self.now)
     }
 
     /// Starts the round that is owed or asked for, or holds it back; says whether it did either anew.
     fn begin(&mut self) -> bool {
         let was_held = matches!(self.state.pursuit, Pursuit::Held { .. });
-        let wanted = if self.count().can_ask() { self.wanted() } else { None };
-        let Some(Trigger { reason, window }) = wanted else {
+        let may_ask = || self.count().can_ask() && !self.is_sheltered();
+        let Some(Trigger { reason, window }) = self.wanted().filter(|_| may_ask()) else {
             self.state.pursuit = Pursuit::Nothing;
             return was_held;
         };
@@ -92,7 +111,8 @@ impl Step<'_> {
                 return false;
             }
         }
-        let purpose = if self.state.is_down() { Purpose::Recover { streak: 0 } } else { Purpose::Verify };
+        let is_down = self.state.is_down();
+        let purpose = if is_down { Purpose::Recover { streak: 0, since: None } } else { Purpose::Verify };
         self.start(purpose, window, reason);
         true
     }
@@ -102,6 +122,10 @@ impl Step<'_> {
             let reason = match owed {
                 Owed::Blind => RoundReason::Blind,
                 Owed::PolicyChanged => RoundReason::PolicyChanged,
+                Owed::Maintenance => RoundReason::Maintenance,
+                Owed::Parents => RoundReason::Parents,
+                Owed::Child => RoundReason::Child,
+                Owed::Quarantine => RoundReason::Quarantine,
             };
             return Some(Trigger { reason, window: Window::from(self.now) });
         }
@@ -111,13 +135,22 @@ impl Step<'_> {
     /// A failure that no round has looked at, or as many failures as would make the monitor down.
     fn failure_trigger(&self) -> Option<Trigger> {
         let count = self.count();
-        let failing = || count.eligible().filter(|(_, vote)| vote.is_fail());
-        let needed = self.policy.quorum.needed(self.policy.regions.len(), count.eligible().count());
-        let by_start = |(_, vote): &(&RegionState, &crate::vote::Vote)| vote.started_at;
-        let (region, vote) =
-            failing().filter(|(region, _)| !region.reviewed).min_by_key(by_start).or_else(|| {
-                if failing().count() >= needed { failing().min_by_key(by_start) } else { None }
-            })?;
+        let enough = self.policy.thresholds.failures;
+        if !self.state.has_failing_votes() {
+            return None;
+        }
+        let failing = || count.eligible().filter(|(region, vote)| vote.is_fail() && region.streak >= enough);
+        let is_quorum = || {
+            let fails =
+                |region: &RegionState| count.vote(region).is_ok_and(Vote::is_fail) && region.streak >= enough;
+            let failing = count.regions(fails);
+            !failing.is_empty() && self.policy.quorum.is_satisfied(failing, count.voting())
+        };
+        let by_start = |(_, vote): &(&RegionState, &Vote)| vote.started_at;
+        let (region, vote) = failing()
+            .filter(|(region, _)| !region.reviewed)
+            .min_by_key(by_start)
+            .or_else(|| if is_quorum() { failing().min_by_key(by_start) } else { None })?;
         let window = self.window_before(vote.started_at);
         Some(Trigger { reason: RoundReason::Failed(region.region.clone()), window })
     }
@@ -145,7 +178,9 @@ impl Step<'_> {
     /// more itself: opening rests on fresh evidence only.
     fn window_before(&self, started_at: Timestamp) -> Window {
         let oldest = self.now.minus(self.policy.timeout.saturating_mul(2)).minus(MAX_WAIT);
-        Window { failing_from: started_at.minus(self.policy.timeout).max(oldest), passing_from: self.now }
+        let failing_from = started_at.minus(self.policy.timeout).max(oldest);
+        // What began in a window of maintenance is no part of an outage after it.
+        Window { failing_from: self.state.maintenance.not_before_end(failing_from), passing_from: self.now }
     }
 
     fn start(&mut self, purpose: Purpose, window: Window, reason: RoundReason) {
@@ -155,6 +190,9 @@ impl Step<'_> {
         let seen = self.state.regions.iter().map(|region| Seen::before(region, window)).collect();
         let round = Round { number: self.state.rounds, purpose, asked_at: self.now, window, seen };
         self.state.pursuit = Pursuit::Round(Box::new(round));
+        if matches!(purpose, Purpose::Verify) {
+            self.ask_parents();
+        }
         self.asking = Some(reason);
     }
 
@@ -183,24 +221,28 @@ impl Step<'_> {
             return;
         };
         let is_up = matches!(ending, Ending::Decided(Decision::Up));
+        // A pass asks for one round of recovery, even if nobody answers.
+        let is_recovery = matches!(round.purpose, Purpose::Recover { .. });
         let reviewed: Vec<bool> = self
             .state
             .regions
             .iter()
             .zip(&round.seen)
-            .map(|(region, seen)| is_up || self.count().has_answered(&round, region, seen))
+            .map(|(region, seen)| is_recovery || is_up || self.count().has_answered(&round, region, seen))
             .collect();
         for (region, reviewed) in self.state.regions.iter_mut().zip(reviewed) {
             region.reviewed = reviewed;
         }
         match (round.purpose, ending) {
-            (Purpose::Verify, Ending::Decided(Decision::Down)) => self.quorum_reached(&round),
+            (Purpose::Verify, Ending::Decided(Decision::Down)) => self.quorum_reached(round),
             (Purpose::Confirm(confirmation), Ending::Decided(Decision::Down)) => {
                 self.open(&round, confirmation.started_at);
             }
             (Purpose::Verify | Purpose::Confirm(_), _) => self.state.quiet.extend(self.now),
-            (Purpose::Recover { streak }, Ending::Decided(Decision::Up)) => self.seen_up(&round, streak + 1),
-            (Purpose::Recover { streak }, _) => {
+            (Purpose::Recover { streak, since }, Ending::Decided(Decision::Up)) => {
+                self.seen_up(&round, streak + 1, since.unwrap_or(round.asked_at));
+            }
+            (Purpose::Recover { streak, .. }, _) => {
                 if streak > 0 {
                     self.record("the recovery did not hold".to_owned());
                 }
@@ -209,13 +251,29 @@ impl Step<'_> {
         }
     }
 
-    fn quorum_reached(&mut self, round: &Round) {
+    fn quorum_reached(&mut self, round: Box<Round>) {
         let started_at = self
             .count()
-            .failing_in(round)
+            .failing_in(&round)
             .map(|(_, vote, seen)| seen.first.unwrap_or(vote.started_at))
             .min()
             .unwrap_or(self.now);
+        if self.policy.has_parents {
+            self.await_parents(round, started_at);
+        } else {
+            self.accept_quorum(&round, started_at);
+        }
+    }
+
+    /// No parent is the cause, as far as could be found out in time.
+    fn end_of_wait(&mut self) {
+        let pursuit = std::mem::replace(&mut self.state.pursuit, Pursuit::Nothing);
+        if let Pursuit::AwaitingParents(awaited) = pursuit {
+            self.accept_quorum(&awaited.round, awaited.started_at);
+        }
+    }
+
+    fn accept_quorum(&mut self, round: &Round, started_at: Timestamp) {
         if self.policy.confirmation_period.is_zero() {
             self.open(round, started_at);
         } else {
@@ -223,22 +281,33 @@ impl Step<'_> {
         }
     }
 
-    fn seen_up(&mut self, round: &Round, streak: u32) {
-        if streak >= self.policy.recovery_checks.max(1) {
+    /// Up in `streak` rounds in a row, the first of which started at `since`.
+    fn seen_up(&mut self, round: &Round, streak: u32, since: Timestamp) {
+        let enough = streak >= self.policy.recovery_checks.max(1);
+        let lasts_until = since.plus(self.recovery_period());
+        if enough && self.now >= lasts_until {
             self.resolve(round, streak);
             self.state.quiet = Quiet::since(self.now);
             return;
         }
         if streak == 1 {
-            self.record(format!("up in 1 of {} checks in a row", self.policy.recovery_checks));
+            let period = self.recovery_period();
+            self.record(if period.is_zero() {
+                format!("up in 1 of {} checks in a row", self.policy.recovery_checks)
+            } else {
+                format!("up; resolves when it stays so for {}", phrase::span(period))
+            });
         }
-        self.state.pursuit = Pursuit::RecoveryPause { streak, until: round.asked_at.plus(RECOVERY_PAUSE) };
+        let rest = if enough { lasts_until.since(round.asked_at) } else { Duration::ZERO };
+        let pause = rest.clamp(RECOVERY_PAUSE, MAX_WAIT);
+        self.state.pursuit = Pursuit::RecoveryPause { streak, since, until: round.asked_at.plus(pause) };
     }
 
     /// Whether no pass has broken the quorum. Silence breaks nothing; the round at the end will tell.
     fn still_failing(&self) -> bool {
-        let failing = self.state.regions.iter().filter(|region| region.failing_since.is_some()).count();
-        failing >= self.policy.quorum.needed(self.policy.regions.len(), self.count().eligible().count())
+        let count = self.count();
+        let failing = count.regions(|region| region.failing_since.is_some() && !count.is_set_aside(region));
+        self.policy.quorum.is_satisfied(failing, count.voting())
     }
 }
 
@@ -278,11 +347,13 @@ mod tests {
         let region: model::RegionId = "eu".parse().unwrap();
         let policy = Policy {
             regions: vec![region.clone()],
-            quorum: crate::quorum::Policy::Majority,
+            quorum: crate::quorum::Policy::default().over(std::slice::from_ref(&region)),
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(10),
             confirmation_period: Duration::ZERO,
             recovery_checks: 2,
+            thresholds: crate::monitor::Thresholds::default(),
+            has_parents: false,
             spec_revision: 1,
         };
         let start = Timestamp::from_secs(1_700_000_000);

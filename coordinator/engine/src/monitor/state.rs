@@ -5,12 +5,18 @@ use std::time::Duration;
 use model::{RegionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::exclusion::Exclusions;
+use super::flapping::Openings;
+use super::parents::Standing;
+use super::wellness::{Components, Latency};
 use super::{COVERAGE_PATIENCE, MAX_WAIT, Phase, Policy, ROUND_MARGIN, SECOND_ATTEMPT_AFTER, Status};
+use crate::maintenance::Standstill;
 use crate::vote::Vote;
 
 /// The state of a monitor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
+    /// Never `Maintenance`: what it is besides.
     pub(super) status: Status,
     pub(super) status_since: Timestamp,
     /// The number of the latest incident; it is open while the status is `Down`.
@@ -28,6 +34,20 @@ pub struct State {
     /// Since when too few votes count, if that is so now.
     pub(super) short_since: Option<Timestamp>,
     pub(super) unverified_since: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) maintenance: Standstill,
+    /// None if there has been no incident lately.
+    #[serde(default)]
+    pub(super) recent: Option<Box<Openings>>,
+    /// How the monitors that it depends on stand, unless they are all well.
+    #[serde(default)]
+    pub(super) parents: Option<Box<Standing>>,
+    /// What its health reports name as failing, if anything.
+    #[serde(default)]
+    pub(super) components: Option<Box<Components>>,
+    /// Agents in quarantine, if any. Told again after a restart.
+    #[serde(skip)]
+    pub(super) excluded: Option<Box<Exclusions>>,
     /// In the order of the policy's regions.
     pub(super) regions: Vec<RegionState>,
 }
@@ -41,7 +61,15 @@ pub struct RegionState {
     pub live: bool,
     /// A round has looked at its present streak, so that the streak asks for no other.
     pub(super) reviewed: bool,
-    /// The start of its first failing check since it last passed.
+    /// Another region failed during its present streak.
+    #[serde(default)]
+    pub(super) corroborated: bool,
+    /// Checks in a row with the present vote's verdict, that one included.
+    #[serde(default)]
+    pub(super) streak: u16,
+    #[serde(default)]
+    pub(super) latency: Latency,
+    /// The start of its first failing check since it last passed, as often in a row as it must.
     pub(super) failing_since: Option<Timestamp>,
     /// Its newest vote.
     pub vote: Option<Vote>,
@@ -58,11 +86,28 @@ pub(super) enum Pursuit {
     Round(Box<Round>),
     /// A round said down; another will have to, once the confirmation period is over.
     Confirming(Confirmation),
+    /// A round said down; whether a monitor that this one depends on is the cause is being found out.
+    AwaitingParents(Box<AwaitedParents>),
     /// Between two recovery rounds.
     RecoveryPause {
         streak: u32,
+        /// When the first of the good rounds started.
+        since: Timestamp,
         until: Timestamp,
     },
+}
+
+/// A quorum that may be the parents' fault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct AwaitedParents {
+    /// The round in which it was reached.
+    pub(super) round: Box<Round>,
+    /// When the outage began.
+    pub(super) started_at: Timestamp,
+    /// The parents' answer is waited for no longer.
+    pub(super) until: Timestamp,
+    /// They have said how they stand since the round began.
+    pub(super) answered: bool,
 }
 
 /// Why a round is owed.
@@ -70,6 +115,13 @@ pub(super) enum Pursuit {
 pub(super) enum Owed {
     Blind,
     PolicyChanged,
+    /// A window of maintenance ended.
+    Maintenance,
+    /// What it depends on is well again, so that a failure is its own.
+    Parents,
+    /// A monitor that depends on it may be failing.
+    Child,
+    Quarantine,
 }
 
 /// A quorum that must hold for the confirmation period.
@@ -112,8 +164,8 @@ pub(super) enum Purpose {
     Verify,
     /// Whether it still is at the end of the confirmation period.
     Confirm(Confirmation),
-    /// Whether it is up again; `streak` rounds before this one said so.
-    Recover { streak: u32 },
+    /// Whether it is up again; `streak` rounds before this one said so, the first of which started at `since`.
+    Recover { streak: u32, since: Option<Timestamp> },
 }
 
 /// Which checks count in a round, by their start.
@@ -177,6 +229,11 @@ impl State {
             not_absent_before: now.plus(policy.timeout).plus(COVERAGE_PATIENCE),
             short_since: Some(now),
             unverified_since: None,
+            maintenance: Standstill::Never,
+            recent: None,
+            parents: None,
+            components: None,
+            excluded: None,
             regions: Vec::new(),
         };
         state.assign(policy);
@@ -186,7 +243,13 @@ impl State {
     /// What the monitor is.
     #[must_use]
     pub const fn status(&self) -> Status {
-        self.status
+        if self.maintenance.is_on() && !self.is_paused() { Status::Maintenance } else { self.status }
+    }
+
+    /// Whether a window of maintenance is open for it, be it paused or not.
+    #[must_use]
+    pub const fn is_in_maintenance(&self) -> bool {
+        self.maintenance.is_on()
     }
 
     /// Since when.
@@ -231,11 +294,46 @@ impl State {
         self.regions.iter()
     }
 
+    /// Whether some region's newest vote is a failure.
+    #[must_use]
+    pub fn has_failing_votes(&self) -> bool {
+        self.regions.iter().any(|region| region.vote.as_ref().is_some_and(Vote::is_fail))
+    }
+
+    /// Whether it cannot be judged: too few votes count, and have for a while.
+    #[must_use]
+    pub const fn is_undecidable(&self) -> bool {
+        // What is unknown because of a monitor that it depends on has votes enough.
+        let is_said =
+            matches!(self.status, Status::Unknown) || (self.is_down() && self.unverified_since.is_some());
+        is_said && self.short_since.is_some()
+    }
+
     /// Since when the status rests on nothing that was seen: the coordinator was blind, or too few regions could be
     /// heard, and nothing has been decided since.
     #[must_use]
     pub const fn unverified_since(&self) -> Option<Timestamp> {
         self.unverified_since
+    }
+
+    /// How the monitors that it depends on stand.
+    pub(super) fn parents(&self) -> &Standing {
+        self.parents.as_deref().unwrap_or(&Standing::Well)
+    }
+
+    /// Takes note of how they stand; returns how they did before.
+    pub(super) fn set_parents(&mut self, standing: &Standing) -> Standing {
+        let news = (*standing != Standing::Well).then(|| Box::new(standing.clone()));
+        std::mem::replace(&mut self.parents, news).map_or(Standing::Well, |before| *before)
+    }
+
+    /// The parent to which a failure is put down, with what is wrong with it, while the status is `Unknown` for that.
+    #[must_use]
+    pub fn put_down_to(&self) -> Option<String> {
+        let fails = self.regions.iter().any(|region| region.vote.as_ref().is_some_and(Vote::is_fail));
+        (self.status == Status::Unknown && fails)
+            .then(|| self.parents().to_string())
+            .filter(|text| !text.is_empty())
     }
 
     pub(super) const fn is_down(&self) -> bool {
@@ -244,6 +342,11 @@ impl State {
 
     pub(super) const fn is_paused(&self) -> bool {
         matches!(self.status, Status::Paused)
+    }
+
+    /// Whether nothing is judged.
+    pub(super) const fn stands_still(&self) -> bool {
+        self.is_paused() || self.is_in_maintenance()
     }
 
     pub(super) fn region_mut(&mut self, region: &RegionId) -> Option<&mut RegionState> {
@@ -269,15 +372,29 @@ impl State {
     }
 
     pub(super) fn forget_votes(&mut self) {
+        self.components = None;
         for region in &mut self.regions {
-            *region = RegionState { live: region.live, ..RegionState::new(region.region.clone()) };
+            region.forget_vote();
         }
     }
 }
 
 impl RegionState {
-    const fn new(region: RegionId) -> Self {
-        Self { region, live: false, reviewed: false, failing_since: None, vote: None }
+    pub(super) fn forget_vote(&mut self) {
+        *self = Self { live: self.live, ..Self::new(self.region.clone()) };
+    }
+
+    fn new(region: RegionId) -> Self {
+        Self {
+            region,
+            live: false,
+            reviewed: false,
+            corroborated: false,
+            streak: 0,
+            latency: Latency::default(),
+            failing_since: None,
+            vote: None,
+        }
     }
 }
 

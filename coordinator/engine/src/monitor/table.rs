@@ -6,6 +6,7 @@ use super::Policy;
 use super::state::{Purpose, Pursuit, RegionState, Round, Seen, State};
 use super::tally::{Abstention, Count};
 use crate::phrase;
+use crate::quorum::{RegionSet, Tally};
 use crate::vote::{RowOutcome, Verdict, Vote, VoteRow, VoteTable};
 
 /// The votes as they stand; while a round is under way, as they stand in it.
@@ -42,43 +43,57 @@ pub(super) fn cause<'a>(failing: impl Iterator<Item = (&'a RegionState, &'a Vote
 
 fn build(state: &State, policy: &Policy, round: Option<&Round>, now: Timestamp) -> VoteTable {
     let count = Count::new(state, policy, now);
+    let voters = policy.quorum.voters();
     let rows: Vec<_> = state
         .regions
         .iter()
         .enumerate()
         .map(|(index, region)| {
-            row(&count, region, round.and_then(|round| Some((round, round.seen.get(index)?))))
+            let round = round.and_then(|round| Some((round, round.seen.get(index)?)));
+            row(&count, region, round, voters.contains(index))
         })
         .collect();
-    let counted = |outcome| rows.iter().filter(|row| row.counted && row.outcome == outcome).count();
-    let assigned = policy.regions.len();
-    let needed = policy.quorum.needed(assigned, count.eligible().count());
-    let arithmetic = if round.is_some_and(|round| matches!(round.purpose, Purpose::Recover { .. })) {
-        let passing = counted(RowOutcome::Pass);
-        let needed = (passing + count.doubtful_in(round)).saturating_sub(needed) + 1;
-        format!("{passing} of {} passing, {needed} needed", phrase::regions(assigned))
-    } else {
-        let failing = counted(RowOutcome::Fail);
-        format!("{failing} of {} failing, {needed} needed", phrase::regions(assigned))
+    let counted = |outcome| -> RegionSet {
+        let counted = |row: &VoteRow| row.counted && row.outcome == outcome;
+        rows.iter().enumerate().filter(|(_, row)| counted(row)).map(|(index, _)| index).collect()
     };
-    VoteTable { at: now, policy: policy.quorum.describe(assigned), arithmetic, rows }
+    let quorum = &policy.quorum;
+    let voting = count.voting();
+    let arithmetic = match round {
+        Some(round) if matches!(round.purpose, Purpose::Recover { .. }) => {
+            let tally = Tally { eligible: voting, ..count.tally_in(round) };
+            quorum.passing_sum(counted(RowOutcome::Pass), tally)
+        }
+        _ => quorum.failing_sum(counted(RowOutcome::Fail), voting),
+    };
+    VoteTable { at: now, policy: quorum.describe(), arithmetic, rows }
 }
 
-fn row(count: &Count<'_>, region: &RegionState, round: Option<(&Round, &Seen)>) -> VoteRow {
+fn row(count: &Count<'_>, region: &RegionState, round: Option<(&Round, &Seen)>, is_voter: bool) -> VoteRow {
     let vote = region.vote.as_ref();
     let (counted, reason) = match count.vote(region) {
-        Ok(vote) => standing(vote, round),
+        Ok(vote) if is_voter => standing(count, region, vote, round),
+        Ok(vote) => {
+            let (_, reason) = standing(count, region, vote, round);
+            (false, format!("{reason}; no clause of the quorum names the region"))
+        }
         Err(Abstention::NoVote) if region.live => (false, "no result yet".to_owned()),
         Err(Abstention::Offline) if region.failing_since.is_some() => {
             (false, "region offline; failing when last heard".to_owned())
         }
         Err(Abstention::NoVote | Abstention::Offline) => (false, "region offline".to_owned()),
+        Err(Abstention::InMaintenance) => (false, "from before the end of the maintenance".to_owned()),
         Err(Abstention::BeforeBlindness) => {
             (false, "from before the coordinator could not see for a while".to_owned())
         }
         Err(Abstention::Stale(age)) => (false, format!("stale: {} old", phrase::span(age))),
         Err(Abstention::Error) => (false, "agent could not measure".to_owned()),
+        Err(Abstention::Quarantine) => (false, String::new()),
     };
+    // Also where such a vote counts: it is marked.
+    let quarantine = vote.and_then(|vote| count.exclusion(vote)).map(ToString::to_string);
+    let reason = [Some(reason).filter(|reason| !reason.is_empty()), quarantine];
+    let reason = reason.into_iter().flatten().collect::<Vec<_>>().join("; ");
     VoteRow {
         region: region.region.clone(),
         agent: vote.map(|vote| vote.agent),
@@ -87,9 +102,13 @@ fn row(count: &Count<'_>, region: &RegionState, round: Option<(&Round, &Seen)>) 
             Verdict::Fail { .. } => RowOutcome::Fail,
             Verdict::Error(_) => RowOutcome::Error,
         }),
+        kind: vote.and_then(|vote| match vote.verdict {
+            Verdict::Fail { kind, .. } => Some(kind),
+            Verdict::Pass | Verdict::Error(_) => None,
+        }),
         detail: vote.map(|vote| vote.detail().to_owned()).unwrap_or_default(),
         started_at: vote.map(|vote| vote.started_at),
-        duration: vote.map(|vote| vote.duration),
+        duration: vote.map(Vote::duration),
         counted,
         reason,
         failing: vote.map(Vote::failing_components).unwrap_or_default(),
@@ -97,7 +116,17 @@ fn row(count: &Count<'_>, region: &RegionState, round: Option<(&Round, &Seen)>) 
 }
 
 /// Whether an eligible vote counts, and why.
-fn standing(vote: &Vote, round: Option<(&Round, &Seen)>) -> (bool, String) {
+fn standing(
+    count: &Count<'_>,
+    region: &RegionState,
+    vote: &Vote,
+    round: Option<(&Round, &Seen)>,
+) -> (bool, String) {
+    let enough = if vote.is_pass() { count.thresholds().passes } else { count.thresholds().failures };
+    if region.streak < enough && (vote.is_fail() || region.failing_since.is_some()) {
+        let verb = if vote.is_pass() { "passed" } else { "failed" };
+        return (false, format!("{verb} {} of {enough} times in a row", region.streak));
+    }
     let (counted, reason) = match (vote.is_pass(), round) {
         (true, Some((round, _))) if vote.started_at < round.window.passing_from => {
             (false, "passed before this round")

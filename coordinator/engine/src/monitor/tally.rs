@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use model::Timestamp;
 
-use super::Policy;
+use super::exclusion::Excluded;
 use super::state::{RegionState, Round, Seen, State};
-use crate::quorum::{Decision, Tally};
+use super::{Policy, Thresholds};
+use crate::quorum::{Decision, RegionSet, Tally};
 use crate::vote::Vote;
 
 /// The votes of a monitor, looked at from one instant.
@@ -15,6 +16,8 @@ pub(super) struct Count<'a> {
     state: &'a State,
     policy: &'a Policy,
     now: Timestamp,
+    /// Votes that started up to here are stale.
+    stale_until: Timestamp,
 }
 
 /// Why a region's vote does not count.
@@ -23,13 +26,20 @@ pub(super) enum Abstention {
     NoVote,
     Offline,
     BeforeBlindness,
+    InMaintenance,
     Stale(Duration),
     Error,
+    Quarantine,
 }
 
 impl<'a> Count<'a> {
-    pub(super) const fn new(state: &'a State, policy: &'a Policy, now: Timestamp) -> Self {
-        Self { state, policy, now }
+    pub(super) fn new(state: &'a State, policy: &'a Policy, now: Timestamp) -> Self {
+        Self { state, policy, now, stale_until: now.minus(policy.freshness()) }
+    }
+
+    /// How much evidence the votes need.
+    pub(super) const fn thresholds(&self) -> Thresholds {
+        self.policy.thresholds
     }
 
     /// The region's vote if it counts: live, fresh, not from before a blindness, and not an abstention of its own.
@@ -37,15 +47,29 @@ impl<'a> Count<'a> {
         let vote = region.vote.as_ref().ok_or(Abstention::NoVote)?;
         if !region.live {
             Err(Abstention::Offline)
+        } else if self.state.maintenance.ended_after(vote.started_at) {
+            Err(Abstention::InMaintenance)
         } else if vote.started_at < self.state.votes_valid_from {
             Err(Abstention::BeforeBlindness)
-        } else if self.now >= vote.started_at.plus(self.policy.freshness()) {
+        } else if vote.started_at <= self.stale_until {
             Err(Abstention::Stale(self.now.since(vote.started_at)))
         } else if vote.is_error() {
             Err(Abstention::Error)
+        } else if self.sets_aside(vote) {
+            Err(Abstention::Quarantine)
         } else {
             Ok(vote)
         }
+    }
+
+    /// The quarantine that a vote falls into.
+    pub(super) fn exclusion(&self, vote: &Vote) -> Option<&'a Excluded> {
+        self.state.exclusion(vote)
+    }
+
+    /// Whether a vote does not count because its agent is in quarantine. It does where one region alone decides.
+    pub(super) fn sets_aside(&self, vote: &Vote) -> bool {
+        self.exclusion(vote).is_some() && !self.policy.quorum.policy().is_any()
     }
 
     /// Regions and their votes that count.
@@ -60,34 +84,65 @@ impl<'a> Count<'a> {
     }
 
     pub(super) fn tally(&self) -> Tally {
-        Tally {
-            assigned: self.policy.regions.len(),
-            eligible: self.eligible().count(),
-            failing: self.eligible().filter(|(_, vote)| vote.is_confirmed_fail()).count(),
-            doubtful: self.doubtful_in(None),
+        let mut tally = Tally::default();
+        for (index, region) in self.state.regions.iter().enumerate() {
+            let vote = self.vote(region).ok();
+            if let Some(vote) = vote {
+                tally.eligible.insert(index);
+                if vote.is_confirmed_fail() {
+                    tally.failing.insert(index);
+                }
+            }
+            if !self.is_set_aside(region) && is_in_doubt(region, vote, None) {
+                tally.doubtful.insert(index);
+            }
         }
+        tally
     }
 
     /// What the votes within the round's window say.
     pub(super) fn round_decision(&self, round: &Round) -> Decision {
-        let assigned = self.policy.regions.len();
-        let failing = self.failing_in(round).count();
-        if failing >= self.policy.quorum.needed(assigned, self.eligible().count()) {
+        let quorum = &self.policy.quorum;
+        let tally = self.tally_in(round);
+        if quorum.is_satisfied(tally.failing, self.voting()) {
             return Decision::Down;
         }
+        // Already found too few. What is eligible within the window is fewer than what is eligible at all, so `all`
+        // must not be asked again with the smaller number.
+        quorum.decide(Tally { failing: RegionSet::EMPTY, ..tally })
+    }
+
+    /// The votes within the round's window.
+    pub(super) fn tally_in(&self, round: &Round) -> Tally {
         let window = round.window;
-        let eligible = self.eligible().filter(|(_, vote)| {
-            vote.started_at >= if vote.is_pass() { window.passing_from } else { window.failing_from }
-        });
-        let tally = Tally {
-            assigned,
-            eligible: eligible.count(),
-            // Already found too few. What is eligible within the window is fewer than what is eligible at all, so
-            // `all` must not be asked again with the smaller number.
-            failing: 0,
-            doubtful: self.doubtful_in(Some(round)),
-        };
-        self.policy.quorum.decide(tally)
+        let mut tally = Tally::default();
+        for (index, (region, seen)) in self.state.regions.iter().zip(&round.seen).enumerate() {
+            let vote = self.vote(region).ok();
+            if let Some(vote) = vote {
+                let from = if vote.is_pass() { window.passing_from } else { window.failing_from };
+                if vote.started_at >= from {
+                    tally.eligible.insert(index);
+                }
+                if self.fails_in(round, region, vote, seen) {
+                    tally.failing.insert(index);
+                }
+            }
+            if !self.is_set_aside(region) && is_in_doubt(region, vote, Some(round)) {
+                tally.doubtful.insert(index);
+            }
+        }
+        tally
+    }
+
+    /// The regions whose vote counts.
+    pub(super) fn voting(&self) -> RegionSet {
+        self.regions(|region| self.vote(region).is_ok())
+    }
+
+    /// The regions of which something holds.
+    pub(super) fn regions(&self, holds: impl Fn(&'a RegionState) -> bool) -> RegionSet {
+        let indexed = self.state.regions.iter().enumerate();
+        indexed.filter(|(_, region)| holds(region)).map(|(index, _)| index).collect()
     }
 
     /// Regions that fail for certain within the round's window, with what was seen of them.
@@ -98,43 +153,51 @@ impl<'a> Count<'a> {
         let count = *self;
         self.state.regions.iter().zip(&round.seen).filter_map(move |(region, seen)| {
             let vote = count.vote(region).ok()?;
-            fails_in(round, vote, seen).then_some((region, vote, *seen))
+            self.fails_in(round, region, vote, seen).then_some((region, vote, *seen))
         })
     }
 
     /// Whether the region has nothing more to say in this round.
     pub(super) fn has_answered(&self, round: &Round, region: &RegionState, seen: &Seen) -> bool {
         region.vote.as_ref().is_some_and(|vote| {
-            fails_in(round, vote, seen) || (!vote.is_fail() && vote.started_at >= round.window.passing_from)
+            self.fails_in(round, region, vote, seen)
+                || (!vote.is_fail() && vote.started_at >= round.window.passing_from)
         })
     }
 
-    /// Whether enough regions can be asked to decide anything.
+    /// Whether a round could change what the monitor is. To open an incident takes every clause of the quorum: while
+    /// one of them lacks regions, what fails waits for them, and asks as soon as they are live. One clause is enough
+    /// to see a monitor that is down up again, so its recovery waits for no other.
     pub(super) fn can_ask(&self) -> bool {
-        self.state.regions.iter().filter(|region| region.live).count() >= self.policy.coverage()
+        let live = self.regions(|region| region.live);
+        let quorum = &self.policy.quorum;
+        if self.state.is_down() { quorum.can_say_up(live) } else { quorum.can_say_down(live) }
     }
 
-    /// Whether it answers but is not well.
-    pub(super) fn is_degraded(&self) -> bool {
-        self.eligible().any(|(_, vote)| vote.is_confirmed_fail() || vote.is_unwell())
+    /// Whether some region says that it does not answer, or has not passed often enough to take that back.
+    pub(super) fn is_degraded(&self, tally: Tally) -> bool {
+        // Such a region is in doubt.
+        !tally.doubtful.is_empty()
+            && self
+                .eligible()
+                .any(|(region, vote)| vote.is_confirmed_fail() || (vote.is_pass() && !region.passes()))
     }
 
-    /// Regions that may be failing: live ones without a pass that counts (within the round's window, if one is given),
-    /// and those gone silent while failing, since silence must not end an incident (I5).
-    pub(super) fn doubtful_in(&self, round: Option<&Round>) -> usize {
-        let passes = |vote: &Vote| {
-            vote.is_pass() && round.is_none_or(|round| vote.started_at >= round.window.passing_from)
-        };
-        let in_doubt = |region: &&RegionState| {
-            if region.live { !self.vote(region).is_ok_and(passes) } else { region.failing_since.is_some() }
-        };
-        self.state.regions.iter().filter(in_doubt).count()
+    /// Whether the vote is a failure for certain within the round's window.
+    fn fails_in(&self, round: &Round, region: &RegionState, vote: &Vote, seen: &Seen) -> bool {
+        vote.is_fail()
+            && vote.started_at >= round.window.failing_from
+            && (vote.is_definite_fail() || seen.is_confirmed())
+            && region.streak >= self.policy.thresholds.failures
     }
 }
 
-/// Whether the vote is a failure for certain within the round's window.
-fn fails_in(round: &Round, vote: &Vote, seen: &Seen) -> bool {
-    vote.is_fail()
-        && vote.started_at >= round.window.failing_from
-        && (vote.is_definite_fail() || seen.is_confirmed())
+/// Whether a region may be failing: a live one without a pass that counts (within the round's window, if one is given),
+/// or one gone silent while failing, since silence must not end an incident (I5).
+fn is_in_doubt(region: &RegionState, vote: Option<&Vote>, round: Option<&Round>) -> bool {
+    if !region.live {
+        return region.failing_since.is_some();
+    }
+    let in_window = |vote: &Vote| round.is_none_or(|round| vote.started_at >= round.window.passing_from);
+    !(region.passes() && vote.is_some_and(in_window))
 }

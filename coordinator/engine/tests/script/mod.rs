@@ -61,6 +61,7 @@ pub(crate) fn show(effects: &[Effect], deadline: Option<Timestamp>, rounds: &mut
 fn line(effect: &Effect, rounds: &mut Rounds) -> String {
     match effect {
         Effect::Verify { round, why } => format!("verify, round {}: {}", rounds.count(*round), reason(why)),
+        Effect::AskParents => "ask the monitors it depends on".to_owned(),
         Effect::MonitorStatus { from, to, reason } => format!("{from} → {to}: {reason}"),
         Effect::HeartbeatStatus { from, to, reason } => format!("{from} → {to}: {reason}"),
         Effect::Open(opening) => {
@@ -78,6 +79,8 @@ fn line(effect: &Effect, rounds: &mut Rounds) -> String {
         Effect::Close { number, at, reason } => format!("CLOSE {number} at {}: {reason:?}", offset(*at)),
         Effect::Record { number, text, .. } => format!("record in {number}: {text}"),
         Effect::Notice { text, .. } => format!("notice: {text}"),
+        Effect::Quarantine { since } => format!("quarantine from {}", offset(*since)),
+        Effect::Release => "release".to_owned(),
     }
 }
 
@@ -90,6 +93,10 @@ fn reason(why: &RoundReason) -> String {
         RoundReason::Recovery => "it must be seen up again".to_owned(),
         RoundReason::Blind => "nothing could be seen for a while".to_owned(),
         RoundReason::PolicyChanged => "the policy changed".to_owned(),
+        RoundReason::Maintenance => "the maintenance is over".to_owned(),
+        RoundReason::Parents => "what it depends on is well again".to_owned(),
+        RoundReason::Child => "a monitor that depends on it may be failing".to_owned(),
+        RoundReason::Quarantine => "an agent is not believed any more".to_owned(),
     }
 }
 
@@ -99,6 +106,8 @@ fn evidence(evidence: &Evidence) -> String {
         Evidence::Heartbeat(evidence) => {
             format!(" ({:?}, expected {})", evidence.kind, offset(evidence.expected_at))
         }
+        Evidence::Probe(evidence) => format!(" ({} of {} monitors)", evidence.flipped, evidence.monitors),
+        Evidence::Coverage(evidence) => format!(" ({} undecidable)", evidence.undecidable),
     }
 }
 

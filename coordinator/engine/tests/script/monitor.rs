@@ -7,12 +7,14 @@
 //! `WHAT` is `REGIONS RESULT [@START] [old]` (`all`, `a,b`; pass, unwell, 503, refused, timeout, error, slow; the check
 //! starts at the line's time unless said otherwise), `live REGIONS`, `gone REGIONS`, `blind FROM`, `restart FROM`
 //! (blind, and no region is live any more), `policy quorum Q`,
-//! `respec`, `pause`, `resume`, `delete`, `table`, `explain` or `nothing`.
+//! `respec`, `quarantine REGION @START`, `release REGION`, `pause`, `resume`,
+//! `maintenance [since TIME]`, `maintenance over`, `delete`, `table`, `explain` or `nothing`.
 
 use std::time::Duration;
 
 use engine::Effect;
-use engine::monitor::{self, Event, Policy, State};
+use engine::monitor::{self, Event, Policy, Standing, State, Thresholds, Trouble};
+use engine::quorum::Quorum;
 use model::{
     AgentId, CheckResult, Component, Failure, FailureKind, HealthReport, HealthWord, MonitorId, Outcome,
     Phases, RegionId, Timestamp,
@@ -49,14 +51,17 @@ pub(crate) fn play(script: &str) -> String {
 
 fn policy(header: &str) -> Policy {
     let mut parts = header.split("; ");
-    let regions = parts.next().unwrap().split(' ').skip(1).map(|id| RegionId::new(id).unwrap()).collect();
+    let regions: Vec<_> =
+        parts.next().unwrap().split(' ').skip(1).map(|id| RegionId::new(id).unwrap()).collect();
     let mut policy = Policy {
+        quorum: quorum("majority", &regions),
         regions,
-        quorum: engine::quorum::Policy::Majority,
         interval: Duration::from_secs(60),
         timeout: Duration::from_secs(10),
         confirmation_period: Duration::ZERO,
         recovery_checks: 2,
+        thresholds: Thresholds::default(),
+        has_parents: false,
         spec_revision: 1,
     };
     for part in parts {
@@ -66,11 +71,20 @@ fn policy(header: &str) -> Policy {
             "timeout" => policy.timeout = span(value),
             "confirm" => policy.confirmation_period = span(value),
             "recovery" => policy.recovery_checks = value.parse().unwrap(),
-            "quorum" => policy.quorum = value.parse().unwrap(),
+            "failures" => policy.thresholds.failures = value.parse().unwrap(),
+            "passes" => policy.thresholds.passes = value.parse().unwrap(),
+            "stable" => policy.thresholds.recovery_period = span(value),
+            "limit" => policy.thresholds.latency_limit = Some(span(value)),
+            "parents" => policy.has_parents = value == "yes",
+            "quorum" => policy.quorum = quorum(value, &policy.regions),
             other => panic!("unknown setting {other}"),
         }
     }
     policy
+}
+
+fn quorum(text: &str, regions: &[RegionId]) -> Quorum {
+    text.parse::<engine::quorum::Policy>().unwrap().over(regions)
 }
 
 struct Player {
@@ -118,16 +132,29 @@ impl Player {
                 vec![Event::Blind { from: instant(from), to: now }]
             }
             ["blind", from] => vec![Event::Blind { from: instant(from), to: now }],
-            ["policy", "quorum", quorum] => {
-                self.policy.quorum = quorum.parse().unwrap();
+            ["policy", "quorum", text @ ..] => {
+                self.policy.quorum = quorum(&text.join(" "), &self.policy.regions);
                 vec![Event::PolicyChanged { respec: false }]
             }
             ["respec"] => {
                 self.policy.spec_revision += 1;
                 vec![Event::PolicyChanged { respec: true }]
             }
+            ["parents", standing @ ..] => vec![Event::Parents(parents(standing))],
+            ["asked"] => vec![Event::Asked],
+            ["quarantine", region, start] => {
+                let region = RegionId::new(region).unwrap();
+                let since = instant(start.strip_prefix('@').unwrap());
+                vec![Event::Quarantined { agent: agent_of(&region), name: format!("{region}-1"), since }]
+            }
+            ["release", region] => {
+                vec![Event::Released { agent: agent_of(&RegionId::new(region).unwrap()) }]
+            }
             ["pause"] => vec![Event::Paused],
             ["resume"] => vec![Event::Resumed],
+            ["maintenance"] => vec![Event::MaintenanceStarted { at: now }],
+            ["maintenance", "since", at] => vec![Event::MaintenanceStarted { at: instant(at) }],
+            ["maintenance", "over"] => vec![Event::MaintenanceEnded],
             ["delete"] => vec![Event::Deleted],
             [regions, "slow", start] => {
                 let started_at = instant(start.strip_prefix('@').unwrap());
@@ -181,9 +208,21 @@ impl Player {
     }
 }
 
+fn parents(words: &[&str]) -> Standing {
+    match words {
+        ["well"] => Standing::Well,
+        ["in-question"] => Standing::InQuestion,
+        [name, "down"] => Standing::Failing { name: (*name).into(), trouble: Trouble::Down },
+        [name, "unknown"] => Standing::Failing { name: (*name).into(), trouble: Trouble::Unknown },
+        [name, "maintenance"] => Standing::Failing { name: (*name).into(), trouble: Trouble::Maintenance },
+        other => panic!("unknown standing {other:?}"),
+    }
+}
+
 fn observed(region: RegionId, result: &str, started_at: Timestamp, spec_revision: u64) -> Event {
     let (outcome, duration) = match result {
         "pass" | "unwell" => (Outcome::Pass, 100),
+        "sluggish" => (Outcome::Pass, 1_500),
         "503" => (Outcome::Fail(Failure::new(FailureKind::Status, "503 Service Unavailable")), 100),
         "refused" => (Outcome::Fail(Failure::new(FailureKind::Connect, "connection refused")), 1),
         "timeout" => (Outcome::Fail(Failure::new(FailureKind::Timeout, "timeout after 10 s")), 10_000),
@@ -212,5 +251,12 @@ fn observed(region: RegionId, result: &str, started_at: Timestamp, spec_revision
         peer: None,
         health,
     };
-    Event::Observed { agent: AgentId::from_bytes([9; 16]), result: Box::new(result) }
+    Event::Observed { agent: agent_of(&result.region), result: Box::new(result) }
+}
+
+/// Every region has one agent.
+fn agent_of(region: &RegionId) -> AgentId {
+    AgentId::from_bytes(std::array::from_fn(|index| {
+        region.as_str().as_bytes().get(index).copied().unwrap_or(0)
+    }))
 }

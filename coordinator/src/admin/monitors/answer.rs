@@ -10,16 +10,24 @@ use proto::admin::v1 as wire;
 
 use crate::admin::convert::{self, instant, span};
 use crate::admin::fields::etag;
+use crate::admin::maintenances;
 use crate::definition::{Definition, MonitorDefinition};
+use crate::maintenance::Calendar;
 use crate::shard::{Inspection, State};
 use crate::view::{Status, SubjectView};
 
 /// What a user configured, without how the monitor is.
 pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -> wire::Monitor {
-    let (method, headers, expected_status) = match &monitor.spec.check {
-        Check::Http(http) => (http.method.as_str(), http.headers.as_slice(), http.expected_status.as_slice()),
-        Check::Tcp(_) => ("", [].as_slice(), [].as_slice()),
+    let (method, headers, expected_status, health) = match &monitor.spec.check {
+        Check::Http(http) => (
+            http.method.as_str(),
+            http.headers.as_slice(),
+            http.expected_status.as_slice(),
+            http.health.as_str(),
+        ),
+        Check::Tcp(_) => ("", [].as_slice(), [].as_slice(), ""),
     };
+    let thresholds = &monitor.thresholds;
     let header = |(name, value): &(String, String)| wire::Header { name: name.clone(), value: value.clone() };
     wire::Monitor {
         id: definition.id.to_string(),
@@ -35,6 +43,13 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         confirmation_period: span(monitor.confirmation_period),
         recovery_checks: monitor.recovery_checks,
         channels: monitor.channels.iter().map(ToString::to_string).collect(),
+        failure_threshold: u32::from(thresholds.failures.max(1)),
+        success_threshold: u32::from(thresholds.passes.max(1)),
+        recovery_period: span(thresholds.recovery_period),
+        latency_limit: thresholds.latency_limit.and_then(span),
+        depends_on: monitor.depends_on.iter().map(ToString::to_string).collect(),
+        tags: monitor.tags.iter().map(ToString::to_string).collect(),
+        health: health.into(),
         created_at: instant(definition.created_at),
         updated_at: instant(definition.updated_at),
         spec_revision: monitor.spec_revision,
@@ -44,32 +59,34 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
 }
 
 /// A monitor as the last commit left it, without its votes.
-pub(super) fn from_view(view: &SubjectView) -> wire::Monitor {
+pub(super) fn from_view(view: &SubjectView, calendar: &Calendar) -> wire::Monitor {
     let Some((_, monitor)) = view.definition.monitor() else { return wire::Monitor::default() };
     let (status, phase) = match view.status {
         Status::Monitor(status, phase) => (convert::monitor_status(status), convert::phase(phase)),
         Status::Heartbeat(..) => Default::default(),
     };
-    wire::Monitor {
+    let answer = wire::Monitor {
         status: status.into(),
         status_since: instant(view.status_since),
         phase,
         open_incident_id: view.incident.map(|id| id.to_string()).unwrap_or_default(),
         unverified_since: view.unverified_since.and_then(instant),
         ..configured(&view.definition, monitor)
-    }
+    };
+    with_maintenance(answer, &view.definition, calendar)
 }
 
 /// A monitor with its votes. `None`: it is none.
 pub(super) fn from_inspection(
     inspection: &Inspection,
     installation: InstallationId,
+    calendar: &Calendar,
 ) -> Option<wire::Monitor> {
     let Inspection { definition, state, now } = inspection;
     let (State::Monitor(state), (id, monitor)) = (state, definition.monitor()?) else { return None };
     let incident =
         state.open_incident().map(|number| IncidentId::derive(installation, id.as_bytes(), number));
-    Some(wire::Monitor {
+    let answer = wire::Monitor {
         status: convert::monitor_status(state.status()).into(),
         status_since: instant(state.status_since()),
         phase: convert::phase(state.phase()),
@@ -77,7 +94,17 @@ pub(super) fn from_inspection(
         open_incident_id: incident.map(|id| id.to_string()).unwrap_or_default(),
         unverified_since: state.unverified_since().and_then(instant),
         ..configured(definition, monitor)
-    })
+    };
+    Some(with_maintenance(answer, definition, calendar))
+}
+
+/// Names the plan behind a monitor's maintenance.
+fn with_maintenance(answer: wire::Monitor, definition: &Definition, calendar: &Calendar) -> wire::Monitor {
+    if answer.status() != wire::MonitorStatus::Maintenance {
+        return answer;
+    }
+    let (maintenance_id, maintenance_until) = maintenances::of_subject(calendar, definition);
+    wire::Monitor { maintenance_id, maintenance_until, ..answer }
 }
 
 fn region_states(

@@ -1,14 +1,14 @@
 //! From a user's words to a monitor's definition. An update is read like a creation: the present definition in wire form
 //! with the named fields replaced, so that both know one set of rules.
 
+mod check;
+
 use std::time::Duration;
 
+use engine::monitor::Thresholds;
 use engine::quorum;
-use model::check::{
-    DEFAULT_INTERVAL, DEFAULT_TIMEOUT, MAX_INTERVAL, MAX_TIMEOUT, MIN_INTERVAL, MIN_TIMEOUT, Method,
-    validate_header,
-};
-use model::{Check, CheckSpec, RegionId};
+use model::check::{DEFAULT_INTERVAL, DEFAULT_TIMEOUT, MAX_INTERVAL, MAX_TIMEOUT, MIN_INTERVAL, MIN_TIMEOUT};
+use model::{CheckSpec, MonitorId, RegionId};
 use proto::admin::v1 as wire;
 use store::Config;
 use tonic::Status;
@@ -19,9 +19,10 @@ use crate::admin::find;
 use crate::admin::invalid::Invalid;
 use crate::definition::{Definition, MonitorDefinition};
 use crate::settings::find_region;
+use crate::view::Views;
 
 /// The fields of a monitor that an update may name.
-pub(super) const CHANGEABLE: [&str; 12] = [
+pub(super) const CHANGEABLE: [&str; 19] = [
     "name",
     "url",
     "method",
@@ -34,9 +35,16 @@ pub(super) const CHANGEABLE: [&str; 12] = [
     "confirmation_period",
     "recovery_checks",
     "channels",
+    "failure_threshold",
+    "success_threshold",
+    "recovery_period",
+    "latency_limit",
+    "depends_on",
+    "health",
+    "tags",
 ];
 /// The fields that only answers have.
-pub(super) const FIXED: [&str; 11] = [
+pub(super) const FIXED: [&str; 13] = [
     "id",
     "status",
     "status_since",
@@ -48,24 +56,37 @@ pub(super) const FIXED: [&str; 11] = [
     "spec_revision",
     "etag",
     "unverified_since",
+    "maintenance_id",
+    "maintenance_until",
 ];
 
 const DEFAULT_RECOVERY_CHECKS: u32 = 2;
 const MAX_RECOVERY_CHECKS: u32 = 20;
-/// Headers of one check, as `model` has it; statuses that pass.
-const MAX_LISTED: usize = 50;
+const MAX_THRESHOLD: u16 = 20;
 
 const INTERVAL: Allowed = Allowed { span: MIN_INTERVAL..=MAX_INTERVAL, words: "from 1 second to 31 days" };
 const TIMEOUT: Allowed = Allowed { span: MIN_TIMEOUT..=MAX_TIMEOUT, words: "from 100 ms to 2 minutes" };
-const CONFIRMATION: Allowed =
+const UP_TO_A_DAY: Allowed =
     Allowed { span: Duration::ZERO..=Duration::from_secs(86_400), words: "from 0 to 1 day" };
+const LATENCY: Allowed =
+    Allowed { span: Duration::ZERO..=MAX_TIMEOUT, words: "from 1 µs to the timeout, or 0 for no limit" };
+
+/// What the names in a request may stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// Regions and channels.
+    pub(super) config: &'a Config,
+    /// Other monitors.
+    pub(super) views: &'a Views,
+}
 
 /// The name and definition of a monitor that is to be created.
-pub(super) fn new(asked: &wire::Monitor, config: &Config) -> Result<(String, MonitorDefinition), Status> {
+pub(super) fn new(asked: &wire::Monitor, known: Known<'_>) -> Result<(String, MonitorDefinition), Status> {
+    let config = known.config;
     let every = || config.regions.iter().map(|row| row.id.to_string()).collect();
     let regions: Vec<String> = if asked.regions.is_empty() { every() } else { asked.regions.clone() };
     let no_region = regions.is_empty();
-    let read = read(&wire::Monitor { regions, ..asked.clone() }, Named::IfGiven, config);
+    let read = read(&wire::Monitor { regions, ..asked.clone() }, Named::IfGiven, None, known);
     match read {
         // Nothing the request could say better.
         Ok(_) if no_region => Err(Status::failed_precondition(
@@ -82,7 +103,7 @@ pub(super) fn changed(
     monitor: &MonitorDefinition,
     asked: &wire::Monitor,
     mask: &[&str],
-    config: &Config,
+    known: Known<'_>,
 ) -> Result<(String, MonitorDefinition), Status> {
     let mut draft = configured(before, monitor);
     overlay(&mut draft, asked, mask);
@@ -92,17 +113,23 @@ pub(super) fn changed(
         draft.method = if named("method") { draft.method } else { String::new() };
         draft.headers.retain(|_| named("headers"));
         draft.expected_status.retain(|_| named("expected_status"));
+        draft.health = if named("health") { draft.health } else { String::new() };
     }
-    // A channel that is gone does not stand in the way of other changes.
+    // A channel or a monitor that is gone does not stand in the way of other changes.
     draft.channels.retain(|_| named("channels"));
+    draft.depends_on.retain(|_| named("depends_on"));
     let mut invalid = Invalid::default();
     if draft.regions.is_empty() {
         invalid.add("regions", "must name at least one region");
         invalid.refuse()?;
     }
-    let (name, mut after) = read(&draft, Named::Always, config)?;
+    let itself = before.monitor().map(|(id, _)| id);
+    let (name, mut after) = read(&draft, Named::Always, itself, known)?;
     if !named("channels") {
         after.channels.clone_from(&monitor.channels);
+    }
+    if !named("depends_on") {
+        after.depends_on.clone_from(&monitor.depends_on);
     }
     after.paused = monitor.paused;
     after.spec_revision = monitor.spec_revision + u64::from(after.respecifies(monitor));
@@ -130,6 +157,13 @@ fn overlay(draft: &mut wire::Monitor, asked: &wire::Monitor, mask: &[&str]) {
         confirmation_period,
         recovery_checks,
         channels,
+        failure_threshold,
+        success_threshold,
+        recovery_period,
+        latency_limit,
+        depends_on,
+        health,
+        tags,
     );
 }
 
@@ -140,9 +174,15 @@ enum Named {
     IfGiven,
 }
 
-fn read(asked: &wire::Monitor, named: Named, config: &Config) -> Result<(String, MonitorDefinition), Status> {
+fn read(
+    asked: &wire::Monitor,
+    named: Named,
+    itself: Option<MonitorId>,
+    known: Known<'_>,
+) -> Result<(String, MonitorDefinition), Status> {
+    let config = known.config;
     let mut invalid = Invalid::default();
-    let check = read_check(asked, &mut invalid);
+    let check = check::read(asked, &mut invalid);
     let name = match (&check, named) {
         (_, Named::IfGiven) if asked.name.is_empty() => {
             check.as_ref().map(|check| check.default_name().chars().take(MAX_NAME_CHARS).collect())
@@ -156,7 +196,7 @@ fn read(asked: &wire::Monitor, named: Named, config: &Config) -> Result<(String,
         "confirmation_period",
         asked.confirmation_period.as_ref(),
         Some(Duration::ZERO),
-        &CONFIRMATION,
+        &UP_TO_A_DAY,
         &mut invalid,
     );
     let recovery_checks = match asked.recovery_checks {
@@ -168,6 +208,9 @@ fn read(asked: &wire::Monitor, named: Named, config: &Config) -> Result<(String,
         }
     };
     let channels = find::channels(config, &asked.channels, &mut invalid);
+    let tags = fields::tags(&asked.tags, &mut invalid);
+    let thresholds = read_thresholds(asked, timeout, &mut invalid);
+    let depends_on = find::parents(known.views, itself, &asked.depends_on, &mut invalid);
     let read = || {
         let spec = CheckSpec { check: check?, interval: interval?, timeout: timeout? };
         let definition = MonitorDefinition {
@@ -176,7 +219,10 @@ fn read(asked: &wire::Monitor, named: Named, config: &Config) -> Result<(String,
             quorum: quorum?,
             confirmation_period: confirmation_period?,
             recovery_checks,
+            thresholds: thresholds?,
+            depends_on,
             channels,
+            tags,
             paused: false,
             spec_revision: 1,
         };
@@ -187,66 +233,6 @@ fn read(asked: &wire::Monitor, named: Named, config: &Config) -> Result<(String,
     // The door of the domain has the last word.
     definition.spec.validate().map_err(|error| Invalid::one(error.field, error.problem))?;
     Ok((name, definition))
-}
-
-fn read_check(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check> {
-    if asked.url.trim().is_empty() {
-        invalid.add("url", "is required: use http://, https:// or tcp://HOST:PORT");
-        return None;
-    }
-    let check = Check::from_target(&asked.url).map_err(|error| error.problem);
-    match invalid.check("url", check)? {
-        Check::Tcp(tcp) => {
-            for (field, is_given) in [
-                ("method", !asked.method.is_empty()),
-                ("headers", !asked.headers.is_empty()),
-                ("expected_status", !asked.expected_status.is_empty()),
-            ] {
-                if is_given {
-                    invalid.add(field, "is for http:// and https:// only: leave it empty");
-                }
-            }
-            Some(Check::Tcp(tcp))
-        }
-        Check::Http(mut http) => {
-            if !asked.method.is_empty() {
-                match Method::parse(&asked.method) {
-                    Some(method) => http.method = method,
-                    None => invalid.add("method", "must be GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"),
-                }
-            }
-            http.headers = read_headers(&asked.headers, invalid);
-            http.expected_status = read_statuses(&asked.expected_status, invalid);
-            Some(Check::Http(http))
-        }
-    }
-}
-
-fn read_headers(asked: &[wire::Header], invalid: &mut Invalid) -> Vec<(String, String)> {
-    if asked.len() > MAX_LISTED {
-        invalid.add("headers", format!("at most {MAX_LISTED} are allowed"));
-        return vec![];
-    }
-    let read = |header: &wire::Header| {
-        let sound = validate_header(&header.name, &header.value).map_err(|error| error.problem);
-        invalid.check("headers", sound).map(|()| (header.name.clone(), header.value.clone()))
-    };
-    asked.iter().filter_map(read).collect()
-}
-
-fn read_statuses(asked: &[u32], invalid: &mut Invalid) -> Vec<u16> {
-    if asked.len() > MAX_LISTED {
-        invalid.add("expected_status", format!("at most {MAX_LISTED} are allowed"));
-        return vec![];
-    }
-    let read = |status: &u32| {
-        let sound = u16::try_from(*status).ok().filter(|status| (100..=599).contains(status));
-        if sound.is_none() {
-            invalid.add("expected_status", format!("{status} is not an HTTP status: use 100 to 599"));
-        }
-        sound
-    };
-    asked.iter().filter_map(read).collect()
 }
 
 fn read_rhythm(asked: &wire::Monitor, invalid: &mut Invalid) -> (Option<Duration>, Option<Duration>) {
@@ -260,6 +246,39 @@ fn read_rhythm(asked: &wire::Monitor, invalid: &mut Invalid) -> (Option<Duration
         invalid.add("timeout", "must not be longer than the interval");
     }
     (interval, timeout)
+}
+
+fn read_thresholds(
+    asked: &wire::Monitor,
+    timeout: Option<Duration>,
+    invalid: &mut Invalid,
+) -> Option<Thresholds> {
+    let mut count = |field, asked| match u16::try_from(asked) {
+        Ok(0) => Some(1),
+        Ok(count @ 1..=MAX_THRESHOLD) => Some(count),
+        _ => {
+            invalid.add(field, format!("must be 1 to {MAX_THRESHOLD}, or 0 for 1"));
+            None
+        }
+    };
+    let failures = count("failure_threshold", asked.failure_threshold);
+    let passes = count("success_threshold", asked.success_threshold);
+    let none = Some(Duration::ZERO);
+    let recovery_period =
+        fields::span("recovery_period", asked.recovery_period.as_ref(), none, &UP_TO_A_DAY, invalid);
+    let latency = fields::span("latency_limit", asked.latency_limit.as_ref(), none, &LATENCY, invalid);
+    if let (Some(latency), Some(timeout)) = (latency, timeout)
+        && latency > timeout
+    {
+        invalid.add("latency_limit", "must not be longer than the timeout");
+    }
+    let latency_limit = Some(latency?).filter(|limit| !limit.is_zero());
+    Some(Thresholds {
+        failures: failures?,
+        passes: passes?,
+        recovery_period: recovery_period?,
+        latency_limit,
+    })
 }
 
 /// The regions, sorted, each once; `None` if one is unknown.
@@ -281,6 +300,10 @@ fn read_regions(asked: &[String], config: &Config, invalid: &mut Invalid) -> Opt
     }
     regions.sort_unstable();
     regions.dedup();
+    if regions.len() > quorum::RegionSet::CAPACITY {
+        invalid.add("regions", format!("at most {} are allowed", quorum::RegionSet::CAPACITY));
+        return None;
+    }
     all_known.then_some(regions)
 }
 
@@ -290,6 +313,6 @@ fn read_quorum(asked: &str, regions: Option<&[RegionId]>, invalid: &mut Invalid)
     match regions {
         // Without any region there is something else to be said.
         None | Some([]) => Some(policy),
-        Some(regions) => invalid.check("quorum", policy.validate(regions.len())).map(|()| policy),
+        Some(regions) => invalid.check("quorum", policy.validate(regions)).map(|()| policy),
     }
 }

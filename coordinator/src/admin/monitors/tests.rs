@@ -1,5 +1,7 @@
 //! The service as its callers see it.
 
+mod dependencies;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use store::faulty::Fault;
 use tonic::Code;
 
 use super::*;
-use crate::admin::bench::{Bench, mask, monitor, refused, said, secs};
+use crate::admin::bench::{Bench, monitor, refused, said, secs};
 
 fn id(id: &str) -> String {
     id.to_owned()
@@ -27,6 +29,10 @@ async fn a_monitor_of_a_url_alone_has_every_default() {
     );
     assert_eq!(created.regions, ["ap-south", "eu-west", "us-east"]);
     assert_eq!((created.recovery_checks, created.spec_revision), (2, 1));
+    assert_eq!((created.failure_threshold, created.success_threshold), (1, 1));
+    assert_eq!((created.recovery_period, created.latency_limit), (secs(0), None));
+    assert!(created.depends_on.is_empty());
+    assert_eq!(created.health, "read");
     assert_eq!(created.status(), wire::MonitorStatus::Pending);
     assert_eq!(created.region_states.len(), 3);
     let short = wire::Monitor { interval: secs(3), ..monitor("tcp://db.internal:5432") };
@@ -50,6 +56,11 @@ async fn every_wrong_field_is_named_at_once() {
         confirmation_period: secs(86_401),
         recovery_checks: 21,
         channels: vec!["nowhere".into()],
+        failure_threshold: 21,
+        success_threshold: u32::MAX,
+        recovery_period: secs(86_401),
+        latency_limit: secs(121),
+        depends_on: vec!["nobody".into()],
         ..wire::Monitor::default()
     };
     let answer = bench.create(wrong).await;
@@ -66,6 +77,11 @@ async fn every_wrong_field_is_named_at_once() {
         "confirmation_period",
         "recovery_checks",
         "channels",
+        "failure_threshold",
+        "success_threshold",
+        "recovery_period",
+        "latency_limit",
+        "depends_on",
     ];
     assert_eq!(fields, all);
     assert!(text.contains("there is no region `mars`; there are: us-east"), "{text}");
@@ -92,9 +108,21 @@ async fn each_field_is_refused_by_its_name() {
         (wire::Monitor { interval: secs(500), timeout: secs(121), ..http() }, "timeout"),
         (wire::Monitor { quorum: "at_least:3".into(), ..http() }, "quorum"),
         (wire::Monitor { quorum: "at_least:0".into(), ..http() }, "quorum"),
+        (wire::Monitor { quorum: "percent:101".into(), ..http() }, "quorum"),
+        (wire::Monitor { quorum: "2 of eu-* and 1 of other".into(), ..http() }, "quorum"),
+        (wire::Monitor { quorum: "1 of sa-* and 1 of other".into(), ..http() }, "quorum"),
         (wire::Monitor { regions: vec!["EU West".into()], ..http() }, "regions"),
         (wire::Monitor { name: "x".repeat(201), ..http() }, "name"),
         (wire::Monitor { confirmation_period: secs(-1), ..http() }, "confirmation_period"),
+        (wire::Monitor { failure_threshold: 65_537, ..http() }, "failure_threshold"),
+        (wire::Monitor { recovery_period: secs(-1), ..http() }, "recovery_period"),
+        (wire::Monitor { latency_limit: secs(-1), ..http() }, "latency_limit"),
+        (wire::Monitor { timeout: secs(5), latency_limit: secs(6), ..http() }, "latency_limit"),
+        (wire::Monitor { health: "yes".into(), ..http() }, "health"),
+        (wire::Monitor { health: "expect".into(), method: "HEAD".into(), ..http() }, "health"),
+        (wire::Monitor { health: "strict".into(), method: "head".into(), ..http() }, "health"),
+        (wire::Monitor { health: "ignore".into(), ..monitor("tcp://a.example:1") }, "health"),
+        (wire::Monitor { health: "yes".into(), ..monitor("tcp://a.example:1") }, "health"),
     ] {
         let shown = format!("{field}: {wrong:?}");
         assert_eq!(
@@ -168,7 +196,8 @@ async fn an_update_changes_the_named_fields_and_nothing_else() {
 #[tokio::test]
 async fn turning_http_into_tcp_drops_what_only_http_has() {
     let bench = Bench::with_regions(&["us-east"]).await;
-    let http = wire::Monitor { expected_status: vec![200], ..monitor("http://a.example:81") };
+    let http = monitor("http://a.example:81");
+    let http = wire::Monitor { expected_status: vec![200], health: "strict".into(), ..http };
     let id = bench.create(http).await.unwrap().id;
     let tcp = wire::Monitor { id: id.clone(), url: "tcp://a.example:81".into(), ..wire::Monitor::default() };
     let tcp = bench.update(tcp, &["url"]).await.unwrap();
@@ -176,8 +205,34 @@ async fn turning_http_into_tcp_drops_what_only_http_has() {
         (tcp.url.as_str(), tcp.method.as_str(), tcp.expected_status.len()),
         ("tcp://a.example:81", "", 0)
     );
+    assert_eq!(tcp.health, "");
     let method = wire::Monitor { id, method: "HEAD".into(), ..wire::Monitor::default() };
     assert_eq!(refused(bench.update(method, &["method"]).await).1, ["method"]);
+}
+
+#[tokio::test]
+async fn what_a_health_report_means_is_one_of_four_words() {
+    let bench = Bench::with_regions(&["us-east"]).await;
+    let id = bench.create(monitor("http://a.example")).await.unwrap().id;
+    let told =
+        |health: &str| wire::Monitor { id: id.clone(), health: health.into(), ..wire::Monitor::default() };
+    for (asked, shown) in
+        [("ignore", "ignore"), ("Expect", "expect"), ("STRICT", "strict"), ("read", "read"), ("", "read")]
+    {
+        assert_eq!(bench.update(told(asked), &["health"]).await.unwrap().health, shown);
+    }
+    let refusal = bench.update(told("down"), &["health"]).await.unwrap_err();
+    assert!(refusal.message().contains("health: must be ignore, read, expect or strict"), "{refusal}");
+    // Whatever comes second, a report is not expected of an answer without a body.
+    bench.update(told("strict"), &["health"]).await.unwrap();
+    let head = wire::Monitor { id: id.clone(), method: "HEAD".into(), ..wire::Monitor::default() };
+    let refusal = bench.update(head.clone(), &["method"]).await.unwrap_err();
+    assert!(refusal.message().contains("health: `strict` needs a body"), "{refusal}");
+    let unread = wire::Monitor { health: "ignore".into(), ..head };
+    assert_eq!(bench.update(unread, &["method", "health"]).await.unwrap().health, "ignore");
+    // What is said by default can be said of TCP too.
+    let tcp = wire::Monitor { health: "read".into(), ..monitor("tcp://a.example:1") };
+    assert_eq!(bench.create(tcp).await.unwrap().health, "");
 }
 
 #[tokio::test]
@@ -360,12 +415,13 @@ async fn a_change_that_cannot_be_committed_is_unavailable() {
 async fn updates_by_mask_reach_every_changeable_field() {
     let bench = Bench::with_regions(&["eu-west", "us-east"]).await;
     bench.channel("ops").await;
+    let parent = bench.create(monitor("http://parent.example")).await.unwrap().id;
     let id = bench.create(monitor("http://a.example")).await.unwrap().id;
     let new = wire::Monitor {
         id,
         name: "n".into(),
         url: "https://b.example/x".into(),
-        method: "head".into(),
+        method: "post".into(),
         headers: vec![wire::Header { name: "x-a".into(), value: "1".into() }],
         expected_status: vec![204],
         interval: secs(120),
@@ -375,6 +431,13 @@ async fn updates_by_mask_reach_every_changeable_field() {
         confirmation_period: secs(60),
         recovery_checks: 5,
         channels: vec!["ops".into()],
+        failure_threshold: 3,
+        success_threshold: 4,
+        recovery_period: secs(300),
+        latency_limit: secs(2),
+        depends_on: vec![parent],
+        health: "expect".into(),
+        tags: vec!["prod".into()],
         ..wire::Monitor::default()
     };
     let done = bench.update(new.clone(), &draft::CHANGEABLE).await.unwrap();
@@ -384,7 +447,7 @@ async fn updates_by_mask_reach_every_changeable_field() {
         .filter(|field| match *field {
             "name" => done.name != new.name,
             "url" => done.url != new.url,
-            "method" => done.method != "HEAD",
+            "method" => done.method != "POST",
             "headers" => done.headers != new.headers,
             "expected_status" => done.expected_status != new.expected_status,
             "interval" => done.interval != new.interval,
@@ -394,9 +457,15 @@ async fn updates_by_mask_reach_every_changeable_field() {
             "confirmation_period" => done.confirmation_period != new.confirmation_period,
             "recovery_checks" => done.recovery_checks != new.recovery_checks,
             "channels" => done.channels.len() != 1,
+            "failure_threshold" => done.failure_threshold != new.failure_threshold,
+            "success_threshold" => done.success_threshold != new.success_threshold,
+            "recovery_period" => done.recovery_period != new.recovery_period,
+            "latency_limit" => done.latency_limit != new.latency_limit,
+            "depends_on" => done.depends_on != new.depends_on,
+            "tags" => done.tags != new.tags,
+            "health" => done.health != new.health,
             unknown => panic!("{unknown} is not tested"),
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:?} in {told}");
-    assert!(mask(&draft::CHANGEABLE).is_some_and(|mask| mask.paths.len() == 12));
 }

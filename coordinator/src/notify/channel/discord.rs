@@ -35,6 +35,7 @@ pub(super) fn body(message: &Message) -> Vec<u8> {
 const fn colour(severity: Severity) -> u32 {
     match severity {
         Severity::Critical => 0xd9_2d_20,
+        Severity::Warning => 0xf7_90_09,
         Severity::Good => 0x17_b2_6a,
         Severity::Neutral => 0x98_a2_b3,
     }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use model::{RegionId, SubjectId};
+use model::{IncidentId, RegionId, SubjectId};
 
 use super::{Stage, name_key};
 use crate::definition::{Definition, Kind};
 use crate::shard::input::{ChangeError, ChangeRequest};
+use crate::shard::kinship;
 use crate::shard::subject::{Happening, Subject};
 
 impl Stage<'_> {
@@ -27,7 +28,9 @@ impl Stage<'_> {
         if self.name_owner(&name).is_some() {
             return Err(ChangeError::NameTaken(name.1));
         }
+        self.check_dependencies(definition)?;
         self.names.insert(name, Some(definition.id));
+        self.kinship_redefine(None, Some(definition));
         let definition = Arc::new(definition.clone());
         let mut subject = Subject::new(Arc::clone(&definition), self.now);
         for region in self.live_regions() {
@@ -36,12 +39,17 @@ impl Stage<'_> {
                 subject.apply(Happening::Monitor(&event), self.now);
             }
         }
+        for event in self.quarantines() {
+            subject.apply(Happening::Monitor(&event), self.now);
+        }
         if definition.paused() {
             subject.apply(Happening::Paused, self.now);
         }
         self.subjects.insert(definition.id, Some(subject));
         self.commit.subjects.push(definition.to_row());
         self.mark(definition.id);
+        self.review_maintenance_of(definition.id);
+        self.tell_child(definition.id);
         Ok(())
     }
 
@@ -51,6 +59,7 @@ impl Stage<'_> {
         if before.revision != expected {
             return Err(ChangeError::Stale);
         }
+        self.check_dependencies(definition)?;
         let (old_name, new_name) = (name_key(&before), name_key(definition));
         if old_name != new_name {
             if self.name_owner(&new_name).is_some() {
@@ -59,6 +68,7 @@ impl Stage<'_> {
             self.names.insert(old_name, None);
             self.names.insert(new_name, Some(id));
         }
+        self.kinship_redefine(Some(&before), Some(definition));
         let definition = Arc::new(definition.clone());
         let Some(subject) = self.copy(id) else { return Err(ChangeError::NotFound) };
         subject.redefine(Arc::clone(&definition));
@@ -80,6 +90,8 @@ impl Stage<'_> {
             _ => {}
         }
         self.mark(id);
+        self.review_maintenance_of(id);
+        self.tell_child(id);
         Ok(())
     }
 
@@ -88,7 +100,23 @@ impl Stage<'_> {
         if expected.is_some_and(|revision| revision != definition.revision) {
             return Err(ChangeError::Stale);
         }
+        let dependents: Vec<String> = self
+            .kinship()
+            .children(id)
+            .filter_map(|child| Some(self.get(child)?.definition.name.clone()))
+            .take(3)
+            .collect();
+        if !dependents.is_empty() {
+            return Err(ChangeError::HasDependents(dependents.join(", ")));
+        }
         self.apply(id, Happening::Deleted);
+        self.leave_incident(id);
+        let ended: Option<IncidentId> =
+            self.kinship().ended_leads.values().find(|lead| lead.subject == id).map(|lead| lead.id);
+        if let Some(lead) = ended {
+            self.hand_over(lead);
+        }
+        self.kinship_redefine(Some(&definition), None);
         self.names.insert(name_key(&definition), None);
         self.subjects.insert(id, None);
         self.stale_states.remove(&id);
@@ -105,6 +133,22 @@ impl Stage<'_> {
                 self.apply(id, Happening::Monitor(&event));
             }
         }
+        self.tell_quarantines(id);
+    }
+
+    fn check_dependencies(&self, definition: &Definition) -> Result<(), ChangeError> {
+        if kinship::parents(definition).next().is_none() {
+            return Ok(());
+        }
+        let find = |id: SubjectId| self.get(id).map(|subject| &*subject.definition);
+        kinship::check_dependencies(definition, self.kinship(), find)
+    }
+
+    fn kinship_redefine(&mut self, before: Option<&Definition>, after: Option<&Definition>) {
+        let has_parents = |definition: &Definition| kinship::parents(definition).next().is_some();
+        if before.is_some_and(has_parents) || after.is_some_and(has_parents) {
+            self.kinship_mut().redefine(before, after);
+        }
     }
 
     fn name_owner(&self, name: &(bool, String)) -> Option<SubjectId> {
@@ -114,7 +158,7 @@ impl Stage<'_> {
         }
     }
 
-    fn live_regions(&self) -> Vec<RegionId> {
+    pub(super) fn live_regions(&self) -> Vec<RegionId> {
         let mut live = self.base.live.clone();
         for (region, is_live) in &self.live {
             if *is_live {
@@ -135,7 +179,9 @@ fn compare(before: &Definition, after: &Definition) -> (bool, bool) {
             let repolicy = respec
                 || after.quorum != before.quorum
                 || after.confirmation_period != before.confirmation_period
-                || after.recovery_checks != before.recovery_checks;
+                || after.recovery_checks != before.recovery_checks
+                || after.thresholds != before.thresholds
+                || after.depends_on != before.depends_on;
             (respec, repolicy)
         }
         (Kind::Heartbeat(before), Kind::Heartbeat(after)) => {

@@ -8,13 +8,20 @@ use store::{EventRow, IncidentState, TimelineRow};
 use tracing::warn;
 
 use super::Stage;
+use crate::definition::Definition;
 use crate::incident::Incident;
 
 impl Stage<'_> {
     /// Turns effects into rows.
     pub(super) fn settle(&mut self, id: SubjectId, effects: Vec<Effect>) {
+        let mut asks_parents = false;
         for effect in effects {
             match effect {
+                // After everything else: what the parents say may change what this one does.
+                Effect::AskParents => {
+                    asks_parents = true;
+                    continue;
+                }
                 Effect::Verify { round, .. } => {
                     if let SubjectId::Monitor(monitor) = id {
                         self.verifications.push((monitor, round));
@@ -22,14 +29,21 @@ impl Stage<'_> {
                     continue;
                 }
                 Effect::MonitorStatus { .. } | Effect::HeartbeatStatus { .. } => {}
+                // Of agents only: see `operations`.
+                Effect::Quarantine { .. } | Effect::Release => continue,
                 Effect::Notice { text, .. } => {
                     warn!(subject.id = %id, "{text}");
                 }
                 Effect::Open(opening) => {
                     let Some(Some(subject)) = self.subjects.get_mut(&id) else { continue };
                     let incident = Incident::open(self.installation, &subject.definition, &opening);
-                    subject.incident = Some(Arc::new(incident));
-                    self.announce(id);
+                    match id {
+                        SubjectId::Monitor(_) => self.open_in_group(id, incident),
+                        SubjectId::Heartbeat(_) | SubjectId::Agent(_) | SubjectId::Installation(_) => {
+                            subject.incident = Some(Arc::new(incident));
+                            self.announce(id);
+                        }
+                    }
                 }
                 Effect::Resolve { resolved_at, evidence, .. } => {
                     self.end(id, |incident| {
@@ -49,35 +63,53 @@ impl Stage<'_> {
             }
             self.mark(id);
         }
+        self.join_parent(id);
+        if asks_parents {
+            self.ask_parents(id);
+        }
     }
 
     /// Ends the open incident and tells of it.
     fn end(&mut self, id: SubjectId, change: impl FnOnce(&mut Incident)) {
         let Some(Some(subject)) = self.subjects.get_mut(&id) else { return };
-        let Some(incident) = &mut subject.incident else { return };
-        change(Arc::make_mut(incident));
-        self.announce(id);
-        if let Some(Some(subject)) = self.subjects.get_mut(&id) {
-            subject.incident = None;
+        let Some(mut incident) = subject.incident.take() else { return };
+        let definition = Arc::clone(&subject.definition);
+        change(Arc::make_mut(&mut incident));
+        self.end_in_group(id, &incident, &definition);
+    }
+
+    /// Tells of the subject's open incident as it stands.
+    pub(super) fn announce(&mut self, id: SubjectId) {
+        let Some(subject) = self.get(id) else { return };
+        let (definition, incident) = (Arc::clone(&subject.definition), subject.incident.clone());
+        let Some(incident) = incident else { return };
+        let told = self.tell(&definition, &incident);
+        if let Some(subject) = self.copy(id) {
+            subject.incident = Some(told);
         }
     }
 
-    /// Puts the incident as it stands, and the event that tells of it, among the rows.
-    fn announce(&mut self, id: SubjectId) {
-        let Some(Some(subject)) = self.subjects.get_mut(&id) else { return };
-        let Some(incident) = &mut subject.incident else { return };
+    /// Puts an incident as it stands, and the event that tells of it, among the rows. Returns it as it stands then.
+    pub(super) fn tell(&mut self, definition: &Arc<Definition>, incident: &Arc<Incident>) -> Arc<Incident> {
+        let mut incident = Arc::clone(incident);
         let transition = incident.body.events;
-        let event = Arc::make_mut(incident).next_event(&subject.definition, self.config, self.now);
+        let members = self.members_of(incident.id);
+        let event = Arc::make_mut(&mut incident).next_event(definition, members, self.config, self.now);
         self.commit.events.push(EventRow {
             id: event.id,
             incident: incident.id,
-            subject: id,
+            subject: definition.id,
             transition,
             at: self.now,
             body: String::from_utf8(event.encode()).expect("JSON is UTF-8"),
-            channels: subject.definition.channels().to_vec(),
+            channels: definition.channels().to_vec(),
         });
-        self.incidents.insert(incident.id, Arc::clone(incident));
+        self.put_incident(Arc::clone(&incident));
+        incident
+    }
+
+    pub(super) fn put_incident(&mut self, incident: Arc<Incident>) {
+        self.incidents.insert(incident.id, incident);
     }
 
     /// Adds a line to the timeline of the subject's incident, be it open or just ended in this stage.

@@ -20,16 +20,17 @@ use crate::view::Status;
 /// Every metric's name begins so.
 const PREFIX: &str = "vigilmon";
 
-const MONITOR_STATUSES: [monitor::Status; 6] = [
+const MONITOR_STATUSES: [monitor::Status; 7] = [
     monitor::Status::Pending,
     monitor::Status::Up,
     monitor::Status::Degraded,
     monitor::Status::Down,
     monitor::Status::Unknown,
     monitor::Status::Paused,
+    monitor::Status::Maintenance,
 ];
 
-const HEARTBEAT_STATUSES: [heartbeat::Status; 7] = [
+const HEARTBEAT_STATUSES: [heartbeat::Status; 8] = [
     heartbeat::Status::New,
     heartbeat::Status::Up,
     heartbeat::Status::Running,
@@ -37,6 +38,7 @@ const HEARTBEAT_STATUSES: [heartbeat::Status; 7] = [
     heartbeat::Status::Missed,
     heartbeat::Status::Unknown,
     heartbeat::Status::Paused,
+    heartbeat::Status::Maintenance,
 ];
 
 /// Writes all metrics as they are now.
@@ -175,7 +177,14 @@ fn gauges(sources: &Sources) -> Vec<Family> {
     });
     let open = views.iter().filter(|view| view.incident.is_some()).count() as u64;
     let healthy = u64::from(sources.healthy.load(Ordering::Acquire));
+    let fleet = sources.views.fleet();
     vec![
+        Family::one("agents_quarantined", "Agents whose votes do not count", fleet.quarantines.len() as u64),
+        Family::one(
+            "regions_offline",
+            "Regions that check something and of which no agent is connected",
+            fleet.offline.len() as u64,
+        ),
         Family::by("status", "monitors", "Monitors, by status", monitors),
         Family::by("status", "heartbeats", "Heartbeats, by status", heartbeats),
         Family::one("incidents_open", "Open incidents", open),

@@ -10,8 +10,10 @@ use model::{RegionId, SubjectId, Timestamp};
 use store::{Config, IncidentState, PageRow};
 
 use super::moment::Moment;
+use super::planned::{Planned, planned};
 use super::tone::{Pill, banner, pill};
 use crate::incident::RegionNames as _;
+use crate::maintenance::Calendar;
 use crate::notify::text::span;
 use crate::view::{SubjectView, Views};
 use crate::web::incidents::{HISTORY, Picture, PublicIncident, What};
@@ -29,6 +31,8 @@ pub(super) struct Content {
     pub(super) stale_since: Option<Option<Moment>>,
     pub(super) components: Vec<Component>,
     pub(super) open: Vec<OpenIncident>,
+    /// Under way and within a week.
+    pub(super) planned: Vec<Planned>,
     pub(super) past: Vec<PastIncident>,
     /// How far back `past` looks, in days.
     pub(super) history_days: u64,
@@ -104,6 +108,7 @@ impl Content {
                 .into_iter()
                 .map(|(incident, view)| OpenIncident::of(incident, view, config, now))
                 .collect(),
+            planned: planned(&Calendar::at(config, now), &subjects, now),
             past: past.into_iter().filter_map(|(incident, view)| PastIncident::of(incident, view)).collect(),
             history_days: HISTORY.as_secs() / 86_400,
             updated: Moment::of(updated),
@@ -195,7 +200,7 @@ const fn word(what: What) -> &'static str {
 }
 
 /// `a, b and 3 more`.
-fn listed(names: &[String]) -> String {
+pub(super) fn listed(names: &[String]) -> String {
     let list = names.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(MAX_LISTED) {
         0 => list,

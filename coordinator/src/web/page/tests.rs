@@ -8,12 +8,15 @@ use askama::Template as _;
 use axum::Router;
 use axum::body::Body;
 use engine::effect::CloseReason;
+use engine::maintenance::{Schedule, Scope};
 use engine::{heartbeat, monitor};
 use http::{Request, StatusCode};
-use model::SubjectId;
+use model::{MaintenanceId, SubjectId};
+use store::ConfigChange;
 
 use super::StatusPage;
 use super::content::Content;
+use crate::maintenance::{Maintenance, Plan};
 use crate::web::assets::stylesheet_url;
 use crate::web::incidents::{Incidents, Picture};
 use crate::web::stage::{Healthy, NOW, SECRETS, Stage, ask, send, text};
@@ -219,4 +222,43 @@ async fn browsers_are_told_to_run_and_load_nothing() {
     assert_eq!(response.headers()["referrer-policy"], "no-referrer");
     let html = text(response).await;
     assert!(!html.contains("<script") && !html.contains("style=\""), "{html}");
+}
+
+#[tokio::test]
+async fn maintenance_under_way_and_ahead_is_told_without_what_is_not_on_the_page() {
+    let stage = Stage::new().await;
+    let site = SubjectId::Monitor(stage.show_monitor(1, "Website", monitor::Status::Maintenance));
+    let job = SubjectId::Heartbeat(stage.show_heartbeat(2, "nightly_cleanup", heartbeat::Status::Up));
+    let hidden = SubjectId::Monitor(stage.show_monitor(3, "Not on the page", monitor::Status::Maintenance));
+    let scope =
+        |subjects: &[SubjectId]| Scope { subjects: subjects.iter().copied().collect(), ..Scope::default() };
+    let all = Scope { all: true, ..Scope::default() };
+    let once = |start, end| Schedule::once(start, end).unwrap();
+    let berlin =
+        |cron, hours: u32| Schedule::recurring(cron, "Europe/Berlin", MINUTE * (60 * hours), NOW).unwrap();
+    let later = |minutes| NOW.plus(MINUTE * minutes);
+    let script = "<script>alert(1)</script>";
+    for (number, name, scope, schedule) in [
+        (1, "New disks", scope(&[site, hidden]), once(NOW.minus(30 * MINUTE), later(90))),
+        // 04:04:05 in Berlin, a Sunday; the nights there are UTC + 1.
+        (2, "Updates", all.clone(), berlin("0 23 * * *", 2)),
+        (3, script, scope(&[job]), once(later(60), later(120))),
+        (4, "In a fortnight", all, once(later(14 * 1_440), later(15 * 1_440))),
+        (5, "Elsewhere", scope(&[hidden]), once(NOW, later(60))),
+        (6, "Over", scope(&[site]), once(NOW.minus(30 * MINUTE), NOW)),
+    ] {
+        let description = if number == 1 { "The site may be slow.".into() } else { String::new() };
+        let plan = Plan { description, scope, schedule, ended: None };
+        let id = MaintenanceId::from_bytes([number; 16]);
+        let maintenance =
+            Maintenance { id, name: name.into(), revision: 1, created_at: NOW, updated_at: NOW, plan };
+        let put = ConfigChange::PutMaintenance(maintenance.to_row());
+        stage.parts.settings.change(|_| Ok::<_, store::Error>(put)).await.unwrap();
+    }
+    stage.create_page("Acme API Status", vec![site, job]).await;
+    let html = page(&stage.app()).await;
+    for absent in ["Not on the page", "In a fortnight", "Elsewhere", "Over", script] {
+        assert!(!html.contains(absent), "the page shows {absent}");
+    }
+    insta::assert_snapshot!("maintenance", html);
 }

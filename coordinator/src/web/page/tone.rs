@@ -12,6 +12,8 @@ pub(super) enum Tone {
     Idle,
     /// In order.
     Good,
+    /// Worked on, as planned.
+    Planned,
     /// Not known.
     Unclear,
     /// Not as it should be.
@@ -26,6 +28,7 @@ impl Tone {
         match self {
             Self::Idle => "idle",
             Self::Good => "good",
+            Self::Planned => "planned",
             Self::Unclear => "unclear",
             Self::Warning => "warning",
             Self::Bad => "bad",
@@ -37,6 +40,7 @@ impl Tone {
         match self {
             Self::Idle => "–",
             Self::Good => "✓",
+            Self::Planned => "⚙",
             Self::Unclear => "?",
             Self::Warning => "!",
             Self::Bad => "✕",
@@ -48,6 +52,7 @@ impl Tone {
         let colour = match self {
             Self::Idle => "667085",
             Self::Good => "16803c",
+            Self::Planned => "1d4ed8",
             Self::Unclear => "475467",
             Self::Warning => "b54708",
             Self::Bad => "c0231c",
@@ -78,6 +83,7 @@ pub(super) const fn pill(status: Status, open: Option<What>) -> Pill {
             monitor::Status::Down => ("Down", Tone::Bad),
             monitor::Status::Unknown => ("Unknown", Tone::Unclear),
             monitor::Status::Paused => ("Paused", Tone::Idle),
+            monitor::Status::Maintenance => ("Maintenance", Tone::Planned),
         },
         Status::Heartbeat(status, _) => match (status, open) {
             (heartbeat::Status::New, _) => ("Waiting for its first ping", Tone::Idle),
@@ -88,6 +94,7 @@ pub(super) const fn pill(status: Status, open: Option<What>) -> Pill {
             (heartbeat::Status::Missed, _) => ("Missed", Tone::Bad),
             (heartbeat::Status::Unknown, _) => ("Unknown", Tone::Unclear),
             (heartbeat::Status::Paused, _) => ("Paused", Tone::Idle),
+            (heartbeat::Status::Maintenance, _) => ("Maintenance", Tone::Planned),
         },
     };
     Pill { word, tone }
@@ -100,6 +107,7 @@ pub(super) fn banner(tones: &[Tone]) -> Pill {
         None => "Nothing is shown here yet",
         Some(Tone::Idle) => "Nothing is being checked now",
         Some(Tone::Good) => "All systems operational",
+        Some(Tone::Planned) => "Maintenance is under way",
         Some(Tone::Unclear) => "Some systems cannot be judged now",
         Some(Tone::Warning) => "Some systems are not well",
         Some(Tone::Bad) if tones.iter().all(|tone| matches!(tone, Tone::Bad | Tone::Idle)) => "Major outage",
@@ -118,6 +126,8 @@ mod tests {
             (vec![], "Nothing is shown here yet"),
             (vec![Tone::Idle], "Nothing is being checked now"),
             (vec![Tone::Good, Tone::Idle], "All systems operational"),
+            (vec![Tone::Good, Tone::Planned], "Maintenance is under way"),
+            (vec![Tone::Planned, Tone::Unclear], "Some systems cannot be judged now"),
             (vec![Tone::Good, Tone::Unclear], "Some systems cannot be judged now"),
             (vec![Tone::Unclear, Tone::Warning], "Some systems are not well"),
             (vec![Tone::Good, Tone::Bad, Tone::Warning], "Partial outage"),

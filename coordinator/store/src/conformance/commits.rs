@@ -1,5 +1,7 @@
 //! What a commit writes, and when it writes nothing.
 
+use model::SubjectId;
+
 use super::sample;
 use crate::{Commit, DeliveryState, Error, IncidentQuery, IncidentState, Store, SubjectRow, TimelineRow};
 
@@ -12,6 +14,7 @@ async fn is_empty(store: &dyn Store) -> bool {
         + loaded.states.len()
         + loaded.snapshots.len()
         + loaded.agents_seen.len()
+        + loaded.open_members.len()
         + loaded.undispatched.len()
         + loaded.unfinished.len();
     rows + incidents.len() + journal.len() == 0
@@ -29,6 +32,7 @@ pub(super) async fn a_commit_is_all_or_nothing(store: &dyn Store) {
         attempts: vec![sample::attempt(delivery.id, 1)],
         snapshots: vec![sample::snapshot(1, 1)],
         agents_seen: vec![sample::seen(1, 1, 1)],
+        members: vec![sample::member(incident.id, sample::monitor(2), 1)],
         replay_from: Some(1),
         incidents: vec![incident.clone()],
         events: vec![event],
@@ -61,6 +65,11 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
     dead.body = Some(vec![]);
     dead.finished_at = Some(sample::at(99));
     let attempts = vec![sample::attempt(dead.id, 1), sample::attempt(dead.id, 2)];
+    let mut members = vec![
+        sample::member(open.id, sample::monitor(8), 3),
+        sample::member(open.id, sample::heartbeat(9), 4),
+    ];
+    members[0].left_at = Some(sample::at(50));
     let commit = Commit {
         subjects: vec![
             sample::subject(sample::monitor(8), "api"),
@@ -69,6 +78,7 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
         states: vec![sample::state(sample::monitor(8), 1), sample::state(sample::heartbeat(7), 1)],
         incidents: vec![open.clone(), closed.clone()],
         timeline: vec![sample::line(open.id, 1), sample::line(open.id, 0)],
+        members: members.clone(),
         events: vec![event.clone()],
         deliveries: vec![waiting.clone(), dead.clone()],
         attempts: attempts.clone(),
@@ -83,6 +93,7 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
     assert_eq!(loaded.subjects, commit.subjects, "in order of ids");
     assert_eq!(loaded.states, commit.states);
     assert_eq!(loaded.open_incidents, commit.incidents[..1]);
+    assert_eq!(loaded.open_members, members[1..]);
     assert_eq!(loaded.undispatched, commit.events);
     assert_eq!(loaded.unfinished, commit.deliveries[..1]);
     assert_eq!(loaded.snapshots, [commit.snapshots[1].clone(), commit.snapshots[0].clone()]);
@@ -93,6 +104,7 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
     assert_eq!(store.incident(open.id).await.unwrap(), Some(open.clone()));
     assert_eq!(store.incident(closed.id).await.unwrap(), Some(closed));
     assert_eq!(store.timeline(open.id).await.unwrap(), [sample::line(open.id, 0), sample::line(open.id, 1)]);
+    assert_eq!(store.members(open.id, 9).await.unwrap(), (members, 2));
     assert_eq!(store.event(event.id).await.unwrap(), Some(event));
     let mut deliveries = store.deliveries(open.id).await.unwrap();
     deliveries.sort_by_key(|(delivery, _)| delivery.state != DeliveryState::Waiting);
@@ -155,6 +167,7 @@ pub(super) async fn rows_that_may_change_are_replaced_whole(store: &dyn Store) {
         deliveries: vec![delivery],
         snapshots: vec![sample::snapshot(7, 1)],
         agents_seen: vec![sample::seen(1, 1, 1)],
+        members: vec![sample::member(incident.id, sample::monitor(2), 1)],
         ..sample::commit(&lease)
     };
     store.commit(&commit).await.unwrap();
@@ -174,6 +187,9 @@ pub(super) async fn rows_that_may_change_are_replaced_whole(store: &dyn Store) {
     commit.snapshots = vec![sample::snapshot(7, 2)];
     commit.snapshots[0].body = vec![];
     commit.agents_seen = vec![sample::seen(1, 1, 2)];
+    commit.members[0].name = "api 3".into();
+    commit.members[0].cause = "connection refused".into();
+    commit.members[0].left_at = Some(sample::at(32));
     store.commit(&commit).await.unwrap();
 
     let loaded = store.load().await.unwrap();
@@ -183,7 +199,9 @@ pub(super) async fn rows_that_may_change_are_replaced_whole(store: &dyn Store) {
     assert_eq!(loaded.snapshots, commit.snapshots);
     assert_eq!(loaded.agents_seen, commit.agents_seen);
     assert_eq!(loaded.open_incidents, []);
+    assert_eq!(loaded.open_members, []);
     assert_eq!(store.incident(incident.id).await.unwrap().as_ref(), commit.incidents.first());
+    assert_eq!(store.members(incident.id, 9).await.unwrap(), (commit.members, 1));
 }
 
 pub(super) async fn a_fresh_delivery_never_replaces_what_is_there(store: &dyn Store) {
@@ -318,6 +336,33 @@ pub(super) async fn a_subject_has_at_most_one_open_incident(store: &dyn Store) {
     assert_eq!(store.load().await.unwrap().open_incidents.len(), 2);
 }
 
+pub(super) async fn agents_and_the_installation_have_states_and_incidents_without_a_row(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let agent = SubjectId::Agent(sample::agent_id(1));
+    let whole = SubjectId::Installation(sample::installation());
+    let incidents = vec![
+        sample::incident(1, agent, IncidentState::Open),
+        sample::incident(2, whole, IncidentState::Open),
+    ];
+    let events = incidents.iter().map(|incident| sample::event(incident, 0)).collect::<Vec<_>>();
+    let mut states = vec![sample::state(agent, 1), sample::state(whole, 1)];
+    let (incidents_put, events_put) = (incidents.clone(), events.clone());
+    let commit = Commit {
+        states: states.clone(),
+        incidents: incidents_put,
+        events: events_put,
+        ..sample::journal_commit(&lease, 1)
+    };
+    store.commit(&commit).await.unwrap();
+    let loaded = store.load().await.unwrap();
+    states.sort_unstable_by_key(|row| row.subject);
+    assert_eq!((loaded.states, loaded.open_incidents.len()), (states, 2));
+    assert_eq!((loaded.subjects, loaded.undispatched.len()), (vec![], 2));
+    let query = IncidentQuery { subject: Some(agent), limit: 9, ..IncidentQuery::default() };
+    assert_eq!(store.list_incidents(&query).await.unwrap(), [incidents[0].clone()]);
+    assert_eq!(store.event(events[1].id).await.unwrap().unwrap().subject, whole);
+}
+
 pub(super) async fn one_incident_may_end_and_the_next_open_in_one_commit(store: &dyn Store) {
     let lease = store.claim("main", sample::at(0)).await.unwrap();
     let put = |incidents| Commit { incidents, ..sample::commit(&lease) };
@@ -327,6 +372,35 @@ pub(super) async fn one_incident_may_end_and_the_next_open_in_one_commit(store: 
     let both = vec![next.clone(), sample::incident(1, subject, IncidentState::Resolved)];
     store.commit(&put(both)).await.unwrap();
     assert_eq!(store.load().await.unwrap().open_incidents, [next]);
+}
+
+pub(super) async fn a_member_that_left_may_join_again(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let put = |members| Commit { members, ..sample::commit(&lease) };
+    let (incident, subject) = (sample::incident_id(1), sample::monitor(1));
+    let mut left = sample::member(incident, subject, 1);
+    left.left_at = Some(sample::at(5));
+    let again = sample::member(incident, subject, 6);
+    let elsewhere = sample::member(sample::incident_id(2), subject, 6);
+    store.commit(&put(vec![left.clone()])).await.unwrap();
+    store.commit(&put(vec![elsewhere.clone(), again.clone()])).await.unwrap();
+    assert_eq!(store.members(incident, 9).await.unwrap(), (vec![left, again.clone()], 2));
+    assert_eq!(store.load().await.unwrap().open_members, [again, elsewhere], "by incident");
+}
+
+pub(super) async fn ten_thousand_members_are_one_commit(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let incident = sample::incident_id(1);
+    let mut members: Vec<_> =
+        (0..10_000).map(|n| sample::member(incident, sample::monitor(n), i64::from(n / 100))).collect();
+    let put = |members| Commit { members, ..sample::commit(&lease) };
+    store.commit(&put(members.clone())).await.unwrap();
+    assert_eq!(store.members(incident, 100).await.unwrap(), (members[..100].to_vec(), 10_000));
+    assert_eq!(store.load().await.unwrap().open_members, members);
+
+    members.iter_mut().for_each(|row| row.left_at = Some(sample::at(500)));
+    store.commit(&put(members)).await.unwrap();
+    assert_eq!(store.load().await.unwrap().open_members, []);
 }
 
 pub(super) async fn a_journal_position_is_used_once(store: &dyn Store) {

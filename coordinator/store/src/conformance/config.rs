@@ -18,11 +18,12 @@ pub(super) async fn every_change_raises_the_revision_by_one(store: &dyn Store) {
 
 pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
     let expected = Config {
-        revision: 10,
+        revision: 12,
         regions: vec![sample::region(1), sample::region(2)],
         agents: vec![sample::agent(1, "z"), sample::agent(2, "a")],
         channels: vec![sample::channel(1, "z"), sample::channel(2, "a")],
         pages: vec![sample::page(1, "z", "z"), sample::page(2, "a", "a")],
+        maintenances: vec![sample::maintenance(1, "z"), sample::maintenance(2, "a")],
         keys: vec![sample::key(1), sample::key(2)],
     };
     for at in [1, 0] {
@@ -30,12 +31,13 @@ pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
         put(store, ConfigChange::PutAgent(expected.agents[at].clone())).await.unwrap();
         put(store, ConfigChange::PutChannel(expected.channels[at].clone())).await.unwrap();
         put(store, ConfigChange::PutPage(expected.pages[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutMaintenance(expected.maintenances[at].clone())).await.unwrap();
         put(store, ConfigChange::PutKey(expected.keys[at].clone())).await.unwrap();
     }
     assert_eq!(store.config().await.unwrap(), expected);
 
     let mut changed = expected.clone();
-    changed.revision = 11;
+    changed.revision = 13;
     changed.agents[0].epoch += 1;
     changed.agents[0].process_nonce = Some([3; 16]);
     put(store, ConfigChange::PutAgent(changed.agents[0].clone())).await.unwrap();
@@ -58,12 +60,14 @@ pub(super) async fn taken_names_and_slugs_are_refused_and_change_nothing(store: 
     put(store, ConfigChange::PutAgent(sample::agent(1, "a"))).await.unwrap();
     put(store, ConfigChange::PutChannel(sample::channel(1, "a"))).await.unwrap();
     put(store, ConfigChange::PutPage(sample::page(1, "a", "a"))).await.unwrap();
+    put(store, ConfigChange::PutMaintenance(sample::maintenance(1, "a"))).await.unwrap();
     let before = store.config().await.unwrap();
     for (change, message) in [
         (ConfigChange::PutAgent(sample::agent(2, "a")), "an agent `a` already exists"),
         (ConfigChange::PutChannel(sample::channel(2, "a")), "a channel `a` already exists"),
         (ConfigChange::PutPage(sample::page(2, "a", "b")), "a status page `a` already exists"),
         (ConfigChange::PutPage(sample::page(2, "b", "a")), "a status page at `a` already exists"),
+        (ConfigChange::PutMaintenance(sample::maintenance(2, "a")), "maintenance `a` already exists"),
     ] {
         let refused = put(store, change).await.unwrap_err();
         assert!(matches!(refused, Error::Duplicate(_)), "{refused:?}");
@@ -80,4 +84,18 @@ pub(super) async fn a_deleted_channel_is_gone_and_its_name_free(store: &dyn Stor
     put(store, ConfigChange::DeleteChannel(sample::channel_id(1))).await.unwrap();
     assert_eq!(store.config().await.unwrap().channels, []);
     put(store, ConfigChange::PutChannel(sample::channel(2, "a"))).await.unwrap();
+}
+
+pub(super) async fn maintenance_is_replaced_by_id_and_deleted_with_its_name(store: &dyn Store) {
+    let mut row = sample::maintenance(1, "a");
+    put(store, ConfigChange::PutMaintenance(row.clone())).await.unwrap();
+    row.name = "b".into();
+    row.definition = "{}".into();
+    row.revision = 2;
+    row.updated_at = sample::at(40);
+    put(store, ConfigChange::PutMaintenance(row.clone())).await.unwrap();
+    assert_eq!(store.config().await.unwrap().maintenances, [row.clone()]);
+    put(store, ConfigChange::DeleteMaintenance(row.id)).await.unwrap();
+    assert_eq!(store.config().await.unwrap().maintenances, []);
+    put(store, ConfigChange::PutMaintenance(sample::maintenance(2, "b"))).await.unwrap();
 }

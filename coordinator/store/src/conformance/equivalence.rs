@@ -34,6 +34,8 @@ struct Plan {
     states: Vec<u32>,
     incidents: BTreeMap<u32, IncidentState>,
     lines: Vec<(u32, u32)>,
+    /// Incident, subject and second of joining; whether it has left.
+    members: BTreeMap<(u32, u32, i64), bool>,
     events: Vec<(u32, u32)>,
     deliveries: BTreeMap<(u32, u32, u32), DeliveryState>,
     dispatched: Vec<(u32, u32)>,
@@ -84,6 +86,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             btree_set((key(), 0..2_u64), 0..2),
             any::<bool>(),
             option::of(0..30_i64),
+            btree_map((key(), key(), 0..2_i64), any::<bool>(), 0..4),
         ),
     )
         .prop_map(|(first, second, third)| Plan {
@@ -102,6 +105,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             agents_seen: third.2.into_iter().collect(),
             folds: third.3,
             trim: third.4,
+            members: third.5,
         })
 }
 
@@ -162,6 +166,17 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
             .iter()
             .map(|&(incident, ordinal)| sample::line(sample::incident_id(incident), ordinal))
             .collect(),
+        members: plan
+            .members
+            .iter()
+            .map(|(&(incident, id, joined), &left)| {
+                let left_at = left.then(|| sample::at(now));
+                crate::MemberRow {
+                    left_at,
+                    ..sample::member(sample::incident_id(incident), subject(id), joined)
+                }
+            })
+            .collect(),
         events: plan.events.iter().copied().map(event).collect(),
         deliveries: plan
             .deliveries
@@ -190,6 +205,7 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
     commit.subjects.iter_mut().for_each(|row| marked(&mut row.definition));
     commit.incidents.iter_mut().for_each(|row| marked(&mut row.body));
     commit.timeline.iter_mut().for_each(|row| marked(&mut row.text));
+    commit.members.iter_mut().for_each(|row| marked(&mut row.cause));
     commit.events.iter_mut().for_each(|row| marked(&mut row.body));
     commit.attempts.iter_mut().for_each(|row| marked(&mut row.detail));
     commit
@@ -254,6 +270,7 @@ async fn everything(store: &dyn Store) -> Vec<String> {
         let incident = sample::incident_id(key);
         all.push(format!("{:?}", store.incident(incident).await));
         all.push(format!("{:?}", store.timeline(incident).await));
+        all.push(format!("{:?}", store.members(incident, key).await));
         all.push(format!("{:?}", store.deliveries(incident).await));
         all.push(format!("{:?}", store.event(model::EventId::derive(incident, 0)).await));
     }

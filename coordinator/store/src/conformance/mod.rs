@@ -57,7 +57,10 @@ every_form! {
         deletion_takes_the_state_and_frees_the_name_but_keeps_incidents
         a_deleted_subject_is_not_written_by_the_same_commit
         a_subject_has_at_most_one_open_incident
+        agents_and_the_installation_have_states_and_incidents_without_a_row
         one_incident_may_end_and_the_next_open_in_one_commit
+        a_member_that_left_may_join_again
+        ten_thousand_members_are_one_commit
         a_journal_position_is_used_once
         an_empty_commit_only_renews_the_lease;
     reading:
@@ -69,13 +72,15 @@ every_form! {
         positions_are_never_given_out_twice_even_after_trimming
         loading_leaves_out_what_is_finished
         deliveries_are_listed_with_their_attempts_oldest_first
+        members_are_listed_in_order_of_joining_up_to_a_limit_and_counted
         what_is_unknown_is_absent_or_empty;
     config:
         every_change_raises_the_revision_by_one
         everything_that_was_put_is_listed_by_id
         an_agent_brings_its_region_along_but_never_changes_it
         taken_names_and_slugs_are_refused_and_change_nothing
-        a_deleted_channel_is_gone_and_its_name_free;
+        a_deleted_channel_is_gone_and_its_name_free
+        maintenance_is_replaced_by_id_and_deleted_with_its_name;
 }
 
 fn memory_store() -> Memory {

@@ -181,10 +181,31 @@ pub(super) async fn deliveries_are_listed_with_their_attempts_oldest_first(store
     assert_eq!(listed, [(earlier, vec![]), (later, vec![attempts[1].clone(), attempts[0].clone()])]);
 }
 
+pub(super) async fn members_are_listed_in_order_of_joining_up_to_a_limit_and_counted(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let incident = sample::incident_id(1);
+    // By joining, then by the text of the id: `hbt_` comes before `mon_`.
+    let expected = [
+        sample::member(incident, sample::monitor(9), 1),
+        sample::member(incident, sample::heartbeat(3), 2),
+        sample::member(incident, sample::monitor(1), 2),
+        sample::member(incident, sample::monitor(2), 2),
+    ];
+    let foreign = sample::member(sample::incident_id(2), sample::monitor(1), 0);
+    let members =
+        vec![expected[2].clone(), expected[3].clone(), foreign, expected[1].clone(), expected[0].clone()];
+    store.commit(&Commit { members, ..sample::commit(&lease) }).await.unwrap();
+    for limit in [0, 1, 3, 4, 5] {
+        let shown = expected.iter().take(limit as usize).cloned().collect();
+        assert_eq!(store.members(incident, limit).await.unwrap(), (shown, 4));
+    }
+}
+
 pub(super) async fn what_is_unknown_is_absent_or_empty(store: &dyn Store) {
     assert_eq!(store.incident(sample::incident_id(1)).await.unwrap(), None);
     assert_eq!(store.event(EventId::from_bytes([0; 16])).await.unwrap(), None);
     assert_eq!(store.timeline(sample::incident_id(1)).await.unwrap(), []);
+    assert_eq!(store.members(sample::incident_id(1), 9).await.unwrap(), (vec![], 0));
     assert_eq!(store.deliveries(sample::incident_id(1)).await.unwrap(), []);
     assert_eq!(store.config_revision().await.unwrap(), 0);
 }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use model::{
-    AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MonitorId,
-    PageId, RegionId, Secret, Shard, SubjectId, Timestamp,
+    AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,
+    MonitorId, PageId, RegionId, Secret, Shard, SubjectId, Timestamp,
 };
 
 use crate::records::DEFAULT_WORKSPACE;
 use crate::{
     AgentRow, AgentSeen, AttemptRow, ChannelRow, Commit, DeliveryRow, DeliveryState, EventRow, IncidentRow,
-    IncidentState, JournalRow, KeyRow, Lease, PageRow, Position, RegionRow, SnapshotRow, StateRow,
-    SubjectRow, TimelineRow,
+    IncidentState, JournalRow, KeyRow, Lease, MaintenanceRow, MemberRow, PageRow, Position, RegionRow,
+    SnapshotRow, StateRow, SubjectRow, TimelineRow,
 };
 
 pub(crate) fn installation() -> InstallationId {
@@ -107,6 +107,18 @@ pub(crate) fn line(incident: IncidentId, ordinal: u32) -> TimelineRow {
     TimelineRow { incident, ordinal, at: at(i64::from(ordinal)), text: format!("line {ordinal}") }
 }
 
+/// A member that joined at the second of its number.
+pub(crate) fn member(incident: IncidentId, subject: SubjectId, joined: i64) -> MemberRow {
+    MemberRow {
+        incident,
+        subject,
+        name: format!("member {subject}"),
+        cause: "timeout after 10 s".into(),
+        joined_at: at(joined),
+        left_at: None,
+    }
+}
+
 pub(crate) fn event(incident: &IncidentRow, transition: u32) -> EventRow {
     EventRow {
         id: EventId::derive(incident.id, transition),
@@ -193,6 +205,18 @@ pub(crate) fn page(number: u32, name: &str, slug: &str) -> PageRow {
         slug: slug.into(),
         components: vec![monitor(2), heartbeat(1), monitor(1)],
         created_at: at(6),
+    }
+}
+
+pub(crate) fn maintenance(number: u32, name: &str) -> MaintenanceRow {
+    MaintenanceRow {
+        id: MaintenanceId::from_bytes(id(8, number)),
+        workspace: DEFAULT_WORKSPACE.into(),
+        name: name.into(),
+        definition: r#"{"description":"Größeres"}"#.into(),
+        revision: 1,
+        created_at: at(8),
+        updated_at: at(9),
     }
 }
 

@@ -7,7 +7,7 @@ use model::SubjectId;
 use sqlx::AnyConnection;
 
 use super::connection::Database;
-use super::{delivery, incident, journal, lease, subject};
+use super::{delivery, incident, journal, lease, member, subject};
 use crate::{Commit, Error};
 
 /// See [`crate::Store::commit`].
@@ -37,6 +37,9 @@ async fn write(connection: &mut AnyConnection, commit: &Commit, ttl: Duration) -
     }
     if !commit.timeline.is_empty() {
         incident::add_lines(connection, &commit.timeline).await?;
+    }
+    if !commit.members.is_empty() {
+        member::put(connection, &commit.members).await?;
     }
     if !commit.events.is_empty() {
         delivery::add_events(connection, &commit.events).await?;

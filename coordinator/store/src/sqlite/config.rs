@@ -1,4 +1,4 @@
-//! What belongs to no subject: `region`, `agent`, `channel`, `page`, `api_key`, and the revision of all in `meta`.
+//! What belongs to no subject: `region`, `agent`, `channel`, `page`, `maintenance`, `api_key`, and the revision of all in `meta`.
 
 use model::{RegionId, Secret, SubjectId, Timestamp};
 use sqlx::AnyConnection;
@@ -8,7 +8,7 @@ use super::connection::Database;
 use super::decode;
 use super::encode::bigint;
 use super::failure::{failure, failure_or_duplicate};
-use crate::{AgentRow, ChannelRow, Config, ConfigChange, Error, KeyRow, PageRow, RegionRow};
+use crate::{AgentRow, ChannelRow, Config, ConfigChange, Error, KeyRow, MaintenanceRow, PageRow, RegionRow};
 
 const REVISION: &str = "SELECT config_revision FROM meta";
 const RAISE_REVISION: &str =
@@ -20,6 +20,8 @@ const AGENTS: &str =
 const CHANNELS: &str =
     "SELECT id, workspace, name, settings, revision, created_at, updated_at FROM channel ORDER BY id";
 const PAGES: &str = "SELECT id, workspace, name, slug, components, created_at FROM page ORDER BY id";
+const MAINTENANCES: &str =
+    "SELECT id, workspace, name, definition, revision, created_at, updated_at FROM maintenance ORDER BY id";
 const KEYS: &str = "SELECT id, workspace, name, digest, created_at FROM api_key ORDER BY id";
 
 const PUT_REGION: &str = "INSERT INTO region (id, display_name, created_at) VALUES ($1, $2, $3) \
@@ -40,6 +42,12 @@ const PUT_PAGE: &str = "INSERT INTO page (id, workspace, name, slug, components,
     name = excluded.name, slug = excluded.slug, components = excluded.components, \
     created_at = excluded.created_at";
 const SLUG_OWNER: &str = "SELECT id FROM page WHERE slug = $1 AND id <> $2";
+const PUT_MAINTENANCE: &str = "INSERT INTO maintenance \
+    (id, workspace, name, definition, revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    ON CONFLICT (id) DO UPDATE SET workspace = excluded.workspace, name = excluded.name, \
+    definition = excluded.definition, revision = excluded.revision, created_at = excluded.created_at, \
+    updated_at = excluded.updated_at";
+const DELETE_MAINTENANCE: &str = "DELETE FROM maintenance WHERE id = $1";
 const PUT_KEY: &str = "INSERT INTO api_key (id, workspace, name, digest, created_at) VALUES ($1, $2, $3, $4, $5) \
     ON CONFLICT (id) DO UPDATE SET workspace = excluded.workspace, name = excluded.name, \
     digest = excluded.digest, created_at = excluded.created_at";
@@ -55,6 +63,7 @@ pub(super) async fn load(database: &Database) -> Result<Config, Error> {
         agents: list(connection, AGENTS, agent_row).await?,
         channels: list(connection, CHANNELS, channel_row).await?,
         pages: list(connection, PAGES, page_row).await?,
+        maintenances: list(connection, MAINTENANCES, maintenance_row).await?,
         keys: list(connection, KEYS, key_row).await?,
     })
 }
@@ -87,14 +96,10 @@ async fn write(connection: &mut AnyConnection, change: &ConfigChange, now: Times
             put_agent(connection, row).await?;
         }
         ConfigChange::PutChannel(row) => put_channel(connection, row).await?,
-        ConfigChange::DeleteChannel(id) => {
-            sqlx::query(DELETE_CHANNEL)
-                .bind(id.to_string())
-                .execute(&mut *connection)
-                .await
-                .map_err(failure)?;
-        }
+        ConfigChange::DeleteChannel(id) => delete(connection, DELETE_CHANNEL, id.to_string()).await?,
         ConfigChange::PutPage(row) => put_page(connection, row).await?,
+        ConfigChange::PutMaintenance(row) => put_maintenance(connection, row).await?,
+        ConfigChange::DeleteMaintenance(id) => delete(connection, DELETE_MAINTENANCE, id.to_string()).await?,
         ConfigChange::PutKey(row) => put_key(connection, row).await?,
     }
     let row = sqlx::query(RAISE_REVISION).fetch_one(connection).await.map_err(failure)?;
@@ -173,6 +178,25 @@ async fn put_page(connection: &mut AnyConnection, row: &PageRow) -> Result<(), E
         .map_err(|error| failure_or_duplicate(error, || row.taken_name()))
 }
 
+async fn put_maintenance(connection: &mut AnyConnection, row: &MaintenanceRow) -> Result<(), Error> {
+    sqlx::query(PUT_MAINTENANCE)
+        .bind(row.id.to_string())
+        .bind(row.workspace.as_str())
+        .bind(row.name.as_str())
+        .bind(row.definition.as_str())
+        .bind(bigint(row.revision))
+        .bind(row.created_at.as_micros())
+        .bind(row.updated_at.as_micros())
+        .execute(connection)
+        .await
+        .map(|_| ())
+        .map_err(|error| failure_or_duplicate(error, || row.taken()))
+}
+
+async fn delete(connection: &mut AnyConnection, statement: &'static str, id: String) -> Result<(), Error> {
+    sqlx::query(statement).bind(id).execute(connection).await.map(|_| ()).map_err(failure)
+}
+
 async fn put_key(connection: &mut AnyConnection, row: &KeyRow) -> Result<(), Error> {
     sqlx::query(PUT_KEY)
         .bind(row.id.to_string())
@@ -242,6 +266,18 @@ fn page_row(row: &AnyRow) -> Result<PageRow, Error> {
     })
 }
 
+fn maintenance_row(row: &AnyRow) -> Result<MaintenanceRow, Error> {
+    Ok(MaintenanceRow {
+        id: decode::parsed(row, "id")?,
+        workspace: decode::text(row, "workspace")?,
+        name: decode::text(row, "name")?,
+        definition: decode::text(row, "definition")?,
+        revision: decode::number(row, "revision")?,
+        created_at: decode::instant(row, "created_at")?,
+        updated_at: decode::instant(row, "updated_at")?,
+    })
+}
+
 fn key_row(row: &AnyRow) -> Result<KeyRow, Error> {
     Ok(KeyRow {
         id: decode::parsed(row, "id")?,
@@ -260,6 +296,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     AGENTS,
     CHANNELS,
     PAGES,
+    MAINTENANCES,
     KEYS,
     PUT_REGION,
     ADD_REGION,
@@ -268,5 +305,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     DELETE_CHANNEL,
     PUT_PAGE,
     SLUG_OWNER,
+    PUT_MAINTENANCE,
+    DELETE_MAINTENANCE,
     PUT_KEY,
 ];

@@ -71,7 +71,7 @@ where
 pub(super) fn subject(row: &AnyRow, column: &str) -> Result<SubjectId, Error> {
     let text: &str = row.try_get(column).map_err(failure)?;
     SubjectId::parse(text)
-        .ok_or_else(|| Error::Corrupt(format!("`{column}` is neither a monitor id nor a heartbeat id")))
+        .ok_or_else(|| Error::Corrupt(format!("`{column}` is the id of no kind of subject")))
 }
 
 /// A word of an enumeration that serde writes as a word.

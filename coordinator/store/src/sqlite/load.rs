@@ -1,7 +1,7 @@
 //! What a coordinator needs at start, as of one instant.
 
 use super::connection::Database;
-use super::{delivery, incident, journal, subject};
+use super::{delivery, incident, journal, member, subject};
 use crate::{Error, Loaded};
 
 /// See [`crate::Store::load`].
@@ -15,6 +15,7 @@ pub(super) async fn load(database: &Database) -> Result<Loaded, Error> {
         snapshots: journal::list_snapshots(connection).await?,
         agents_seen: journal::list_agents_seen(connection).await?,
         open_incidents: incident::all_open(connection).await?,
+        open_members: member::all_present(connection).await?,
         undispatched: delivery::undispatched(connection).await?,
         unfinished: delivery::unfinished(connection).await?,
         replay_from,

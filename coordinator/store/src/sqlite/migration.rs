@@ -27,11 +27,24 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "0001_initial.sql",
-    sql: include_str!("../../migrations/sqlite/0001_initial.sql"),
-}];
+/// In order of numbers. A released one never changes; a new one is added at the end.
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "0001_initial.sql",
+        sql: include_str!("../../migrations/sqlite/0001_initial.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "0002_maintenance.sql",
+        sql: include_str!("../../migrations/sqlite/0002_maintenance.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "0003_incident_member.sql",
+        sql: include_str!("../../migrations/sqlite/0003_incident_member.sql"),
+    },
+];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migration \
     (version BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)";
@@ -94,10 +107,15 @@ mod tests {
         let found: Vec<_> = MIGRATIONS.iter().map(|known| (known.name, checksum(known.sql))).collect();
         assert_eq!(
             found,
-            [(
-                "0001_initial.sql",
-                "be4c5469439580db138be80d3b59398e12c881640142b0e259f0474d0deb736d".to_owned()
-            )]
+            [
+                ("0001_initial.sql", "be4c5469439580db138be80d3b59398e12c881640142b0e259f0474d0deb736d"),
+                ("0002_maintenance.sql", "ea0ddcd6cd99db42c31f802ba66f553e9cd6329925ce789ba925cab6cf1cf0c2"),
+                (
+                    "0003_incident_member.sql",
+                    "85fe6d7ebf2a187fabf884783e1b9d2475a72bc1cfcc48e7e3677af395a4ac9c"
+                ),
+            ]
+            .map(|(name, checksum)| (name, checksum.to_owned()))
         );
     }
 

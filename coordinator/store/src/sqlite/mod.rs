@@ -1,7 +1,7 @@
 //! The contract in SQLite: one file, one writer, durable before it answers.
 //!
 //! `connection` owns the file and its transactions, `migration` its form; `commit` is the hot path and calls, table by
-//! table, `lease`, `journal`, `subject`, `incident` and `delivery`, which each hold the statements of their tables both
+//! table, `lease`, `journal`, `subject`, `incident`, `member` and `delivery`, which each hold the statements of their tables both
 //! ways; `config` holds what belongs to no subject. `dialect` is all that another database would say differently.
 
 mod commit;
@@ -16,6 +16,7 @@ mod incident;
 mod journal;
 mod lease;
 mod load;
+mod member;
 mod migration;
 mod subject;
 
@@ -31,7 +32,7 @@ use self::connection::Database;
 pub use self::migration::Applied;
 use crate::{
     AttemptedDelivery, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, Error, EventRow, IncidentQuery,
-    IncidentRow, JournalQuery, JournalRow, Lease, Loaded, Position, Store, TimelineRow,
+    IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position, Store, TimelineRow,
 };
 
 /// How to open a database.
@@ -151,6 +152,14 @@ impl Store for Sqlite {
 
     fn timeline(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<TimelineRow>, Error>> {
         incident::timeline(&self.database, incident).boxed()
+    }
+
+    fn members(
+        &self,
+        incident: IncidentId,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<(Vec<MemberRow>, u64), Error>> {
+        member::of_incident(&self.database, incident, limit).boxed()
     }
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {

@@ -37,6 +37,7 @@ async fn every_statement_prepares() {
         incident::STATEMENTS,
         journal::STATEMENTS,
         lease::STATEMENTS,
+        member::STATEMENTS,
         migration::STATEMENTS,
         subject::STATEMENTS,
     ];
@@ -104,7 +105,12 @@ async fn migrating_says_what_was_applied_and_then_has_nothing_to_do() {
     let directory = TestDirectory::new();
     let options = OpenOptions::new(directory.file());
     let applied = migrate(&options, sample::at(0)).await.unwrap();
-    assert_eq!(applied, [Applied { version: 1, name: "0001_initial.sql" }]);
+    let expected = [
+        Applied { version: 1, name: "0001_initial.sql" },
+        Applied { version: 2, name: "0002_maintenance.sql" },
+        Applied { version: 3, name: "0003_incident_member.sql" },
+    ];
+    assert_eq!(applied, expected);
     assert_eq!(migrate(&options, sample::at(1)).await.unwrap(), []);
     open(&directory).await.unwrap();
 }

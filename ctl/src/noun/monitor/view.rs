@@ -1,6 +1,6 @@
 //! How monitors, their results and their explanation look to a person.
 
-use model::Timestamp;
+use model::{HealthPolicy, Timestamp};
 use proto::admin::v1::{Explanation, Monitor, MonitorStatus, RegionState, Result};
 
 use crate::noun::vote;
@@ -34,6 +34,8 @@ impl Described for Monitor {
             .field("since", moment::both(self.status_since.as_ref(), now))
             .field("unverified", moment::both(self.unverified_since.as_ref(), now))
             .field("incident", &self.open_incident_id)
+            .field("maintenance", &self.maintenance_id)
+            .field("until", moment::both(self.maintenance_until.as_ref(), now))
             .field("url", &self.url)
             .field("method", &self.method)
             .field("headers", headers.join(", "))
@@ -43,6 +45,13 @@ impl Described for Monitor {
             .field("quorum", &self.quorum)
             .field("confirms for", duration::setting(self.confirmation_period.as_ref()))
             .field("recovers after", recovery(self.recovery_checks))
+            .field("recovers for", unless_zero(self.recovery_period.as_ref()))
+            .field("fails after", in_a_row(self.failure_threshold, "failing"))
+            .field("passes after", in_a_row(self.success_threshold, "passing"))
+            .field("slow above", unless_zero(self.latency_limit.as_ref()))
+            .field("health", unless_read(&self.health))
+            .field("depends on", self.depends_on.join(", "))
+            .field("tags", self.tags.join(", "))
             .field("channels", self.channels.join(", "))
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
@@ -100,6 +109,21 @@ fn recovery(checks: u32) -> String {
         1 => "1 passing round".to_owned(),
         more => format!("{more} passing rounds"),
     }
+}
+
+/// A threshold; nothing where one check is enough, as usual.
+fn in_a_row(checks: u32, kind: &str) -> String {
+    if checks <= 1 { String::new() } else { format!("{checks} {kind} checks in a row") }
+}
+
+/// A span; nothing where there is none, as usual.
+fn unless_zero(span: Option<&prost_types::Duration>) -> String {
+    duration::setting(span.filter(|span| (span.seconds, span.nanos) != (0, 0)))
+}
+
+/// What a health report means; nothing where it is merely read, as usual.
+fn unless_read(health: &str) -> &str {
+    if HealthPolicy::parse(health) == Some(HealthPolicy::default()) { "" } else { health }
 }
 
 /// One row per region; regions that have not answered yet are named without a state.

@@ -1,12 +1,12 @@
 //! Assignments: what an agent is to check.
 //!
-//! A check of a kind this build does not know arrives as `check: None`: the agent holds it and answers that it cannot
-//! measure, so that a newer coordinator sees why a monitor has no votes.
+//! A check of a kind, or with a health policy, that this build does not know arrives as `check: None`: the agent holds
+//! it and answers that it cannot measure, so that a newer coordinator sees why a monitor has no votes.
 
 use std::time::Duration;
 
 use model::check::{MAX_INTERVAL, MIN_INTERVAL, Method};
-use model::{Check, CheckSpec, HttpCheck, MonitorId, TcpCheck};
+use model::{Check, CheckSpec, HealthPolicy, HttpCheck, MonitorId, TcpCheck};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -21,7 +21,7 @@ pub struct Assignment {
     pub monitor: MonitorId,
     /// Which version of its specification this is.
     pub spec_revision: u64,
-    /// The check; `None` if it is of a kind that this build does not know.
+    /// The check; `None` if it is of a kind, or asks for something, that this build does not know.
     pub check: Option<Check>,
     /// Time between two scheduled checks from this region.
     pub interval: Duration,
@@ -128,7 +128,7 @@ pub fn assignment_from_wire(wire: v1::Assignment) -> Result<Assignment, Invalid>
     if phase >= interval {
         return Err(Invalid::new("phase", "must be less than the interval"));
     }
-    let check = match wire.check.map(check_from_wire).transpose()? {
+    let check = match wire.check.map(check_from_wire).transpose()?.flatten() {
         None => None,
         Some(check) => {
             let spec = CheckSpec { check, interval, timeout };
@@ -151,6 +151,7 @@ fn check_to_wire(check: &Check) -> v1::assignment::Check {
                 .map(|(name, value)| v1::Header { name: name.clone(), value: value.clone() })
                 .collect(),
             expected_status: http.expected_status.iter().copied().map(u32::from).collect(),
+            health: health_to_wire(http.health).into(),
         }),
         Check::Tcp(tcp) => {
             v1::assignment::Check::Tcp(v1::TcpCheck { host: tcp.host.clone(), port: u32::from(tcp.port) })
@@ -158,8 +159,9 @@ fn check_to_wire(check: &Check) -> v1::assignment::Check {
     }
 }
 
-fn check_from_wire(wire: v1::assignment::Check) -> Result<Check, Invalid> {
-    match wire {
+/// The check; `None` if it asks for something that this build does not know.
+fn check_from_wire(wire: v1::assignment::Check) -> Result<Option<Check>, Invalid> {
+    let check = match wire {
         v1::assignment::Check::Http(http) => {
             let url = Url::parse(&http.url)
                 .map_err(|error| Invalid::new("http.url", format!("cannot be read: {error}")))?;
@@ -173,12 +175,33 @@ fn check_from_wire(wire: v1::assignment::Check) -> Result<Check, Invalid> {
                 .collect::<Result<_, _>>()
                 .map_err(|_| Invalid::new("http.expected_status", "must be 100 to 599"))?;
             let headers = http.headers.into_iter().map(|header| (header.name, header.value)).collect();
-            Ok(Check::Http(HttpCheck { url, method, headers, expected_status }))
+            let Some(health) = health_from_wire(http.health) else { return Ok(None) };
+            Check::Http(HttpCheck { url, method, headers, expected_status, health })
         }
         v1::assignment::Check::Tcp(tcp) => {
             let port = u16::try_from(tcp.port).map_err(|_| Invalid::new("tcp.port", "must be 1 to 65535"))?;
-            Ok(Check::Tcp(TcpCheck { host: tcp.host, port }))
+            Check::Tcp(TcpCheck { host: tcp.host, port })
         }
+    };
+    Ok(Some(check))
+}
+
+const fn health_to_wire(policy: HealthPolicy) -> v1::HealthPolicy {
+    match policy {
+        HealthPolicy::Ignore => v1::HealthPolicy::Ignore,
+        HealthPolicy::Read => v1::HealthPolicy::Read,
+        HealthPolicy::Expect => v1::HealthPolicy::Expect,
+        HealthPolicy::Strict => v1::HealthPolicy::Strict,
+    }
+}
+
+/// `None` for a policy that this build does not know: under another one a check could pass that has to fail.
+fn health_from_wire(wire: i32) -> Option<HealthPolicy> {
+    match v1::HealthPolicy::try_from(wire).ok()? {
+        v1::HealthPolicy::Unspecified | v1::HealthPolicy::Read => Some(HealthPolicy::Read),
+        v1::HealthPolicy::Ignore => Some(HealthPolicy::Ignore),
+        v1::HealthPolicy::Expect => Some(HealthPolicy::Expect),
+        v1::HealthPolicy::Strict => Some(HealthPolicy::Strict),
     }
 }
 
@@ -208,6 +231,28 @@ mod tests {
             let assignment = assignment(target);
             assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment));
         }
+    }
+
+    #[test]
+    fn health_policies_survive_the_wire_and_none_means_read() {
+        let with = |policy| {
+            let mut assignment = assignment("http://a.example");
+            let Some(Check::Http(http)) = &mut assignment.check else { panic!("it is HTTP") };
+            http.health = policy;
+            assignment
+        };
+        for policy in HealthPolicy::ALL {
+            let assignment = with(policy);
+            assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment));
+        }
+        let numbered = |number| {
+            let mut wire = assignment_to_wire(&with(HealthPolicy::Strict));
+            let Some(v1::assignment::Check::Http(http)) = &mut wire.check else { panic!("it is HTTP") };
+            http.health = number;
+            assignment_from_wire(wire).unwrap()
+        };
+        assert_eq!(numbered(0), with(HealthPolicy::Read));
+        assert_eq!(numbered(77).check, None, "what is not understood is not measured");
     }
 
     #[test]
@@ -275,14 +320,16 @@ mod tests {
         fn arbitrary_fields_never_panic(
             monitor_id in proptest::collection::vec(any::<u8>(), 14..18),
             (seconds, nanos, role) in (any::<i64>(), any::<i32>(), any::<i32>()),
-            (url, method, port) in (".{0,40}", ".{0,8}", any::<u32>()),
+            (url, method, port, health) in (".{0,40}", ".{0,8}", any::<u32>(), any::<i32>()),
             tcp in any::<bool>(),
         ) {
             let span = Some(prost_types::Duration { seconds, nanos });
             let check = if tcp {
                 v1::assignment::Check::Tcp(v1::TcpCheck { host: url, port })
             } else {
-                v1::assignment::Check::Http(v1::HttpCheck { url, method, headers: vec![], expected_status: vec![port] })
+                v1::assignment::Check::Http(v1::HttpCheck {
+                    url, method, headers: vec![], expected_status: vec![port], health,
+                })
             };
             let _ = assignment_from_wire(v1::Assignment {
                 monitor_id, interval: span, timeout: span, phase: span, role,

@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use model::health::{MAX_COMPONENTS, MAX_DETAIL_CHARS, MAX_NAME_CHARS};
 use model::result::clean;
 use model::{
     CheckResult, Component, Failure, FailureKind, HealthReport, HealthWord, MonitorId, Outcome, Phases,
@@ -241,15 +240,10 @@ fn phases_to_wire(phases: Phases) -> v1::Phases {
 
 fn health_from_wire(wire: v1::HealthReport) -> HealthReport {
     let status = word_from_wire(wire.status());
-    let component = |component: v1::Component| Component {
-        status: word_from_wire(component.status()),
-        name: clean(&component.name, MAX_NAME_CHARS),
-        detail: Some(clean(&component.detail, MAX_DETAIL_CHARS)).filter(|detail| !detail.is_empty()),
+    let component = |component: v1::Component| {
+        Component::new(&component.name, word_from_wire(component.status()), Some(&component.detail))
     };
-    HealthReport {
-        status,
-        components: wire.components.into_iter().take(MAX_COMPONENTS).map(component).collect(),
-    }
+    HealthReport::new(status, wire.components.into_iter().map(component))
 }
 
 fn health_to_wire(report: &HealthReport) -> v1::HealthReport {
@@ -284,6 +278,7 @@ const fn word_to_wire(word: HealthWord) -> v1::HealthWord {
 
 #[cfg(test)]
 mod tests {
+    use model::health::{MAX_COMPONENTS, MAX_NAME_CHARS};
     use proptest::prelude::*;
     use prost::Message;
 
@@ -333,7 +328,8 @@ mod tests {
     fn one_invalid_result_does_not_spoil_its_batch() {
         let good = result_to_wire(&result(Outcome::Pass));
         let bad = v1::Result { monitor_id: vec![1, 2, 3], ..good.clone() };
-        let batch = v1::Results { agent_epoch: 1, first_seq: 10, results: vec![good.clone(), bad, good] };
+        let results = vec![good.clone(), bad, good];
+        let batch = v1::Results { agent_epoch: 1, first_seq: 10, results, canaries: 0 };
         let items: Vec<_> = results_from_wire(batch, &region(), Timestamp::EPOCH).collect();
         assert_eq!(items.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [10, 11, 12]);
         assert!(items[0].1.is_ok() && items[2].1.is_ok());
@@ -353,10 +349,14 @@ mod tests {
 
     #[test]
     fn texts_are_cut_and_cleared_of_control_characters() {
-        let component = v1::Component { name: "n".repeat(999), status: 1, detail: "a\u{1b}[31mb".into() };
+        let component = |n| v1::Component {
+            name: format!("{n:03}{}", "n".repeat(999)),
+            status: 1,
+            detail: "a\u{1b}[31mb".into(),
+        };
         let wire = v1::Result {
             detail: format!("x\r\n{}", "y".repeat(9_000)),
-            health: Some(v1::HealthReport { status: 77, components: vec![component; 500] }),
+            health: Some(v1::HealthReport { status: 77, components: (0..500).map(component).collect() }),
             ..result_to_wire(&result(Outcome::Error(String::new())))
         };
         let result = result_from_wire(wire, 1, &region(), Timestamp::EPOCH).unwrap().result;

@@ -1,0 +1,330 @@
+//! The tape: what was heard about one monitor, in the order in which it was committed.
+//!
+//! It is recorded backwards, because the journal is read so, and compactly: texts and regions are shared, and what no
+//! decision reads is left out. [`Evidence`] is the same results by region and start, for questions that were never
+//! asked in reality.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{
+    AgentId, CheckResult, Failure, FailureKind, HealthReport, MonitorId, Outcome, Phases, RegionId, Timestamp,
+};
+
+use crate::monitor::{Event, Policy, Standing};
+
+/// One thing that was heard and decided on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// A result; those that came too late to vote are not part of it.
+    Result {
+        /// The agent.
+        agent: AgentId,
+        /// What it found.
+        result: Box<CheckResult>,
+    },
+    /// A scheduled check was still pending long after it usually ends.
+    Slow {
+        /// From where.
+        region: RegionId,
+        /// When it started.
+        started_at: Timestamp,
+    },
+    /// A region could be asked from then on, or no longer.
+    RegionLive {
+        /// The region.
+        region: RegionId,
+        /// Whether an agent of it was connected.
+        live: bool,
+    },
+    /// The coordinator could neither see nor ask during this span.
+    Blind {
+        /// When it last could.
+        from: Timestamp,
+        /// Since when it could again.
+        to: Timestamp,
+        /// Whether it was started at `to`, so that no region was live.
+        restarted: bool,
+    },
+    /// How the monitors that this one depends on stood from then on.
+    Parents(Standing),
+    /// A monitor that depends on this one might have been failing.
+    Asked,
+    /// An agent's votes did not count any more, from checks on that started at `since`.
+    Quarantined {
+        /// The agent.
+        agent: AgentId,
+        /// What people call it.
+        name: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// An agent's votes counted again.
+    Released {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// A window in which nothing is judged had begun.
+    MaintenanceStarted {
+        /// When.
+        at: Timestamp,
+    },
+    /// It was over.
+    MaintenanceEnded,
+    /// The user changed what is checked, how often or from where: earlier results said nothing any more.
+    Respecified,
+    /// The user paused it.
+    Paused,
+    /// The user resumed it.
+    Resumed,
+}
+
+/// What was heard about one monitor.
+#[derive(Clone, Debug)]
+pub struct Tape {
+    monitor: MonitorId,
+    /// Newest first.
+    entries: Vec<Entry>,
+    samples: usize,
+    regions: BTreeSet<RegionId>,
+    texts: BTreeSet<Arc<str>>,
+}
+
+/// One entry of a tape.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// The instant of its commit, at which it was decided on.
+    pub(super) at: Timestamp,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Sample(Sample),
+    Event(Event),
+    /// As blind, and every region is gone.
+    Restarted {
+        from: Timestamp,
+        to: Timestamp,
+    },
+}
+
+/// What decisions read of a result.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub(super) agent: AgentId,
+    pub(super) region: RegionId,
+    pub(super) started_at: Timestamp,
+    pub(super) duration: Duration,
+    spec_revision: u64,
+    attempt: u32,
+    round: u32,
+    finding: Finding,
+    health: Option<Box<HealthReport>>,
+}
+
+#[derive(Clone, Debug)]
+enum Finding {
+    Pass,
+    Fail(FailureKind, Arc<str>),
+    Error(Arc<str>),
+}
+
+impl Tape {
+    /// An empty tape of a monitor.
+    #[must_use]
+    pub const fn of(monitor: MonitorId) -> Self {
+        Self { monitor, entries: vec![], samples: 0, regions: BTreeSet::new(), texts: BTreeSet::new() }
+    }
+
+    /// Adds what was heard just before everything that is on the tape, at the instant of its commit.
+    pub fn prepend(&mut self, at: Timestamp, heard: Heard) {
+        let what = match heard {
+            Heard::Result { agent, result } => {
+                self.samples += 1;
+                What::Sample(self.sample(agent, *result))
+            }
+            Heard::Slow { region, started_at } => What::Event(Event::Slow { region, started_at }),
+            Heard::RegionLive { region, live } => What::Event(Event::RegionLive { region, live }),
+            Heard::Blind { from, to, restarted: true } => What::Restarted { from, to },
+            Heard::Blind { from, to, restarted: false } => What::Event(Event::Blind { from, to }),
+            Heard::Parents(standing) => What::Event(Event::Parents(standing)),
+            Heard::Asked => What::Event(Event::Asked),
+            Heard::Quarantined { agent, name, since } => {
+                What::Event(Event::Quarantined { agent, name, since })
+            }
+            Heard::Released { agent } => What::Event(Event::Released { agent }),
+            Heard::MaintenanceStarted { at } => What::Event(Event::MaintenanceStarted { at }),
+            Heard::MaintenanceEnded => What::Event(Event::MaintenanceEnded),
+            Heard::Respecified => What::Event(Event::PolicyChanged { respec: true }),
+            Heard::Paused => What::Event(Event::Paused),
+            Heard::Resumed => What::Event(Event::Resumed),
+        };
+        self.entries.push(Entry { at, what });
+    }
+
+    /// How many things were heard.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was heard.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many of them are results.
+    #[must_use]
+    pub const fn results(&self) -> usize {
+        self.samples
+    }
+
+    /// Everything, oldest first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev()
+    }
+
+    /// Whether an agent of the region was connected when the tape begins: its first word, if it is not that one has
+    /// just come.
+    pub(super) fn begins_live(&self, region: &RegionId) -> bool {
+        let word = |entry: &Entry| match &entry.what {
+            What::Sample(sample) if sample.region == *region => Some(true),
+            What::Event(Event::RegionLive { region: other, live }) if other == region => Some(!live),
+            What::Restarted { .. } => Some(false),
+            What::Sample(_) | What::Event(_) => None,
+        };
+        self.entries().find_map(word).unwrap_or(false)
+    }
+
+    /// Whether the monitor was paused when the tape begins.
+    pub(super) fn begins_paused(&self) -> bool {
+        let word = |entry: &Entry| match &entry.what {
+            What::Event(Event::Resumed) => Some(true),
+            What::Event(Event::Paused) | What::Sample(_) => Some(false),
+            What::Event(_) | What::Restarted { .. } => None,
+        };
+        self.entries().find_map(word).unwrap_or(false)
+    }
+
+    /// A sample as the result that it was, had it started at `started_at`.
+    pub(super) fn result(&self, sample: &Sample, started_at: Timestamp) -> CheckResult {
+        let outcome = match &sample.finding {
+            Finding::Pass => Outcome::Pass,
+            Finding::Fail(kind, detail) => Outcome::Fail(Failure::new(*kind, detail)),
+            Finding::Error(text) => Outcome::Error(text.to_string()),
+        };
+        CheckResult {
+            monitor: self.monitor,
+            spec_revision: sample.spec_revision,
+            region: sample.region.clone(),
+            slot: 0,
+            attempt: sample.attempt,
+            round: sample.round,
+            started_at,
+            duration: sample.duration,
+            outcome,
+            phases: Phases::default(),
+            http_status: None,
+            peer: None,
+            health: sample.health.clone(),
+        }
+    }
+
+    fn sample(&mut self, agent: AgentId, result: CheckResult) -> Sample {
+        let finding = match result.outcome {
+            Outcome::Pass => Finding::Pass,
+            Outcome::Fail(failure) => Finding::Fail(failure.kind, self.text(&failure.detail)),
+            Outcome::Error(text) => Finding::Error(self.text(&text)),
+        };
+        if !self.regions.contains(&result.region) {
+            self.regions.insert(result.region.clone());
+        }
+        Sample {
+            agent,
+            // The one that is shared.
+            region: self.regions.get(&result.region).cloned().unwrap_or(result.region),
+            started_at: result.started_at,
+            duration: result.duration,
+            spec_revision: result.spec_revision,
+            attempt: result.attempt,
+            round: result.round,
+            finding,
+            health: result.health,
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&new));
+        new
+    }
+}
+
+impl Sample {
+    pub(super) const fn is_pass(&self) -> bool {
+        matches!(self.finding, Finding::Pass)
+    }
+
+    /// Whether it is a definite wrong answer, which is not asked for twice.
+    pub(super) const fn is_definite_fail(&self) -> bool {
+        matches!(self.finding, Finding::Fail(kind, _) if kind.is_definite())
+    }
+
+    const fn is_conclusive(&self) -> bool {
+        !matches!(self.finding, Finding::Error(_))
+    }
+}
+
+/// The conclusive results of a tape under one specification, by region and start.
+pub(super) struct Evidence<'a> {
+    by_region: BTreeMap<&'a RegionId, Vec<&'a Sample>>,
+    /// When attempts of rounds started.
+    asked: Vec<Timestamp>,
+}
+
+impl<'a> Evidence<'a> {
+    pub(super) fn of(tape: &'a Tape, policy: &Policy) -> Self {
+        let mut by_region: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut asked = vec![];
+        for entry in &tape.entries {
+            let What::Sample(sample) = &entry.what else { continue };
+            if sample.spec_revision != policy.spec_revision {
+                continue;
+            }
+            if sample.attempt > 0 {
+                asked.push(sample.started_at);
+            }
+            if sample.is_conclusive() {
+                by_region.entry(&sample.region).or_default().push(sample);
+            }
+        }
+        for samples in by_region.values_mut() {
+            samples.sort_by_key(|sample| sample.started_at);
+        }
+        asked.sort_unstable();
+        Self { by_region, asked }
+    }
+
+    /// Whether a round was really run in this span: then what was answered is recorded, and who did not answer did not.
+    pub(super) fn was_asked(&self, from: Timestamp, until: Timestamp) -> bool {
+        let first = self.asked.partition_point(|at| *at < from);
+        self.asked.get(first).is_some_and(|at| *at < until)
+    }
+
+    /// What a region would have found at an instant: what it found before and after, if that is the same and neither is
+    /// further away than `reach`. The nearer of the two.
+    pub(super) fn at(&self, region: &RegionId, at: Timestamp, reach: Duration) -> Option<&'a Sample> {
+        let samples = self.by_region.get(region)?;
+        let next = samples.partition_point(|sample| sample.started_at < at);
+        let (before, after) = (samples.get(next.checked_sub(1)?)?, samples.get(next)?);
+        let (since, until) = (at.since(before.started_at), after.started_at.since(at));
+        let agree = before.is_pass() == after.is_pass() && since <= reach && until <= reach;
+        agree.then_some(if since < until { *before } else { *after })
+    }
+}

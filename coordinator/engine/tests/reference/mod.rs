@@ -1,0 +1,608 @@
+//! The monitor machine a second time, naively.
+//!
+//! [`replay`] goes through a whole history from its beginning. Whatever is about votes, freshness, eligibility and quorum
+//! it looks up in the history each time it is needed, by going through all of it; what it carries along is only what a
+//! round is by nature: that a question was asked, when, and what the last answers came to.
+//!
+//! It covers: votes by start, freshness, liveness, blindness, quorum over single regions, rounds that open and resolve,
+//! slow checks, the pause after rounds without result, flapping, and `Unknown`. Left out, and not generated: confirmation periods,
+//! thresholds, parents, maintenance, quarantine, pauses, new policies. `Up` and `Degraded` are one word here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::monitor::{Event, Policy};
+use model::{CheckResult, FailureKind, Outcome, Timestamp};
+
+/// The quorum policies that are covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quorum {
+    Any,
+    Majority,
+    All,
+    AtLeast(usize),
+}
+
+/// What must be told after a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) status: Word,
+    pub(crate) is_asking: bool,
+    pub(crate) incidents: Vec<Outage>,
+}
+
+/// A status in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Pending,
+    /// Up or degraded.
+    Answers,
+    Down,
+    Unknown,
+}
+
+/// An incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(crate) started_at: Timestamp,
+    pub(crate) opened_at: Timestamp,
+    pub(crate) resolved_at: Option<Timestamp>,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Two failing attempts less far apart may be the same noise.
+const APART: Duration = Duration::from_millis(900);
+
+impl Quorum {
+    /// How many must fail when so many of `regions` have a vote that counts.
+    fn needed(self, regions: usize, eligible: usize) -> usize {
+        match self {
+            Self::Any => 1,
+            Self::Majority => regions / 2 + 1,
+            Self::All => eligible.max(regions.min(2)),
+            Self::AtLeast(k) => k,
+        }
+    }
+}
+
+/// What must be told after all of a history.
+pub(crate) fn replay(
+    policy: &Policy,
+    quorum: Quorum,
+    begun_at: Timestamp,
+    history: &[(Timestamp, Event)],
+) -> Told {
+    let mut model = Model {
+        policy,
+        quorum,
+        past: &[],
+        now: begun_at,
+        told: Told { status: Word::Pending, is_asking: false, incidents: vec![] },
+        changed_at: begun_at,
+        question: Question::None,
+        owed: false,
+        quiet_until: begun_at,
+        fruitless: 0,
+        reviewed: BTreeMap::new(),
+        earlier: BTreeMap::new(),
+        patience_until: begun_at.plus(policy.timeout).plus(Duration::from_secs(60)),
+        short_since: Some(begun_at),
+    };
+    for length in 1..=history.len() {
+        model.step(&history[..length]);
+    }
+    model.told.is_asking = matches!(model.question, Question::Asked { .. });
+    model.told
+}
+
+/// What is being asked.
+#[derive(Clone, Debug)]
+enum Question {
+    None,
+    Held,
+    Asked {
+        at: Timestamp,
+        failing_from: Timestamp,
+        passing_from: Timestamp,
+        /// Recovery rounds before this one that said up; `None`: whether it is down.
+        streak: Option<u32>,
+        /// When the first of them was asked.
+        good_since: Option<Timestamp>,
+        /// How much of the history there was.
+        since: usize,
+        /// Per region: failing starts that stood when it was asked, and the pass that stood.
+        before: BTreeMap<usize, (Vec<Timestamp>, Option<Timestamp>)>,
+    },
+    Again {
+        streak: u32,
+        good_since: Timestamp,
+        at: Timestamp,
+    },
+}
+
+struct Model<'a> {
+    policy: &'a Policy,
+    quorum: Quorum,
+    past: &'a [(Timestamp, Event)],
+    now: Timestamp,
+    told: Told,
+    changed_at: Timestamp,
+    question: Question,
+    owed: bool,
+    quiet_until: Timestamp,
+    fruitless: u32,
+    /// Regions whose present streak a round has looked at, with how often they had turned by then.
+    reviewed: BTreeMap<usize, usize>,
+    /// Streaks that a round found to have begun earlier than their first vote.
+    earlier: BTreeMap<usize, (Timestamp, Timestamp)>,
+    patience_until: Timestamp,
+    short_since: Option<Timestamp>,
+}
+
+impl<'a> Model<'a> {
+    fn step(&mut self, past: &'a [(Timestamp, Event)]) {
+        let (now, event) = past.last().expect("a step has an event");
+        // Votes that went stale since the last event did so when they did.
+        if self.short_since.is_none() {
+            self.short_since = self.lapses_at().filter(|at| *at <= *now);
+        }
+        let votes_before: Vec<_> = self.regions().map(|region| self.vote(region).cloned()).collect();
+        (self.past, self.now) = (past, *now);
+        match event {
+            Event::Observed { result, .. } => self.observed(result, &votes_before),
+            Event::Slow { region, started_at } => {
+                let region = self.policy.regions.iter().position(|id| id == region).expect("assigned");
+                self.slow(region, *started_at);
+            }
+            Event::Blind { to, .. } => {
+                let in_question = self.is_down()
+                    || self.told.status == Word::Pending
+                    || !matches!(self.question, Question::None)
+                    || self.regions().any(|region| self.vote(region).is_some_and(is_fail));
+                self.question = Question::None;
+                self.owed = in_question;
+                let patience = Duration::from_secs(60).max(self.freshness());
+                self.patience_until = self.patience_until.max((*to).min(*now).plus(patience));
+            }
+            _ => {}
+        }
+        while self.advance() {}
+        if self.is_short(self.now) {
+            self.short_since.get_or_insert(self.now);
+        } else {
+            self.short_since = None;
+        }
+        let is_asked = matches!(self.question, Question::Asked { .. });
+        if !self.is_down() && !is_asked && self.says_up() {
+            self.tell(Word::Answers);
+        }
+        let lasted =
+            |since: Timestamp| since.plus(Duration::from_secs(60)).max(self.patience_until) <= self.now;
+        if !self.is_down() && self.short_since.is_some_and(lasted) {
+            self.tell(Word::Unknown);
+        }
+    }
+
+    fn observed(&mut self, result: &CheckResult, votes_before: &[Option<CheckResult>]) {
+        let region = self.policy.regions.iter().position(|id| *id == result.region).expect("assigned");
+        let is_vote = self.vote(region) != votes_before[region].as_ref();
+        let unheard =
+            result.started_at < self.blind_until() && self.now < result.started_at.plus(self.freshness());
+        let idle = matches!(self.question, Question::None | Question::Held);
+        if is_vote && is_fail(result) && unheard && idle && !self.is_down() {
+            self.owed = true;
+        }
+        // A round that sees two attempts of a streak knows when the streak began.
+        let attempts = self.attempts(region);
+        if self.is_certain(&attempts)
+            && let Some(since) = self.streak_of_votes(region)
+            && let Some(first) = attempts.first().copied().filter(|first| *first < since)
+        {
+            let known = self.earlier.get(&region).filter(|(of, _)| *of == since).map_or(first, |(_, at)| *at);
+            self.earlier.insert(region, (since, known.min(first)));
+        }
+    }
+
+    fn slow(&mut self, region: usize, started_at: Timestamp) {
+        let news = self.is_live(region)
+            && self.failing_since(region).is_none()
+            && self.vote(region).is_none_or(|vote| vote.started_at < started_at);
+        let recent = started_at <= self.now && self.now < started_at.plus(self.freshness());
+        let idle = matches!(self.question, Question::None) && !self.owed && self.now >= self.quiet_until;
+        if news && recent && idle && self.can_ask() && !self.is_down() {
+            self.wanted();
+            self.ask(self.before(started_at), self.now, None);
+        }
+    }
+
+    /// Does one thing that is due.
+    fn advance(&mut self) -> bool {
+        match self.question.clone() {
+            Question::Asked { at, streak, good_since, .. } => {
+                let (failing, eligible) = (self.failing().len(), self.counting(self.now).len());
+                let regions = self.policy.regions.len();
+                let down = failing >= self.quorum.needed(regions, eligible);
+                let heard = self.heard().len();
+                let needed = self.quorum.needed(regions, heard);
+                let up = !down && heard >= needed && self.doubtful(true).len() < needed;
+                let over = at.plus(SECOND).plus(self.policy.timeout).plus(Duration::from_secs(5));
+                if !down && !up && !self.all_answered() && self.now < over {
+                    return false;
+                }
+                self.conclude(at, streak, good_since.unwrap_or(at), down, up);
+            }
+            Question::Again { streak, good_since, at } if self.now >= at => {
+                self.ask(self.now, self.now, Some(streak));
+                if let Question::Asked { good_since: since, .. } = &mut self.question {
+                    *since = Some(good_since);
+                }
+            }
+            Question::Again { .. } => return false,
+            Question::None | Question::Held => return self.begin(),
+        }
+        true
+    }
+
+    fn conclude(
+        &mut self,
+        asked_at: Timestamp,
+        streak: Option<u32>,
+        good_since: Timestamp,
+        down: bool,
+        up: bool,
+    ) {
+        let enough = streak.is_some_and(|streak| streak + 1 >= self.policy.recovery_checks.max(1));
+        let lasts_until = good_since.plus(self.must_stay_up());
+        let reviewed: Vec<_> =
+            self.regions().map(|region| streak.is_some() || up || self.has_answered(region)).collect();
+        for (region, reviewed) in reviewed.into_iter().enumerate() {
+            if reviewed {
+                self.reviewed.insert(region, self.turns(region));
+            } else {
+                self.reviewed.remove(&region);
+            }
+        }
+        let first =
+            |region: usize| self.attempts(region).first().copied().or(Some(self.vote(region)?.started_at));
+        let started_at = self.failing().into_iter().filter_map(first).min().unwrap_or(self.now);
+        self.question = Question::None;
+        match streak {
+            None if down => {
+                self.tell(Word::Down);
+                let opened_at = self.now;
+                self.told.incidents.push(Outage { started_at, opened_at, resolved_at: None });
+                (self.quiet_until, self.fruitless) = (self.now, 0);
+            }
+            Some(_) if up && enough && self.now >= lasts_until => {
+                self.tell(Word::Answers);
+                self.told.incidents.last_mut().expect("down").resolved_at = Some(self.now);
+                (self.quiet_until, self.fruitless) = (self.now, 0);
+            }
+            Some(streak) if up => {
+                let rest = if enough { lasts_until.since(asked_at) } else { Duration::ZERO };
+                let at = asked_at.plus(rest.clamp(SECOND * 10, SECOND * 30));
+                self.question = Question::Again { streak: streak + 1, good_since, at };
+            }
+            None | Some(_) => {
+                let pause = Duration::from_secs([1, 2, 4, 8, 16, 30][self.fruitless.min(5) as usize]);
+                self.quiet_until = self.now.plus(pause);
+                self.fruitless += 1;
+            }
+        }
+    }
+
+    /// The third opening within an hour is held open until it has been up for ten minutes.
+    fn must_stay_up(&self) -> Duration {
+        let opened: Vec<_> = self.told.incidents.iter().rev().map(|incident| incident.opened_at).collect();
+        let is_flapping = opened.len() > 2 && opened[0].since(opened[2]) < Duration::from_secs(3_600);
+        if is_flapping { Duration::from_secs(600) } else { Duration::ZERO }
+    }
+
+    fn begin(&mut self) -> bool {
+        let was_held = matches!(self.question, Question::Held);
+        let trigger = if self.owed {
+            Some((self.now, self.now))
+        } else if self.is_down() {
+            self.recovery()
+        } else {
+            self.failure().map(|at| (self.before(at), self.now))
+        };
+        let Some((failing_from, passing_from)) = trigger.filter(|_| self.can_ask()) else {
+            self.question = Question::None;
+            return was_held;
+        };
+        if !std::mem::take(&mut self.owed) {
+            if !was_held {
+                self.wanted();
+            }
+            if self.now < self.quiet_until {
+                self.question = Question::Held;
+                return false;
+            }
+        }
+        let streak = self.is_down().then_some(0);
+        self.ask(failing_from, passing_from, streak);
+        true
+    }
+
+    /// A round is wanted: after a while without, the pauses begin anew.
+    fn wanted(&mut self) {
+        if self.now >= self.quiet_until.plus(self.policy.interval * 3 / 2) {
+            (self.quiet_until, self.fruitless) = (self.now, 0);
+        }
+    }
+
+    /// The failure that asks for a round: the oldest that no round has looked at, or of enough to be down.
+    fn failure(&self) -> Option<Timestamp> {
+        let failing: Vec<usize> = self
+            .counting(self.now)
+            .into_iter()
+            .filter(|region| self.vote(*region).is_some_and(is_fail))
+            .collect();
+        let started_at = |region: &usize| self.vote(*region).map(|vote| vote.started_at);
+        let new = failing.iter().filter(|region| !self.is_reviewed(**region)).filter_map(started_at).min();
+        let needed = self.quorum.needed(self.policy.regions.len(), self.counting(self.now).len());
+        new.or_else(|| (failing.len() >= needed).then(|| failing.iter().filter_map(started_at).min())?)
+    }
+
+    /// From when on answers count in a round of recovery, if one is to be asked.
+    fn recovery(&self) -> Option<(Timestamp, Timestamp)> {
+        let passing =
+            self.counting(self.now).into_iter().filter(|region| self.vote(*region).is_some_and(is_pass));
+        let new = passing.filter(|region| !self.is_reviewed(*region)).filter_map(|region| self.vote(region));
+        let new = new.map(|vote| vote.started_at).filter(|at| *at > self.changed_at).max();
+        new.or_else(|| self.says_up().then_some(self.now)).map(|from| (from, from))
+    }
+
+    fn ask(&mut self, failing_from: Timestamp, passing_from: Timestamp, streak: Option<u32>) {
+        let before = self
+            .regions()
+            .filter_map(|region| {
+                let vote = self.vote(region)?;
+                let since = self.failing_since(region).filter(|since| *since >= failing_from);
+                let standing = match is_fail(vote) && vote.started_at >= failing_from {
+                    true => vec![since.unwrap_or(vote.started_at), vote.started_at],
+                    false => vec![],
+                };
+                Some((region, (standing, is_pass(vote).then_some(vote.started_at))))
+            })
+            .collect();
+        let since = self.past.len();
+        self.question = Question::Asked {
+            at: self.now,
+            failing_from,
+            passing_from,
+            streak,
+            good_since: None,
+            since,
+            before,
+        };
+    }
+
+    fn before(&self, started_at: Timestamp) -> Timestamp {
+        let oldest = self.now.minus(self.policy.timeout * 2).minus(Duration::from_secs(30));
+        started_at.minus(self.policy.timeout).max(oldest)
+    }
+
+    fn tell(&mut self, status: Word) {
+        if self.told.status != status {
+            self.told.status = status;
+            self.changed_at = self.now;
+        }
+    }
+
+    // What the history says.
+
+    fn regions(&self) -> impl Iterator<Item = usize> + use<> {
+        0..self.policy.regions.len()
+    }
+
+    fn is_down(&self) -> bool {
+        self.told.status == Word::Down
+    }
+
+    fn freshness(&self) -> Duration {
+        self.policy.interval + self.policy.timeout + Duration::from_secs(10)
+    }
+
+    /// A region's results as they became votes: each started later than all that had arrived before.
+    fn votes(&self, region: usize) -> Vec<&'a CheckResult> {
+        let mut votes: Vec<&CheckResult> = vec![];
+        for (at, event) in self.past {
+            if let Event::Observed { result, .. } = event
+                && result.region == self.policy.regions[region]
+                && result.started_at <= *at
+                && votes.last().is_none_or(|last| last.started_at < result.started_at)
+            {
+                votes.push(result);
+            }
+        }
+        votes
+    }
+
+    fn vote(&self, region: usize) -> Option<&'a CheckResult> {
+        self.votes(region).last().copied()
+    }
+
+    /// The start of the first failing vote since the last passing one.
+    fn streak_of_votes(&self, region: usize) -> Option<Timestamp> {
+        let votes = self.votes(region);
+        let since_pass = votes.iter().rev().take_while(|vote| !is_pass(vote));
+        since_pass.filter(|vote| is_fail(vote)).last().map(|vote| vote.started_at)
+    }
+
+    /// How often the region has gone from passing, or from nothing, to failing and back.
+    fn turns(&self, region: usize) -> usize {
+        let (mut turns, mut failing) = (0, false);
+        for vote in self.votes(region) {
+            if (failing && is_pass(vote)) || (!failing && is_fail(vote)) {
+                (turns, failing) = (turns + 1, !failing);
+            }
+        }
+        turns
+    }
+
+    fn failing_since(&self, region: usize) -> Option<Timestamp> {
+        let since = self.streak_of_votes(region)?;
+        let known = self.earlier.get(&region).filter(|(of, _)| *of == since);
+        Some(known.map_or(since, |(_, at)| *at))
+    }
+
+    /// Whether a round has looked at the region's present streak, be it of passes or of failures.
+    fn is_reviewed(&self, region: usize) -> bool {
+        self.reviewed.get(&region) == Some(&self.turns(region))
+    }
+
+    fn is_live(&self, region: usize) -> bool {
+        let news = self.past.iter().rev().find_map(|(_, event)| match event {
+            Event::RegionLive { region: id, live } if *id == self.policy.regions[region] => Some(*live),
+            _ => None,
+        });
+        news == Some(true)
+    }
+
+    fn blind_until(&self) -> Timestamp {
+        let ends = self.past.iter().filter_map(|(at, event)| match event {
+            Event::Blind { to, .. } => Some((*to).min(*at)),
+            _ => None,
+        });
+        ends.max().unwrap_or(Timestamp::from_micros(i64::MIN))
+    }
+
+    /// Regions whose vote counts at an instant.
+    fn counting(&self, at: Timestamp) -> Vec<usize> {
+        let counts = |region: &usize| {
+            self.vote(*region).is_some_and(|vote| {
+                self.is_live(*region)
+                    && vote.started_at >= self.blind_until()
+                    && at < vote.started_at.plus(self.freshness())
+                    && !matches!(vote.outcome, Outcome::Error(_))
+            })
+        };
+        self.regions().filter(counts).collect()
+    }
+
+    /// Failing attempts of a region in the present round that no pass has taken back, oldest first.
+    fn attempts(&self, region: usize) -> Vec<Timestamp> {
+        let Question::Asked { failing_from, since, before, .. } = &self.question else { return vec![] };
+        let (mut standing, mut void) = before.get(&region).cloned().unwrap_or_default();
+        for (at, event) in &self.past[*since..] {
+            let Event::Observed { result, .. } = event else { continue };
+            let started_at = result.started_at;
+            if result.region != self.policy.regions[region] || started_at > *at {
+                continue;
+            }
+            if is_fail(result) && started_at >= *failing_from && Some(started_at) > void {
+                standing.push(started_at);
+            } else if is_pass(result) {
+                void = void.max(Some(started_at));
+                // A pass that arrives late takes back all but what failed last.
+                let last = standing.iter().max().copied();
+                if standing.iter().any(|at| *at <= started_at) {
+                    standing.retain(|at| *at > started_at && Some(*at) == last);
+                    if let Some(last) = standing.first() {
+                        void = Some(last.minus(Duration::from_micros(1)));
+                    }
+                }
+            }
+        }
+        standing.sort_unstable();
+        standing
+    }
+
+    fn is_certain(&self, attempts: &[Timestamp]) -> bool {
+        attempts.first().zip(attempts.last()).is_some_and(|(first, last)| last.since(*first) >= APART)
+    }
+
+    /// Whether the region's vote is a failure beyond doubt, within the round.
+    fn fails(&self, region: usize) -> bool {
+        let Question::Asked { failing_from, .. } = &self.question else { return false };
+        self.vote(region).is_some_and(|vote| {
+            is_fail(vote)
+                && vote.started_at >= *failing_from
+                && (is_definite(vote) || self.is_certain(&self.attempts(region)))
+        })
+    }
+
+    fn failing(&self) -> Vec<usize> {
+        self.counting(self.now).into_iter().filter(|region| self.fails(*region)).collect()
+    }
+
+    /// Regions whose vote counts and is of this round.
+    fn heard(&self) -> Vec<usize> {
+        let Question::Asked { failing_from, passing_from, .. } = &self.question else { return vec![] };
+        let heard = |region: &usize| {
+            self.vote(*region).is_some_and(|vote| {
+                vote.started_at >= if is_pass(vote) { *passing_from } else { *failing_from }
+            })
+        };
+        self.counting(self.now).into_iter().filter(heard).collect()
+    }
+
+    fn has_answered(&self, region: usize) -> bool {
+        let Question::Asked { passing_from, .. } = &self.question else { return false };
+        self.fails(region)
+            || self.vote(region).is_some_and(|vote| !is_fail(vote) && vote.started_at >= *passing_from)
+    }
+
+    fn all_answered(&self) -> bool {
+        self.regions().all(|region| !self.is_live(region) || self.has_answered(region))
+    }
+
+    /// Regions that may be failing, for all that is known: within the present round, or at all.
+    fn doubtful(&self, in_round: bool) -> Vec<usize> {
+        let from = match &self.question {
+            Question::Asked { passing_from, .. } if in_round => *passing_from,
+            _ => Timestamp::from_micros(i64::MIN),
+        };
+        let counting = self.counting(self.now);
+        let in_doubt = |region: &usize| {
+            if !self.is_live(*region) {
+                return self.failing_since(*region).is_some();
+            }
+            let passes = self.vote(*region).is_some_and(|vote| is_pass(vote) && vote.started_at >= from);
+            !(passes && counting.contains(region))
+        };
+        self.regions().filter(in_doubt).collect()
+    }
+
+    fn says_up(&self) -> bool {
+        let eligible = self.counting(self.now).len();
+        let needed = self.quorum.needed(self.policy.regions.len(), eligible);
+        eligible >= needed && self.doubtful(false).len() < needed
+    }
+
+    fn is_short(&self, at: Timestamp) -> bool {
+        let eligible = self.counting(at).len();
+        eligible < self.quorum.needed(self.policy.regions.len(), eligible)
+    }
+
+    /// When votes that go stale will leave too few.
+    fn lapses_at(&self) -> Option<Timestamp> {
+        let mut stale: Vec<_> = self
+            .regions()
+            .filter_map(|region| Some(self.vote(region)?.started_at.plus(self.freshness())))
+            .collect();
+        stale.sort_unstable();
+        stale.into_iter().find(|at| self.is_short(*at))
+    }
+
+    fn can_ask(&self) -> bool {
+        let live = self.regions().filter(|region| self.is_live(*region)).count();
+        live >= self.quorum.needed(self.policy.regions.len(), 0)
+    }
+}
+
+fn is_pass(result: &CheckResult) -> bool {
+    result.outcome == Outcome::Pass
+}
+
+fn is_fail(result: &CheckResult) -> bool {
+    matches!(result.outcome, Outcome::Fail(_))
+}
+
+/// A wrong answer needs no second attempt.
+fn is_definite(result: &CheckResult) -> bool {
+    let wrong = [FailureKind::Certificate, FailureKind::Status, FailureKind::Body, FailureKind::Redirect];
+    matches!(&result.outcome, Outcome::Fail(failure) if wrong.contains(&failure.kind))
+}

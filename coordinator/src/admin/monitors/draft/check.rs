@@ -1,0 +1,92 @@
+//! What each check does, from a user's words: the target, and what is sent to and expected of it over HTTP.
+//!
+//! Every wrong field is named; how often and how long is the draft's business.
+
+use model::check::{Method, validate_header};
+use model::{Check, HealthPolicy};
+use proto::admin::v1 as wire;
+
+use crate::admin::invalid::Invalid;
+
+/// Headers of one check, as `model` has it; statuses that pass.
+const MAX_LISTED: usize = 50;
+
+/// The check that is asked for; `None` if there is no telling what would be checked.
+pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check> {
+    if asked.url.trim().is_empty() {
+        invalid.add("url", "is required: use http://, https:// or tcp://HOST:PORT");
+        return None;
+    }
+    let check = Check::from_target(&asked.url).map_err(|error| error.problem);
+    match invalid.check("url", check)? {
+        Check::Tcp(tcp) => {
+            let is_default = |health: &str| HealthPolicy::parse(health) == Some(HealthPolicy::default());
+            for (field, is_given) in [
+                ("method", !asked.method.is_empty()),
+                ("headers", !asked.headers.is_empty()),
+                ("expected_status", !asked.expected_status.is_empty()),
+                ("health", !asked.health.is_empty() && !is_default(&asked.health)),
+            ] {
+                if is_given {
+                    invalid.add(field, "is for http:// and https:// only: leave it empty");
+                }
+            }
+            Some(Check::Tcp(tcp))
+        }
+        Check::Http(mut http) => {
+            if !asked.method.is_empty() {
+                match Method::parse(&asked.method) {
+                    Some(method) => http.method = method,
+                    None => invalid.add("method", "must be GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"),
+                }
+            }
+            http.headers = read_headers(&asked.headers, invalid);
+            http.expected_status = read_statuses(&asked.expected_status, invalid);
+            http.health = read_health(&asked.health, http.method, invalid);
+            Some(Check::Http(http))
+        }
+    }
+}
+
+fn read_headers(asked: &[wire::Header], invalid: &mut Invalid) -> Vec<(String, String)> {
+    if asked.len() > MAX_LISTED {
+        invalid.add("headers", format!("at most {MAX_LISTED} are allowed"));
+        return vec![];
+    }
+    let read = |header: &wire::Header| {
+        let sound = validate_header(&header.name, &header.value).map_err(|error| error.problem);
+        invalid.check("headers", sound).map(|()| (header.name.clone(), header.value.clone()))
+    };
+    asked.iter().filter_map(read).collect()
+}
+
+fn read_statuses(asked: &[u32], invalid: &mut Invalid) -> Vec<u16> {
+    if asked.len() > MAX_LISTED {
+        invalid.add("expected_status", format!("at most {MAX_LISTED} are allowed"));
+        return vec![];
+    }
+    let read = |status: &u32| {
+        let sound = u16::try_from(*status).ok().filter(|status| (100..=599).contains(status));
+        if sound.is_none() {
+            invalid.add("expected_status", format!("{status} is not an HTTP status: use 100 to 599"));
+        }
+        sound
+    };
+    asked.iter().filter_map(read).collect()
+}
+
+fn read_health(asked: &str, method: Method, invalid: &mut Invalid) -> HealthPolicy {
+    const FIELD: &str = "health";
+    if asked.is_empty() {
+        return HealthPolicy::default();
+    }
+    let Some(policy) = HealthPolicy::parse(asked) else {
+        invalid.add(FIELD, "must be ignore, read, expect or strict");
+        return HealthPolicy::default();
+    };
+    if method == Method::Head && policy.needs_report() {
+        let name = policy.as_str();
+        invalid.add(FIELD, format!("`{name}` needs a body, and an answer to HEAD has none: use GET"));
+    }
+    policy
+}

@@ -1,0 +1,270 @@
+//! The coordinator's side of the simulation: the owner of a shard, modelled thinly around the real engine.
+//!
+//! Inputs are applied as they come; what follows is durable at once, as after the commit of a turn. What a kill leaves
+//! behind is what the store would hold: the last state row (written with every effect but a round's), the snapshot of
+//! the last full minute, and the results since. What is left out of the shard: batching, and its memory of sequence
+//! numbers, so that the engine meets every repeated result itself.
+
+use std::time::Duration;
+
+use engine::Effect;
+use engine::budget::Budget;
+use engine::monitor::{self, Event, State};
+use model::{MonitorId, Timestamp};
+
+use crate::recorder::Recorder;
+use crate::span::START;
+use crate::world::World;
+
+/// All monitors of a world as the coordinator has them.
+#[derive(Debug)]
+pub struct Shard<'w> {
+    world: &'w World,
+    subjects: Vec<Subject>,
+    budget: Budget,
+    /// Regions that are live, as last told.
+    live: Vec<bool>,
+    /// Whether kills must be survived: if not, nothing is kept for them.
+    is_durable: bool,
+    recorder: Option<Recorder>,
+}
+
+/// One monitor.
+#[derive(Debug)]
+struct Subject {
+    /// `None` only while the engine has it.
+    state: Option<State>,
+    stored: State,
+    stored_at: Timestamp,
+    /// Results after `stored`.
+    journal: Vec<(Timestamp, Event)>,
+    incidents: Vec<Incident>,
+}
+
+/// An incident as the outside saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// When it opened.
+    pub opened_at: Timestamp,
+    /// When the outage had begun, it said.
+    pub started_at: Timestamp,
+    /// When it resolved.
+    pub resolved_at: Option<Timestamp>,
+}
+
+impl<'w> Shard<'w> {
+    /// A shard of new monitors.
+    #[must_use]
+    pub fn new(world: &'w World, recorder: Option<Recorder>) -> Self {
+        let subject = |monitor: &crate::world::Monitor| {
+            let state = monitor::new(&monitor.policy, START);
+            Subject {
+                stored: state.clone(),
+                state: Some(state),
+                stored_at: START,
+                journal: vec![],
+                incidents: vec![],
+            }
+        };
+        Self {
+            world,
+            subjects: world.monitors.iter().map(subject).collect(),
+            budget: Budget::new(START),
+            live: vec![false; crate::fault::REGIONS.len()],
+            is_durable: world.network.coordinator.iter().next().is_some(),
+            recorder,
+        }
+    }
+
+    /// A monitor's state.
+    #[must_use]
+    pub fn state(&self, index: usize) -> &State {
+        self.subjects[index].state.as_ref().expect("the engine gave it back")
+    }
+
+    /// When it must be looked at next.
+    #[must_use]
+    pub fn deadline(&self, index: usize) -> Option<Timestamp> {
+        monitor::deadline(self.state(index), &self.world.monitors[index].policy)
+    }
+
+    /// Applies an event to a monitor.
+    pub fn apply(&mut self, index: usize, event: &Event, now: Timestamp) {
+        self.take_snapshot(index, now);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(index, event, now);
+        }
+        let policy = &self.world.monitors[index].policy;
+        let subject = &mut self.subjects[index];
+        let state = subject.state.take().expect("the engine gave it back");
+        let transition = monitor::apply(state, policy, event, now);
+        subject.state = Some(transition.state);
+        if self.is_durable && matches!(event, Event::Observed { .. }) {
+            subject.journal.push((now, event.clone()));
+        }
+        let mut asks = None;
+        let mut is_marked = false;
+        for effect in &transition.effects {
+            match effect {
+                Effect::Verify { round, .. } => {
+                    asks = Some(*round);
+                    continue;
+                }
+                Effect::Open(opening) => subject.incidents.push(Incident {
+                    opened_at: opening.opened_at,
+                    started_at: opening.started_at,
+                    resolved_at: None,
+                }),
+                Effect::Resolve { resolved_at, .. } => {
+                    if let Some(incident) = subject.incidents.last_mut() {
+                        incident.resolved_at = Some(*resolved_at);
+                    }
+                }
+                _ => {}
+            }
+            is_marked = true;
+        }
+        if is_marked {
+            self.store(index, now);
+        }
+        if let Some(round) = asks {
+            self.request(index, round, now);
+        }
+    }
+
+    /// Takes a result of a monitor to which nothing has happened for a while: a newer vote of the same kind. Nothing is
+    /// judged, because in between there were others like it.
+    pub fn refresh(&mut self, index: usize, event: &Event, received_at: Timestamp, now: Timestamp) {
+        self.take_snapshot(index, now);
+        let policy = &self.world.monitors[index].policy;
+        let subject = &mut self.subjects[index];
+        let state = subject.state.take().expect("the engine gave it back");
+        subject.state = Some(monitor::fold(state, policy, event, received_at));
+        if self.is_durable {
+            subject.journal.push((received_at, event.clone()));
+        }
+    }
+
+    /// Tells the monitors of a region whether it can be asked. Rounds under way ask who comes.
+    pub fn region_live(&mut self, region: usize, live: bool, now: Timestamp) {
+        self.live[region] = live;
+        for index in 0..self.subjects.len() {
+            let monitor = &self.world.monitors[index];
+            let Some(rank) = monitor.places.iter().position(|place| place.region == region) else { continue };
+            let region = monitor.policy.regions[rank].clone();
+            self.apply(index, &Event::RegionLive { region, live }, now);
+            if live && let Some(round) = self.state(index).round() {
+                self.request(index, round, now);
+            }
+        }
+    }
+
+    /// Tells all monitors of a span in which nothing could be seen.
+    pub fn blind(&mut self, from: Timestamp, to: Timestamp) {
+        for index in 0..self.subjects.len() {
+            self.apply(index, &Event::Blind { from, to }, to);
+        }
+    }
+
+    /// Starts again after a kill, with what was durable.
+    pub fn restart(&mut self, now: Timestamp) {
+        self.budget = Budget::new(now);
+        self.live.fill(false);
+        for index in 0..self.subjects.len() {
+            self.restore(index);
+            let policy = &self.world.monitors[index].policy;
+            let subject = &mut self.subjects[index];
+            let mut state = subject.stored.clone();
+            for region in &policy.regions {
+                let gone = Event::RegionLive { region: region.clone(), live: false };
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.record(index, &gone, now);
+                }
+                state = monitor::fold(state, policy, &gone, now);
+            }
+            subject.state = Some(state);
+        }
+    }
+
+    /// Loads everything again though the process lives on: its sessions are still there.
+    pub fn reload(&mut self, from: Timestamp, now: Timestamp) {
+        let live = self.live.clone();
+        self.restart(now);
+        self.blind(from, now);
+        for (region, live) in live.into_iter().enumerate() {
+            if live {
+                self.region_live(region, true, now);
+            }
+        }
+    }
+
+    /// The rounds that may be asked for now, with the monitors' places.
+    pub fn grants(&mut self, now: Timestamp) -> Vec<(usize, u32)> {
+        let capacity = self.world.network.capacity(now);
+        let subjects = &self.subjects;
+        let still = |monitor: MonitorId, round| {
+            let state = subjects[number(monitor)].state.as_ref();
+            state.and_then(State::round) == Some(round)
+        };
+        let granted = self.budget.take(capacity, now, still);
+        granted.into_iter().map(|(monitor, round)| (number(monitor), round)).collect()
+    }
+
+    /// When [`Shard::grants`] has something again.
+    #[must_use]
+    pub fn next_grant(&self, now: Timestamp) -> Option<Timestamp> {
+        self.budget.next_at(self.world.network.capacity(now))
+    }
+
+    /// Whether a region can be asked.
+    #[must_use]
+    pub fn is_live(&self, region: usize) -> bool {
+        self.live[region]
+    }
+
+    /// What came of every monitor, and what was recorded.
+    #[must_use]
+    pub fn into_incidents(self) -> (Vec<Vec<Incident>>, Option<Recorder>) {
+        (self.subjects.into_iter().map(|subject| subject.incidents).collect(), self.recorder)
+    }
+
+    fn request(&mut self, index: usize, round: u32, now: Timestamp) {
+        let monitor = &self.world.monitors[index];
+        let asked = monitor.places.iter().filter(|place| self.live[place.region]).count();
+        self.budget.request(monitor.id, round, asked as u32 * 2, now);
+    }
+
+    /// The snapshot of the last full minute, which nothing has changed since.
+    fn take_snapshot(&mut self, index: usize, now: Timestamp) {
+        const SWEEP: i64 = 60;
+        if self.is_durable && now.as_secs() / SWEEP > self.subjects[index].stored_at.as_secs() / SWEEP {
+            self.store(index, now);
+        }
+    }
+
+    fn store(&mut self, index: usize, now: Timestamp) {
+        if self.is_durable {
+            let subject = &mut self.subjects[index];
+            subject.stored = subject.state.clone().expect("the engine gave it back");
+            subject.stored_at = now;
+            subject.journal.clear();
+        }
+    }
+
+    fn restore(&mut self, index: usize) {
+        let policy = &self.world.monitors[index].policy;
+        let subject = &mut self.subjects[index];
+        for (at, event) in std::mem::take(&mut subject.journal) {
+            subject.stored = monitor::fold(subject.stored.clone(), policy, &event, at);
+        }
+    }
+}
+
+/// A monitor's place among all, which its id ends with.
+fn number(monitor: MonitorId) -> usize {
+    let bytes = monitor.as_bytes();
+    usize::from(u16::from_be_bytes([bytes[14], bytes[15]]))
+}
+
+/// How long a commit takes, after which a round may be asked for.
+pub const COMMIT: Duration = Duration::from_millis(5);
