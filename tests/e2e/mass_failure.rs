@@ -72,6 +72,11 @@ impl World {
         let start = |token: &String| Reporter::start(token, coordinator.agent_address());
         let agents = tokens.iter().map(start).collect::<Result<_>>()?;
         let world = Self { agents, admin, parent, children, receiver, _coordinator: coordinator };
+        // Two regions are enough to be up; the tests need what all three say.
+        eventually("every agent had reported everything", SOON * 6, async || {
+            Ok(world.agents.iter().all(|agent| agent.acks().len() > children).then_some(()))
+        })
+        .await?;
         world.until_all(MonitorStatus::Up, SOON * 6).await?;
         Ok(world)
     }

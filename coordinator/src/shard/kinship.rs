@@ -90,8 +90,15 @@ impl Kinship {
         for (id, lead) in &kinship.ended_leads {
             kinship.groups.lead(*id, lead.subject, &failure(lead, "", &[], None), lead.opened_at);
         }
+        // Those put down to a parent are members too, but have no incident and are in no group.
+        let failing: BTreeSet<(IncidentId, SubjectId)> = subjects
+            .iter()
+            .filter_map(|subject| Some((subject.incident.as_ref()?.body.lead?, subject.id())))
+            .collect();
         for row in open_members {
-            kinship.groups.join(row.incident, row.subject, row.joined_at);
+            if failing.contains(&(row.incident, row.subject)) {
+                kinship.groups.join(row.incident, row.subject, row.joined_at);
+            }
             kinship.members.insert(row.subject, row);
         }
         for lead in kinship.ended_leads.values() {

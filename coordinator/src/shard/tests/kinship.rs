@@ -213,7 +213,8 @@ async fn a_restart_forgets_neither_parents_nor_members() {
     assert_eq!(house.check(&child, 503).await, []);
     assert_eq!(house.status(&child), Unknown);
     assert_eq!(house.members(&parent).await.len(), 1, "it is a member already");
-    house.check(&parent, 200).await;
+    assert_eq!(house.wait(3_600).await, [], "nobody is told that it is down too");
+    assert_eq!(kinds(&house.check(&parent, 200).await), [(EventKind::Resolved, "gateway")]);
     house.check(&child, 200).await;
     assert!(house.members(&parent).await[0].left_at.is_some());
 }
