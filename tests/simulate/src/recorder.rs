@@ -9,7 +9,7 @@ use model::{FailureKind, Outcome, Timestamp};
 
 use crate::span::START;
 
-/// Most events that are kept: what is printed is the end.
+/// Most events that are kept: of more, the older results are forgotten.
 const MAX_EVENTS: usize = 200_000;
 
 /// The events of one monitor.
@@ -30,10 +30,18 @@ impl Recorder {
 
     /// Takes down an event if it concerns the monitor.
     pub fn record(&mut self, monitor: usize, event: &Event, now: Timestamp) {
-        let is_news = self.monitor == monitor && now >= self.from && !matches!(event, Event::DeadlineReached);
-        if is_news && self.events.len() < MAX_EVENTS {
-            self.events.push((now, event.clone()));
+        if self.monitor != monitor || now < self.from || matches!(event, Event::DeadlineReached) {
+            return;
         }
+        if self.events.len() >= MAX_EVENTS {
+            // The older half of the results; what is known of regions and absences stays.
+            let mut number = 0;
+            self.events.retain(|(_, event)| {
+                number += 1;
+                number > MAX_EVENTS / 2 || !matches!(event, Event::Observed { .. } | Event::Slow { .. })
+            });
+        }
+        self.events.push((now, event.clone()));
     }
 
     /// The events up to an instant.
