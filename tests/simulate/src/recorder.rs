@@ -10,7 +10,7 @@ use model::{FailureKind, Outcome, Timestamp};
 use crate::span::START;
 
 /// Most events that are kept: of more, the older results are forgotten.
-const MAX_EVENTS: usize = 200_000;
+const MAX_EVENTS: usize = 1_000_000;
 
 /// The events of one monitor.
 #[derive(Clone, Debug)]
