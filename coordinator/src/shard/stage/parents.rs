@@ -62,6 +62,10 @@ impl Stage<'_> {
 
     /// A member is well again, or has an incident of its own.
     pub(super) fn leave_incident(&mut self, member: SubjectId) {
+        // Most are none, and to change who has to do with whom is to copy it.
+        if !self.kinship().members.contains_key(&member) {
+            return;
+        }
         if let Some(row) = self.kinship_mut().members.remove(&member) {
             let row = MemberRow { left_at: Some(self.now), ..row };
             // One that joins and leaves in the same turn is one row. Of many that leave at once no other is looked for.
