@@ -26,15 +26,17 @@ enum Breaks {
 async fn with_a_600_s_interval_the_first_failing_check_is_followed_by_the_webhook_in_seconds() -> Result<()> {
     let fleet = Fleet::start(&["us-east", "eu-west", "ap-south"]).await?;
     let receiver = Site::start(Answer::Status(200)).await?;
-    fleet.admin.create_channel(ChannelKind::Webhook, "ops", &receiver.url("/")).await?;
     let mut watched = Vec::new();
-    for _ in 0..MONITORS {
+    for number in 0..MONITORS {
+        // One each: of a monitor that fails soon after another of its host the same channel would not be told at once.
+        let channel = format!("ops-{number}");
+        fleet.admin.create_channel(ChannelKind::Webhook, &channel, &receiver.url("/")).await?;
         let site = Site::start(Answer::Status(200)).await?;
         let monitor = Monitor {
             url: site.url("/health"),
             interval: seconds(INTERVAL_SECS),
             timeout: seconds(TIMEOUT.as_secs()),
-            channels: vec!["ops".to_owned()],
+            channels: vec![channel],
             ..Monitor::default()
         };
         watched.push((fleet.admin.create_monitor(monitor).await?.id, site));

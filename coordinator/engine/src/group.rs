@@ -2,8 +2,9 @@
 //!
 //! The first of them *leads*: its incident is the one that people are told of. A failure joins an open group if it
 //! comes soon after the last that did and shares something that explains both: the host, while it fails in the same
-//! way; a component that both health reports name; or the regions that see it while nothing else passes from there. Only a failure whose channels have
-//! all been told of the group may join: nobody misses an outage because somebody else was told of another.
+//! way; a component that both health reports name; or the regions that see it while several monitors fail from there and
+//! none passes. Only a failure whose channels have all been told of the group may join: nobody misses an outage because
+//! somebody else was told of another.
 //!
 //! A group ends when the last of its monitors is well again. Everybody in it keeps its own incident, with its own votes.
 
@@ -14,6 +15,10 @@ use model::{ChannelId, IncidentId, RegionId, SubjectId, Timestamp};
 
 /// A failure joins a group whose latest failure opened at most this long before.
 pub const JOIN_WITHIN: Duration = Duration::from_secs(60);
+
+/// That everything fails from a region is said of at least so many monitors: two whose checks happen to be the only ones
+/// for a while, as with long intervals, have nothing in common yet.
+pub const EVERYTHING: usize = 3;
 
 /// What an incident that opens may have in common with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,12 +31,21 @@ pub struct Failure {
     pub components: Vec<String>,
     /// The regions whose failing votes counted, sorted.
     pub regions: Vec<RegionId>,
-    /// The start of the newest check of whatever monitor that passed from one of these regions.
-    pub passed_at: Option<Timestamp>,
+    /// What else was seen from these regions.
+    pub sight: Sight,
     /// Who is to be told.
     pub channels: Vec<ChannelId>,
     /// When the outage began.
     pub started_at: Timestamp,
+}
+
+/// What was seen from some regions lately, whatever the monitor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// The start of the newest check that passed.
+    passed_at: Option<Timestamp>,
+    /// Who began to fail since, at most [`EVERYTHING`] of them.
+    failing: BTreeSet<SubjectId>,
 }
 
 /// What a failure has in common with a group.
@@ -74,6 +88,34 @@ pub enum Left {
     Before(IncidentId),
     /// It was the last: the group is over.
     Last(IncidentId),
+}
+
+impl Sight {
+    /// A check passed.
+    pub fn pass(&mut self, started_at: Timestamp) {
+        self.passed_at = self.passed_at.max(Some(started_at));
+        self.failing.clear();
+    }
+
+    /// A check of a monitor without an open incident failed.
+    pub fn fail(&mut self, subject: SubjectId) {
+        if self.failing.len() < EVERYTHING {
+            self.failing.insert(subject);
+        }
+    }
+
+    /// What was seen from either of two sets of regions.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.passed_at = self.passed_at.max(other.passed_at);
+        self.failing.extend(&other.failing);
+        self
+    }
+
+    /// Whether since `start` several monitors failed and none passed.
+    fn is_dark_since(&self, start: Timestamp) -> bool {
+        self.failing.len() >= EVERYTHING && self.passed_at.is_none_or(|at| at < start)
+    }
 }
 
 impl Groups {
@@ -150,9 +192,9 @@ impl Group {
         if let Some(name) = failure.components.iter().find(|name| self.components.contains(*name)) {
             return Some(Common::Component(name.clone()));
         }
-        let everything_fails = failure.passed_at.is_none_or(|at| at < self.started_at);
         let same = !self.regions.is_empty() && self.regions == failure.regions;
-        (same && everything_fails).then(|| Common::Regions(failure.regions.clone()))
+        (same && failure.sight.is_dark_since(self.started_at))
+            .then(|| Common::Regions(failure.regions.clone()))
     }
 }
 
@@ -187,13 +229,22 @@ mod tests {
         SubjectId::Monitor(MonitorId::from_bytes([number; 16]))
     }
 
+    /// The last check passed at `passed_at`; so many monitors began to fail since.
+    fn sight(passed_at: i64, failing: u8) -> Sight {
+        let mut sight = Sight::default();
+        sight.fail(subject(100));
+        sight.pass(at(passed_at));
+        (1..=failing).for_each(|number| sight.fail(subject(number)));
+        sight
+    }
+
     fn failure(host: &str) -> Failure {
         Failure {
             host: host.into(),
             symptom: "Timeout".into(),
             components: vec![],
             regions: vec!["eu".parse().unwrap(), "us".parse().unwrap()],
-            passed_at: Some(at(0)),
+            sight: sight(0, 3),
             channels: vec![ChannelId::from_bytes([1; 16])],
             started_at: at(0),
         }
@@ -236,13 +287,28 @@ mod tests {
     }
 
     #[test]
-    fn the_same_regions_are_reason_enough_only_while_nothing_passes_from_them() {
-        let blind = Failure { passed_at: Some(at(-1)), ..failure("b") };
+    fn the_same_regions_are_reason_enough_only_while_several_fail_and_none_passes_from_them() {
+        let blind = Failure { sight: sight(-1, 3), ..failure("b") };
         let (_, common) = led().find(&blind, at(1)).unwrap();
         assert_eq!(common.to_string(), "with everything else that is checked from eu, us");
         assert_eq!(led().find(&failure("b"), at(1)), None, "something passed when it began");
+        let two = Failure { sight: sight(-1, 2), ..blind.clone() };
+        assert_eq!(led().find(&two, at(1)), None, "nothing else was checked meanwhile");
         let elsewhere = Failure { regions: vec!["eu".parse().unwrap()], ..blind };
         assert_eq!(led().find(&elsewhere, at(1)), None);
+    }
+
+    #[test]
+    fn what_is_seen_from_several_regions_is_seen_from_any_of_them() {
+        let mut here = sight(-5, 2);
+        here.fail(subject(2));
+        assert!(!here.is_dark_since(at(0)), "a monitor is one however often it fails");
+        let mut there = sight(-1, 0);
+        there.fail(subject(7));
+        assert!(here.clone().and(&there).is_dark_since(at(0)));
+        there.pass(at(0));
+        there.fail(subject(8));
+        assert!(!here.and(&there).is_dark_since(at(0)), "one of them is well connected");
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine::effect::Evidence;
-use engine::group::{Failure, Groups};
+use engine::group::{Failure, Groups, Sight};
 use engine::monitor::{self, Standing};
 use engine::vote::RowOutcome;
-use model::{FailureKind, IncidentId, RegionId, SubjectId, Timestamp};
+use model::{FailureKind, IncidentId, RegionId, SubjectId};
 use store::MemberRow;
 
 use super::input::{ChangeError, State};
@@ -82,13 +82,17 @@ impl Kinship {
             kinship.redefine(None, Some(&subject.definition));
             let lead = subject.incident.as_ref().filter(|incident| incident.body.lead.is_none());
             if let (Some(lead), Some((_, definition))) = (lead, subject.definition.monitor()) {
-                let failure =
-                    failure(lead, definition.spec.check.host(), subject.definition.channels(), None);
+                let failure = failure(
+                    lead,
+                    definition.spec.check.host(),
+                    subject.definition.channels(),
+                    Sight::default(),
+                );
                 kinship.groups.lead(lead.id, subject.id(), &failure, lead.opened_at);
             }
         }
         for (id, lead) in &kinship.ended_leads {
-            kinship.groups.lead(*id, lead.subject, &failure(lead, "", &[], None), lead.opened_at);
+            kinship.groups.lead(*id, lead.subject, &failure(lead, "", &[], Sight::default()), lead.opened_at);
         }
         // Those put down to a parent are members too, but have no incident and are in no group.
         let failing: BTreeSet<(IncidentId, SubjectId)> = subjects
@@ -113,14 +117,14 @@ pub(super) fn failure(
     incident: &Incident,
     host: &str,
     channels: &[model::ChannelId],
-    passed_at: Option<Timestamp>,
+    sight: Sight,
 ) -> Failure {
     Failure {
         host: host.to_owned(),
         symptom: symptom(incident),
         components: incident.body.failing.iter().map(|component| component.name.clone()).collect(),
         regions: failing_regions(incident),
-        passed_at,
+        sight,
         channels: channels.to_vec(),
         started_at: incident.started_at,
     }

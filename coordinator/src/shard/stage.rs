@@ -12,7 +12,10 @@ mod settle;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use model::{AgentId, IncidentId, InstallationId, MonitorId, RegionId, SubjectId, Timestamp};
+use engine::group::Sight;
+use model::{
+    AgentId, CheckResult, IncidentId, InstallationId, MonitorId, Outcome, RegionId, SubjectId, Timestamp,
+};
 use store::{Commit, Config, EventRow, Record, StateRow, SubjectKind};
 
 use super::input::State;
@@ -48,8 +51,8 @@ pub(super) struct Published {
     pub(super) kinship: Kinship,
     /// What operators are told of.
     pub(super) operations: Operations,
-    /// The start of the newest check that passed from each region.
-    pub(super) passed: BTreeMap<RegionId, Timestamp>,
+    /// What was seen from each region lately.
+    pub(super) sights: BTreeMap<RegionId, Sight>,
 }
 
 impl Published {
@@ -80,7 +83,7 @@ pub(super) struct Stage<'a> {
     /// `None`: as published.
     operations: Option<Operations>,
     stale_operations: BTreeSet<SubjectId>,
-    passed: BTreeMap<RegionId, Timestamp>,
+    sights: BTreeMap<RegionId, Sight>,
     stale_states: BTreeSet<SubjectId>,
     visible: BTreeSet<SubjectId>,
     incidents: BTreeMap<IncidentId, Arc<Incident>>,
@@ -100,7 +103,7 @@ pub(super) struct Changes {
     kinship: Option<Kinship>,
     /// `None`: as published.
     pub(super) operations: Option<Operations>,
-    passed: BTreeMap<RegionId, Timestamp>,
+    sights: BTreeMap<RegionId, Sight>,
     /// Subjects whose picture must be renewed at once.
     pub(super) visible: BTreeSet<SubjectId>,
     /// Rounds to be asked for.
@@ -130,7 +133,7 @@ impl<'a> Stage<'a> {
             kinship: None,
             operations: None,
             stale_operations: BTreeSet::new(),
-            passed: BTreeMap::new(),
+            sights: BTreeMap::new(),
             stale_states: BTreeSet::new(),
             visible: BTreeSet::new(),
             incidents: BTreeMap::new(),
@@ -211,17 +214,27 @@ impl<'a> Stage<'a> {
         self.kinship.get_or_insert_with(|| self.base.kinship.clone())
     }
 
-    /// A check from a region passed.
-    pub(super) fn note_pass(&mut self, region: &RegionId, started_at: Timestamp) {
-        match self.passed.get_mut(region) {
-            Some(newest) => *newest = started_at.max(*newest),
-            None => drop(self.passed.insert(region.clone(), started_at)),
+    /// Notes what a check says of the region that it was made from.
+    pub(super) fn note_sight(&mut self, result: &CheckResult) {
+        let id = SubjectId::Monitor(result.monitor);
+        let is_new = self.get(id).is_some_and(|subject| subject.incident.is_none());
+        let base = self.base.sights.get(&result.region);
+        let sight = match self.sights.get_mut(&result.region) {
+            Some(sight) => sight,
+            None => {
+                self.sights.entry(result.region.clone()).or_insert_with(|| base.cloned().unwrap_or_default())
+            }
+        };
+        match result.outcome {
+            Outcome::Pass => sight.pass(result.started_at),
+            Outcome::Fail(_) if is_new => sight.fail(id),
+            Outcome::Fail(_) | Outcome::Error(_) => {}
         }
     }
 
-    /// The start of the newest check that passed from a region.
-    fn passed_at(&self, region: &RegionId) -> Option<Timestamp> {
-        self.passed.get(region).copied().max(self.base.passed.get(region).copied())
+    /// What was seen from a region lately.
+    fn sight(&self, region: &RegionId) -> Option<&Sight> {
+        self.sights.get(region).or_else(|| self.base.sights.get(region))
     }
 
     /// Applies what happened to every subject for which `concerns` holds.
@@ -304,7 +317,7 @@ impl<'a> Stage<'a> {
             live: self.live,
             kinship: self.kinship,
             operations: self.operations,
-            passed: self.passed,
+            sights: self.sights,
             visible: self.visible,
             verifications: self.verifications,
         };
@@ -366,10 +379,7 @@ impl Changes {
         if let Some(operations) = self.operations {
             published.operations = operations;
         }
-        for (region, at) in self.passed {
-            let newest = published.passed.entry(region).or_insert(at);
-            *newest = at.max(*newest);
-        }
+        published.sights.extend(self.sights);
         changed.sort_unstable();
         changed
     }

@@ -73,9 +73,7 @@ fn take_results(batch: &ResultBatch, stage: &mut Stage<'_>) -> Acked {
         if item.is_late {
             stage.record(Record::LateResult { agent, agent_epoch, seq, received_at, result });
         } else {
-            if matches!(result.outcome, model::Outcome::Pass) {
-                stage.note_pass(&result.region, result.started_at);
-            }
+            stage.note_sight(&result);
             let event = monitor::Event::Observed { agent, result };
             stage.apply(id, Happening::Monitor(&event));
             let monitor::Event::Observed { result: observed, .. } = event else { continue };

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::group::Left;
+use engine::group::{Left, Sight};
 use model::{IncidentId, SubjectId, Timestamp};
 use store::{IncidentState, MemberRow, TimelineRow};
 
@@ -29,9 +29,9 @@ impl Stage<'_> {
         let definition = Arc::clone(&subject.definition);
         let host = definition.monitor().map(|(_, monitor)| monitor.spec.check.host().to_owned());
         let regions = kinship::failing_regions(&incident);
-        let passed_at = regions.iter().filter_map(|region| self.passed_at(region)).max();
+        let sight = regions.iter().filter_map(|region| self.sight(region)).fold(Sight::default(), Sight::and);
         let host = host.unwrap_or_default();
-        let failure = kinship::failure(&incident, &host, definition.channels(), passed_at);
+        let failure = kinship::failure(&incident, &host, definition.channels(), sight);
         // It may have been put down to a parent until now.
         self.leave_incident(id);
         let Some((lead, common)) = self.kinship().groups.find(&failure, self.now) else {

@@ -324,7 +324,7 @@ async fn failures_that_have_nothing_in_common_are_told_of_one_by_one() {
 }
 
 #[tokio::test]
-async fn when_everything_fails_from_a_region_it_is_told_of_once() {
+async fn when_everything_fails_from_a_region_only_the_first_are_told_of() {
     let mut house = House::new().await;
     let monitors: Vec<_> = (1..=5).map(|number| lone(number, &format!("m{number}"))).collect();
     for definition in &monitors {
@@ -334,7 +334,8 @@ async fn when_everything_fails_from_a_region_it_is_told_of_once() {
     for definition in &monitors {
         told.extend(house.check(definition, 503).await);
     }
-    assert_eq!(kinds(&told), [(EventKind::Opened, "m1")]);
+    // Two that fail may have nothing to do with each other; the third makes it plain.
+    assert_eq!(kinds(&told), [(EventKind::Opened, "m1"), (EventKind::Opened, "m2")]);
 }
 
 #[tokio::test]
