@@ -209,7 +209,7 @@ fn a_lying_region_neither_opens_an_incident_nor_hides_one() -> Result<()> {
             ensure!(vote.outcome == lie, "the liar says {vote:?}");
         }
         throughout(A_WHILE, async || {
-            let incidents = scene.admin.incidents_of("").await?;
+            let incidents = scene.incidents().await?;
             ensure!(incidents.iter().all(|it| it.subject_id == broken.id), "{incidents:#?}");
             Ok(())
         })

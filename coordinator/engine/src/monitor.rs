@@ -230,13 +230,13 @@ pub enum Event {
 
 /// The state of a monitor that begins at `now`.
 #[must_use]
-pub fn new(policy: &Policy, now: Timestamp) -> State {
+pub fn new(policy: &Policy, now: Timestamp) -> Box<State> {
     State::begin(policy, now)
 }
 
 /// Applies one event. Total and deterministic.
 #[must_use]
-pub fn apply(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Transition<State> {
+pub fn apply(state: Box<State>, policy: &Policy, event: &Event, now: Timestamp) -> Transition<Box<State>> {
     let mut step = Step { state, policy, now, asking: None, effects: Vec::new() };
     step.note_lapsed_coverage();
     match event {
@@ -281,7 +281,7 @@ pub fn deadline(state: &State, policy: &Policy) -> Option<Timestamp> {
 /// Replays one event after a restart: votes, streaks and what is known of regions, but no status, incident, round or
 /// effect, which come from their own rows.
 #[must_use]
-pub fn fold(state: State, policy: &Policy, event: &Event, now: Timestamp) -> State {
+pub fn fold(state: Box<State>, policy: &Policy, event: &Event, now: Timestamp) -> Box<State> {
     let mut step = Step { state, policy, now, asking: None, effects: Vec::new() };
     match event {
         Event::Observed { agent, result } => step.observe(*agent, result),
@@ -309,7 +309,7 @@ pub fn fold(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Sta
 
 /// One event on its way through the machine.
 struct Step<'a> {
-    state: State,
+    state: Box<State>,
     policy: &'a Policy,
     now: Timestamp,
     /// Why the round that was started last was.

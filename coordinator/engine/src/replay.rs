@@ -101,7 +101,7 @@ struct Player<'a> {
     tape: &'a Tape,
     evidence: Evidence<'a>,
     policy: &'a Policy,
-    state: State,
+    state: Box<State>,
     now: Timestamp,
     /// Inferred answers on their way, by their arrival.
     pending: BTreeMap<(Timestamp, RegionId), (&'a Sample, Timestamp)>,

@@ -150,7 +150,7 @@ struct Known {
 /// A machine under observation: every step is checked against the invariants.
 struct World {
     policy: Policy,
-    state: State,
+    state: Box<State>,
     now: Timestamp,
     open: Option<(u32, Timestamp, Timestamp)>,
     openings: u32,
@@ -571,7 +571,7 @@ proptest! {
             world.run(op);
         }
         let bytes = postcard::to_stdvec(&world.state).unwrap();
-        prop_assert_eq!(postcard::from_bytes::<State>(&bytes).unwrap(), world.state);
+        prop_assert_eq!(postcard::from_bytes::<State>(&bytes).unwrap(), *world.state);
     }
 
     /// Replaying results after a restart yields the same votes and no decision.

@@ -47,7 +47,8 @@ struct World {
     lies: Vec<Lie>,
     outages: Vec<Outage>,
     policy: Policy,
-    states: Vec<monitor::State>,
+    #[expect(clippy::vec_box, reason = "as the engine takes and returns them")]
+    states: Vec<Box<monitor::State>>,
     probes: Vec<probe::State>,
     agenda: BTreeSet<(Millis, u64, Doing)>,
     serial: u64,

@@ -116,7 +116,7 @@ prop_compose! {
 struct Both {
     policy: Policy,
     quorum: Quorum,
-    state: State,
+    state: Box<State>,
     now: Timestamp,
     history: Vec<(Timestamp, Event)>,
     incidents: Vec<Outage>,

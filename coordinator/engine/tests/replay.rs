@@ -37,7 +37,7 @@ enum Plan {
 /// A world being played.
 struct World {
     policy: Policy,
-    state: State,
+    state: Box<State>,
     /// When each region's sight changes.
     sights: [BTreeMap<Timestamp, Sight>; 3],
     live: [bool; 3],

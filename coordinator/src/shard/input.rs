@@ -220,7 +220,7 @@ pub struct Inspection {
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     /// An active check's.
-    Monitor(monitor::State),
+    Monitor(Box<monitor::State>),
     /// A passive one's.
     Heartbeat(heartbeat::State),
 }

@@ -162,7 +162,7 @@ impl Scene {
     }
 
     /// The incidents of monitors.
-    async fn incidents(&self) -> Result<Vec<Incident>> {
+    pub(super) async fn incidents(&self) -> Result<Vec<Incident>> {
         let mut incidents = self.admin.incidents_of("").await?;
         incidents.retain(|incident| incident.subject_id.starts_with("mon_"));
         Ok(incidents)

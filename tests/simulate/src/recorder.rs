@@ -85,7 +85,7 @@ fn opens(policy: &Policy, history: &[(Timestamp, Event)], opened_at: Timestamp) 
     let start = history.first().map_or(START, |(at, _)| *at);
     let mut state = monitor::new(policy, start);
     let mut opened = false;
-    let mut apply = |state: State, event: &Event, now| {
+    let mut apply = |state: Box<State>, event: &Event, now| {
         let transition = monitor::apply(state, policy, event, now);
         let opening =
             |effect: &Effect| matches!(effect, Effect::Open(opening) if opening.opened_at == opened_at);

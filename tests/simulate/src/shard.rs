@@ -33,8 +33,8 @@ pub struct Shard<'w> {
 #[derive(Debug)]
 struct Subject {
     /// `None` only while the engine has it.
-    state: Option<State>,
-    stored: State,
+    state: Option<Box<State>>,
+    stored: Box<State>,
     stored_at: Timestamp,
     /// Results after `stored`.
     journal: Vec<(Timestamp, Event)>,
@@ -204,7 +204,7 @@ impl<'w> Shard<'w> {
         let subjects = &self.subjects;
         let still = |monitor: MonitorId, round| {
             let state = subjects[number(monitor)].state.as_ref();
-            state.and_then(State::round) == Some(round)
+            state.and_then(|state| state.round()) == Some(round)
         };
         let granted = self.budget.take(capacity, now, still);
         granted.into_iter().map(|(monitor, round)| (number(monitor), round)).collect()

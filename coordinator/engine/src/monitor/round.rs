@@ -359,9 +359,9 @@ mod tests {
         let start = Timestamp::from_secs(1_700_000_000);
         let live = Event::RegionLive { region: region.clone(), live: true };
         let stored = apply(new(&policy, start), &policy, &live, start).state;
-        let asked = |state: &State, now: Timestamp| {
+        let asked = |state: Box<State>, now: Timestamp| {
             let slow = Event::Slow { region: region.clone(), started_at: now };
-            let state = apply(state.clone(), &policy, &slow, now).state;
+            let state = apply(state, &policy, &slow, now).state;
             let number = state.round().unwrap();
             (state, number)
         };
@@ -369,14 +369,14 @@ mod tests {
         let mut now = start;
         for _ in 0..3 {
             now = now.plus(Duration::from_secs(120));
-            let (round, number) = asked(&state, now);
+            let (round, number) = asked(state, now);
             assert!(number > last, "{number} after {last}");
             last = number;
             // Nobody answers.
             now = now.plus(Duration::from_secs(60));
             state = apply(round, &policy, &Event::DeadlineReached, now).state;
         }
-        let (_, number) = asked(&stored, now);
+        let (_, number) = asked(stored, now);
         assert!(number > last, "{number} after {last}");
     }
 }

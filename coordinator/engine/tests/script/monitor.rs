@@ -88,7 +88,7 @@ fn quorum(text: &str, regions: &[RegionId]) -> Quorum {
 }
 
 struct Player {
-    state: State,
+    state: Box<State>,
     policy: Policy,
     rounds: Rounds,
     out: String,

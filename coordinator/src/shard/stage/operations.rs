@@ -264,7 +264,7 @@ impl Stage<'_> {
         let staged = self.subjects.values().flatten();
         published.map(|(_, subject)| subject).chain(staged).filter_map(|subject| {
             match (&subject.state, &subject.policy) {
-                (State::Monitor(state), Policy::Monitor(policy)) => Some((state, policy.as_ref())),
+                (State::Monitor(state), Policy::Monitor(policy)) => Some((state.as_ref(), policy.as_ref())),
                 _ => None,
             }
         })
