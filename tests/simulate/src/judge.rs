@@ -14,7 +14,7 @@ use model::Timestamp;
 use crate::closed_form;
 use crate::fault::Absence;
 use crate::scenario::{Fleet, Scenario};
-use crate::simulation::Story;
+use crate::simulation::{Outcome, Story};
 use crate::span::{Calendar, START, Span};
 use crate::target::LAST_EVIDENCE;
 use crate::world::{Monitor, World};
@@ -49,6 +49,10 @@ pub struct Figures {
     pub violations: Vec<Violation>,
     /// Events handled.
     pub events: u64,
+    /// Rounds of questions.
+    pub rounds: u64,
+    /// Scheduled checks.
+    pub checks: f64,
 }
 
 /// One thing that went wrong.
@@ -93,18 +97,22 @@ impl Figures {
         self.reset.extend(other.reset);
         self.violations.extend(other.violations);
         self.events += other.events;
+        self.rounds += other.rounds;
+        self.checks += other.checks;
     }
 }
 
-/// Judges a world.
+/// Judges what came of a world.
 #[must_use]
-pub fn judge(scenario: &Scenario, world: &World, stories: &[Story], seed: u64) -> Figures {
-    let mut figures = Figures::default();
-    for (number, (monitor, story)) in world.monitors.iter().zip(stories).enumerate() {
+pub fn judge(scenario: &Scenario, world: &World, outcome: &Outcome, seed: u64) -> Figures {
+    let mut figures = Figures { events: outcome.events, rounds: outcome.rounds, ..Figures::default() };
+    for (number, (monitor, story)) in world.monitors.iter().zip(&outcome.stories).enumerate() {
         let mut judge = Judge { world, monitor, story, number, seed, figures: &mut figures };
         judge.incidents();
         judge.outages();
-        figures.monitor_secs += world.end.since(START).as_secs_f64();
+        let secs = world.end.since(START).as_secs_f64();
+        figures.monitor_secs += secs;
+        figures.checks += secs / monitor.policy.interval.as_secs_f64() * monitor.places.len() as f64;
         if let Fleet::Same(quorum) = scenario.fleet
             && scenario.loss > 0.0
         {

@@ -145,7 +145,7 @@ fn one(arguments: &Arguments, scenario: &Scenario, seed: u64) -> Figures {
     let world = World::new(scenario, seed, arguments.days, arguments.monitors);
     let pace = if arguments.every_check { Pace::EveryCheck } else { Pace::Naps };
     let outcome = run(&world, pace, None);
-    Figures { events: outcome.events, ..judge(scenario, &world, &outcome.stories, seed) }
+    judge(scenario, &world, &outcome, seed)
 }
 
 fn run_jobs(arguments: &Arguments, seeds: &[u64]) -> Vec<(&'static str, jobs::Figures)> {

@@ -80,9 +80,9 @@ pub struct Extent {
 #[must_use]
 pub fn outages(rows: &mut [(Scenario, Figures)]) -> String {
     let mut text = "| Scenario | monitor-months | false incidents | false recoveries | outages ≥ 2 intervals | missed | recall | \
-                    detection p50 / p99 / max | p99 at 30 s, 5 min, 1 h | p99 / max amid faults | reset p50 / p99 | bars |\n"
+                    detection p50 / p99 / max | p99 at 30 s, 5 min, 1 h | p99 / max amid faults | reset p50 / p99 | rounds per 1,000 checks | bars |\n"
         .to_owned();
-    text += "|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    text += "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
     for (scenario, figures) in rows {
         for class in &mut figures.detection {
             class.sort_unstable();
@@ -96,7 +96,7 @@ pub fn outages(rows: &mut [(Scenario, Figures)]) -> String {
         let misses = missed_bars(scenario, figures);
         let _ = writeln!(
             text,
-            "| {} | {:.0} | {} | {} | {} | {} | {:.2} % | {} / {} / {} | {} | {} / {} | {} / {} | {} |",
+            "| {} | {:.0} | {} | {} | {} | {} | {:.2} % | {} / {} / {} | {} | {} / {} | {} / {} | {:.1} | {} |",
             scenario.name,
             figures.monitor_secs / MONTH.as_secs_f64(),
             figures.false_incidents,
@@ -112,6 +112,7 @@ pub fn outages(rows: &mut [(Scenario, Figures)]) -> String {
             secs(figures.amid_faults.last().copied()),
             secs(quantile(&figures.reset, 0.5)),
             secs(quantile(&figures.reset, 0.99)),
+            figures.rounds as f64 / figures.checks * 1_000.0,
             if misses.is_empty() { "held".to_owned() } else { format!("**missed**: {}", misses.join(", ")) },
         );
     }

@@ -26,6 +26,7 @@ pub struct Shard<'w> {
     live: Vec<bool>,
     /// Whether kills must be survived: if not, nothing is kept for them.
     is_durable: bool,
+    rounds: u64,
     recorder: Option<Recorder>,
 }
 
@@ -72,6 +73,7 @@ impl<'w> Shard<'w> {
             budget: Budget::new(START),
             live: vec![false; crate::fault::REGIONS.len()],
             is_durable: world.network.coordinator.iter().next().is_some(),
+            rounds: 0,
             recorder,
         }
     }
@@ -108,6 +110,7 @@ impl<'w> Shard<'w> {
             match effect {
                 Effect::Verify { round, .. } => {
                     asks = Some(*round);
+                    self.rounds += 1;
                     continue;
                 }
                 Effect::Open(opening) => subject.incidents.push(Incident {
@@ -214,6 +217,12 @@ impl<'w> Shard<'w> {
     #[must_use]
     pub fn next_grant(&self, now: Timestamp) -> Option<Timestamp> {
         self.budget.next_at(self.world.network.capacity(now))
+    }
+
+    /// How many rounds there have been.
+    #[must_use]
+    pub const fn rounds(&self) -> u64 {
+        self.rounds
     }
 
     /// Whether a region can be asked.

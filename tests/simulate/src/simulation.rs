@@ -42,6 +42,8 @@ pub struct Outcome {
     pub recorder: Option<Recorder>,
     /// Events that were handled.
     pub events: u64,
+    /// Rounds of questions that were asked.
+    pub rounds: u64,
 }
 
 /// What came of one monitor.
@@ -114,7 +116,7 @@ struct Simulation<'w> {
 pub fn run(world: &World, pace: Pace, recorder: Option<Recorder>) -> Outcome {
     let mut simulation = Simulation::new(world, pace, recorder);
     simulation.run();
-    let events = simulation.events;
+    let (events, rounds) = (simulation.events, simulation.shard.rounds());
     let (incidents, recorder) = simulation.shard.into_incidents();
     let stories = simulation
         .watched
@@ -122,7 +124,7 @@ pub fn run(world: &World, pace: Pace, recorder: Option<Recorder>) -> Outcome {
         .zip(incidents)
         .map(|(watched, incidents)| Story { incidents, first_failures: watched.first_failures })
         .collect();
-    Outcome { stories, recorder, events }
+    Outcome { stories, recorder, events, rounds }
 }
 
 impl<'w> Simulation<'w> {

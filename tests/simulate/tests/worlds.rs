@@ -18,7 +18,7 @@ const SEED: u64 = 7;
 fn simulate(scenario: &Scenario, days: u32, monitors: usize) -> Figures {
     let world = World::new(scenario, SEED, days, monitors);
     let outcome = run(&world, Pace::Naps, None);
-    judge(scenario, &world, &outcome.stories, SEED)
+    judge(scenario, &world, &outcome, SEED)
 }
 
 #[test]
