@@ -67,6 +67,11 @@ pub const ROUND_MARGIN: Duration = Duration::from_secs(5);
 pub const RECOVERY_PAUSE: Duration = Duration::from_secs(10);
 /// The longest wait after a round that changed nothing.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
+/// For so long a round has answered what made a region ask; what the region finds later is news again. A little less
+/// than the five minutes that often lie between two checks, so that at such intervals and longer ones every failing check
+/// asks: the next region's may be long in coming. Where checks come more often the others are heard soon anyway, and a
+/// region that fails for good costs a round in four minutes.
+pub const REVIEW_LASTS: Duration = Duration::from_secs(240);
 
 /// What a user decided about a monitor, as far as decisions depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

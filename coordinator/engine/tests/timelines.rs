@@ -215,6 +215,54 @@ timelines! { monitor::play:
         t+60s nothing
         t+100s nothing
     "
+    what_a_region_finds_long_after_a_round_refuted_it_is_news "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s ap,us pass
+        t+300s eu 503
+        t+3700s eu 503
+        t+3700.2s ap,us 503
+    "
+    a_region_that_fails_for_good_asks_once_in_four_minutes "
+        monitor ap eu us; interval 1m
+        t+0 live all; all pass
+        t+60s eu 503
+        t+60.1s ap,us pass
+        t+120s eu 503; ap,us pass
+        t+180s eu 503; ap,us pass
+        t+240s eu 503; ap,us pass
+        t+300s eu 503; ap,us pass
+        t+360s eu 503
+        t+360.1s ap,us pass
+        t+420s eu 503; ap,us pass
+    "
+    a_region_passing_long_after_a_recovery_came_to_nothing_asks_again "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s all 503
+        t+200s ap pass
+        t+200.2s eu,us 503
+        t+300s ap pass
+        t+3800s ap pass
+        t+3800.2s eu pass
+        t+3810.2s ap,eu pass
+    "
+    the_pause_that_one_region_earned_holds_no_other_back "
+        monitor ap eu us; interval 30s
+        t+0 live all; all pass
+        t+30s eu refused
+        t+30.1s all pass
+        t+30.5s eu refused
+        t+31.2s all pass
+        t+31.5s eu refused
+        t+33.3s all pass
+        t+33.5s eu refused
+        t+34s us refused
+        t+34.1s ap,eu pass
+        t+35.1s us pass
+        t+35.2s us refused; eu refused
+    "
     a_confirmation_period_must_hold_without_a_pass_breaking_the_quorum "
         monitor ap eu us; interval 1h; confirm 60s
         t+0 live all; all pass

@@ -81,7 +81,7 @@ pub fn judge(
         let found = contradictions(state, policy, now).into_iter().find(mine);
         return found.map_or(Judgement::Open, Judgement::Contradicted);
     }
-    let anytime = Timestamp::from_micros(i64::MIN);
+    let anytime = Timestamp::MIN;
     let contradicted_by = passing(&Count::new(state, policy, now), &result.region, anytime);
     if !is_majority(contradicted_by.len(), state.regions.len()) {
         return Judgement::Open;

@@ -76,7 +76,7 @@ pub(super) fn deadline(state: &State, policy: &Policy) -> Option<Timestamp> {
 /// votes that go stale can only add to what is missing, so the first instant at which too few are left is the one.
 fn lapses_at(state: &State, policy: &Policy) -> Option<Timestamp> {
     // Freshness is asked for at the beginning of time, so that only the other conditions are.
-    let mut tally = Count::new(state, policy, Timestamp::from_micros(i64::MIN)).tally();
+    let mut tally = Count::new(state, policy, Timestamp::MIN).tally();
     if policy.quorum.is_short(tally) {
         return None;
     }

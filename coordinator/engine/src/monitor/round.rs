@@ -3,8 +3,10 @@
 //! A round starts with a region's first failing check (or one that hangs), with the first pass of a monitor that is
 //! down, at the end of the confirmation period, between two looks at a recovery, and after a blindness. It ends as
 //! soon as it is decided, when every live region has answered, or when answers can no longer come. After a round that
-//! changed nothing the next one waits; what would have started it is not lost, because the votes are still there.
+//! changed nothing, the regions that it refuted wait before they start the next one; what would have started it is not
+//! lost, because the votes are still there. What a round has looked at starts no other for a while (`REVIEW_LASTS`).
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use model::{RegionId, Timestamp};
@@ -22,6 +24,8 @@ use crate::vote::Vote;
 struct Trigger {
     reason: RoundReason,
     window: Window,
+    /// Not before this, because its region is held back.
+    held_until: Option<Timestamp>,
 }
 
 /// How a round ends.
@@ -32,19 +36,20 @@ enum Ending {
 }
 
 impl Step<'_> {
-    /// A check hangs: asks at once, unless a round is under way, due later, or would find out nothing new. Whether
-    /// the check fails in the end, it will say itself.
+    /// A check hangs: asks at once, unless a round is under way, or would find out nothing new. Whether the check fails in
+    /// the end, it will say itself.
     pub(super) fn slow(&mut self, region: &RegionId, started_at: Timestamp) {
-        let news = self.state.regions.iter().any(|state| {
+        let news = self.state.regions.iter().enumerate().any(|(index, state)| {
             state.region == *region
                 && state.live
                 && state.failing_since.is_none()
                 && state.vote.as_ref().is_none_or(|vote| vote.started_at < started_at)
+                && self.state.quiet.holds_back(index, self.now).is_none()
         });
         let recent = started_at <= self.now && self.now < started_at.plus(self.policy.freshness());
         let may_ask = self.policy.thresholds.failures <= 1 && !self.is_sheltered();
-        let idle = may_ask && matches!(self.state.pursuit, Pursuit::Nothing) && self.state.owed.is_none();
-        let ready = idle && self.now >= self.state.quiet.until && self.count().can_ask();
+        let idle = matches!(self.state.pursuit, Pursuit::Nothing | Pursuit::Held { .. });
+        let ready = may_ask && idle && self.state.owed.is_none() && self.count().can_ask();
         if news && recent && ready && !(self.state.is_down() || self.state.stands_still()) {
             self.state.quiet.wanted(self.policy.interval, self.now);
             let window = self.window_before(started_at);
@@ -61,7 +66,7 @@ impl Step<'_> {
             },
             Pursuit::Confirming(_) if !self.still_failing() => {
                 self.state.pursuit = Pursuit::Nothing;
-                self.state.quiet.extend(self.now);
+                self.refute(None, Vote::is_fail);
             }
             Pursuit::Confirming(confirmation) if self.now >= confirmation.due_at(self.policy) => {
                 let purpose = Purpose::Confirm(*confirmation);
@@ -70,7 +75,7 @@ impl Step<'_> {
             Pursuit::AwaitingParents(_) if self.is_sheltered() => self.state.pursuit = Pursuit::Nothing,
             Pursuit::AwaitingParents(_) if !self.still_failing() => {
                 self.state.pursuit = Pursuit::Nothing;
-                self.state.quiet.extend(self.now);
+                self.refute(None, Vote::is_fail);
             }
             Pursuit::AwaitingParents(awaited)
                 if (awaited.answered && *self.state.parents() == Standing::Well)
@@ -98,7 +103,7 @@ impl Step<'_> {
     fn begin(&mut self) -> bool {
         let was_held = matches!(self.state.pursuit, Pursuit::Held { .. });
         let may_ask = || self.count().can_ask() && !self.is_sheltered();
-        let Some(Trigger { reason, window }) = self.wanted().filter(|_| may_ask()) else {
+        let Some(Trigger { reason, window, held_until }) = self.wanted().filter(|_| may_ask()) else {
             self.state.pursuit = Pursuit::Nothing;
             return was_held;
         };
@@ -106,8 +111,8 @@ impl Step<'_> {
             if !was_held {
                 self.state.quiet.wanted(self.policy.interval, self.now);
             }
-            if self.now < self.state.quiet.until {
-                self.state.pursuit = Pursuit::Held { until: self.state.quiet.until };
+            if let Some(until) = held_until {
+                self.state.pursuit = Pursuit::Held { until };
                 return false;
             }
         }
@@ -127,12 +132,12 @@ impl Step<'_> {
                 Owed::Child => RoundReason::Child,
                 Owed::Quarantine => RoundReason::Quarantine,
             };
-            return Some(Trigger { reason, window: Window::from(self.now) });
+            return Some(Trigger { reason, window: Window::from(self.now), held_until: None });
         }
         if self.state.is_down() { self.recovery_trigger() } else { self.failure_trigger() }
     }
 
-    /// A failure that no round has looked at, or as many failures as would make the monitor down.
+    /// A failure that no round has looked at lately, or as many failures as would make the monitor down.
     fn failure_trigger(&self) -> Option<Trigger> {
         let count = self.count();
         let enough = self.policy.thresholds.failures;
@@ -140,38 +145,43 @@ impl Step<'_> {
             return None;
         }
         let failing = || count.eligible().filter(|(region, vote)| vote.is_fail() && region.streak >= enough);
-        let is_quorum = || {
-            let fails =
-                |region: &RegionState| count.vote(region).is_ok_and(Vote::is_fail) && region.streak >= enough;
-            let failing = count.regions(fails);
-            !failing.is_empty() && self.policy.quorum.is_satisfied(failing, count.voting())
-        };
-        let by_start = |(_, vote): &(&RegionState, &Vote)| vote.started_at;
-        let (region, vote) = failing()
-            .filter(|(region, _)| !region.reviewed)
-            .min_by_key(by_start)
-            .or_else(|| if is_quorum() { failing().min_by_key(by_start) } else { None })?;
-        let window = self.window_before(vote.started_at);
-        Some(Trigger { reason: RoundReason::Failed(region.region.clone()), window })
+        let fails =
+            |region: &RegionState| count.vote(region).is_ok_and(Vote::is_fail) && region.streak >= enough;
+        let regions = count.regions(fails);
+        let is_quorum = !regions.is_empty() && self.policy.quorum.is_satisfied(regions, count.voting());
+        let started_at = |(_, vote): (&RegionState, &Vote)| vote.started_at;
+        let is_news = |region: &RegionState, vote: &Vote| self.state.is_news(region, vote);
+        let oldest_news = failing().filter(|(region, vote)| is_news(region, vote)).map(started_at).min();
+        let (region, _) = failing().filter(|(region, vote)| is_quorum || is_news(region, vote)).min_by_key(
+            |(region, vote)| (self.held_until(region), !is_news(region, vote), vote.started_at),
+        )?;
+        let reason = RoundReason::Failed(region.region.clone());
+        let window = self.window_before(oldest_news.or_else(|| failing().map(started_at).min())?);
+        Some(Trigger { reason, window, held_until: self.held_until(region) })
     }
 
-    /// A pass that no round has looked at, or votes that say up.
+    /// A pass that no round has looked at lately, or votes that say up.
     fn recovery_trigger(&self) -> Option<Trigger> {
         let count = self.count();
-        let passing = || count.eligible().filter(|(_, vote)| vote.is_pass());
-        let new = passing()
-            .filter(|(region, vote)| !region.reviewed && vote.started_at > self.state.status_since)
-            .max_by_key(|(_, vote)| vote.started_at);
-        if let Some((region, vote)) = new {
-            let reason = RoundReason::Passed(region.region.clone());
-            return Some(Trigger { reason, window: Window::from(vote.started_at) });
-        }
-        if count.decision() != Decision::Up {
-            return None;
-        }
-        let (region, _) = passing().max_by_key(|(_, vote)| vote.started_at)?;
+        let says_up = count.decision() == Decision::Up;
+        let is_news = |region: &RegionState, vote: &Vote| {
+            self.state.is_news(region, vote) && vote.started_at > self.state.status_since
+        };
+        let (region, vote) = count
+            .eligible()
+            .filter(|(region, vote)| vote.is_pass() && (says_up || is_news(region, vote)))
+            .min_by_key(|(region, vote)| {
+                (self.held_until(region), !is_news(region, vote), Reverse(vote.started_at))
+            })?;
+        let from = if is_news(region, vote) { vote.started_at } else { self.now };
         let reason = RoundReason::Passed(region.region.clone());
-        Some(Trigger { reason, window: Window::from(self.now) })
+        Some(Trigger { reason, window: Window::from(from), held_until: self.held_until(region) })
+    }
+
+    /// When a region may start a round, if not now.
+    fn held_until(&self, region: &RegionState) -> Option<Timestamp> {
+        let index = self.state.regions.iter().position(|state| state.region == region.region)?;
+        self.state.quiet.holds_back(index, self.now)
     }
 
     /// The window of a round whose trigger started at `started_at`. A trigger that has waited for very long counts no
@@ -188,7 +198,13 @@ impl Step<'_> {
         let secs = u32::try_from(self.now.as_secs().max(0)).unwrap_or(u32::MAX);
         self.state.rounds = self.state.rounds.saturating_add(1).max(secs);
         let seen = self.state.regions.iter().map(|region| Seen::before(region, window)).collect();
-        let round = Round { number: self.state.rounds, purpose, asked_at: self.now, window, seen };
+        let asker = match &reason {
+            RoundReason::Failed(asker) | RoundReason::Slow(asker) | RoundReason::Passed(asker) => {
+                self.state.regions.iter().position(|region| region.region == *asker)
+            }
+            _ => None,
+        };
+        let round = Round { number: self.state.rounds, purpose, asked_at: self.now, asker, window, seen };
         self.state.pursuit = Pursuit::Round(Box::new(round));
         if matches!(purpose, Purpose::Verify) {
             self.ask_parents();
@@ -233,12 +249,13 @@ impl Step<'_> {
         for (region, reviewed) in self.state.regions.iter_mut().zip(reviewed) {
             region.reviewed = reviewed;
         }
+        self.state.reviewed_at = self.now;
         match (round.purpose, ending) {
             (Purpose::Verify, Ending::Decided(Decision::Down)) => self.quorum_reached(round),
             (Purpose::Confirm(confirmation), Ending::Decided(Decision::Down)) => {
                 self.open(&round, confirmation.started_at);
             }
-            (Purpose::Verify | Purpose::Confirm(_), _) => self.state.quiet.extend(self.now),
+            (Purpose::Verify | Purpose::Confirm(_), _) => self.refute(round.asker, Vote::is_fail),
             (Purpose::Recover { streak, since }, Ending::Decided(Decision::Up)) => {
                 self.seen_up(&round, streak + 1, since.unwrap_or(round.asked_at));
             }
@@ -246,9 +263,19 @@ impl Step<'_> {
                 if streak > 0 {
                     self.record("the recovery did not hold".to_owned());
                 }
-                self.state.quiet.extend(self.now);
+                self.refute(round.asker, Vote::is_pass);
             }
         }
+    }
+
+    /// What was asked came to nothing: the region for whose sake it was asked, and those that found the same, wait before
+    /// they ask again.
+    fn refute(&mut self, asker: Option<usize>, found: impl Fn(&Vote) -> bool) {
+        let mut refuted = self.count().regions(|region| region.vote.as_ref().is_some_and(&found));
+        if let Some(asker) = asker {
+            refuted.insert(asker);
+        }
+        self.state.quiet.extend(refuted, self.now);
     }
 
     fn quorum_reached(&mut self, round: Box<Round>) {

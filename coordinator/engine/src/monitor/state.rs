@@ -10,8 +10,11 @@ use super::exclusion::Exclusions;
 use super::flapping::Openings;
 use super::parents::Standing;
 use super::wellness::{Components, Latency};
-use super::{COVERAGE_PATIENCE, MAX_WAIT, Phase, Policy, ROUND_MARGIN, SECOND_ATTEMPT_AFTER, Status};
+use super::{
+    COVERAGE_PATIENCE, MAX_WAIT, Phase, Policy, REVIEW_LASTS, ROUND_MARGIN, SECOND_ATTEMPT_AFTER, Status,
+};
 use crate::maintenance::Standstill;
+use crate::quorum::RegionSet;
 use crate::vote::Vote;
 
 /// The state of a monitor.
@@ -28,6 +31,9 @@ pub struct State {
     /// A round that must be run as soon as enough regions are live to decide it.
     pub(super) owed: Option<Owed>,
     pub(super) quiet: Quiet,
+    /// When the last round ended.
+    #[serde(default)]
+    pub(super) reviewed_at: Timestamp,
     /// Votes that started earlier do not count: the coordinator was blind since.
     pub(super) votes_valid_from: Timestamp,
     /// Too few votes mean nothing before this.
@@ -64,7 +70,7 @@ pub struct RegionState {
     pub region: RegionId,
     /// Whether an agent of it is connected.
     pub live: bool,
-    /// A round has looked at its present streak, so that the streak asks for no other.
+    /// The last round has looked at its present streak, so that the streak asks for no other for a while.
     pub(super) reviewed: bool,
     /// Another region failed during its present streak.
     #[serde(default)]
@@ -150,6 +156,9 @@ pub(super) struct Round {
     pub(super) number: u32,
     pub(super) purpose: Purpose,
     pub(super) asked_at: Timestamp,
+    /// The region for whose sake it was asked, if there was one.
+    #[serde(default)]
+    pub(super) asker: Option<usize>,
     pub(super) window: Window,
     /// What has been seen within the window, in the order of the regions.
     pub(super) seen: Vec<Seen>,
@@ -195,20 +204,29 @@ pub(super) struct Seen {
 /// The pause after rounds that changed nothing: 1, 2, 4 … 30 s, and none after a while without such rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Quiet {
-    /// No round starts before this.
+    /// For the sake of the regions that are held back, no round starts before this.
     pub(super) until: Timestamp,
     idle_rounds: u8,
+    /// The regions that these rounds refuted. What another finds is not put off for their noise.
+    #[serde(default)]
+    held: RegionSet,
 }
 
 impl Quiet {
     pub(super) const fn since(now: Timestamp) -> Self {
-        Self { until: now, idle_rounds: 0 }
+        Self { until: now, idle_rounds: 0, held: RegionSet::EMPTY }
     }
 
-    /// A round ended at `now` and changed nothing.
-    pub(super) fn extend(&mut self, now: Timestamp) {
+    /// A round ended at `now`, changed nothing and refuted these regions.
+    pub(super) fn extend(&mut self, refuted: RegionSet, now: Timestamp) {
         let wait = Duration::from_secs(1 << self.idle_rounds.min(5)).min(MAX_WAIT);
-        *self = Self { until: now.plus(wait), idle_rounds: self.idle_rounds.saturating_add(1).min(5) };
+        let held = if now < self.until { self.held.or(refuted) } else { refuted };
+        *self = Self { until: now.plus(wait), idle_rounds: self.idle_rounds.saturating_add(1).min(5), held };
+    }
+
+    /// When a region may start a round, if not now.
+    pub(super) fn holds_back(&self, region: usize, now: Timestamp) -> Option<Timestamp> {
+        (now < self.until && self.held.contains(region)).then_some(self.until)
     }
 
     /// A round is wanted at `now`. If one and a half intervals went by without, some region had a clean check in
@@ -230,7 +248,8 @@ impl State {
             pursuit: Pursuit::Nothing,
             owed: None,
             quiet: Quiet::since(now),
-            votes_valid_from: Timestamp::from_micros(i64::MIN),
+            reviewed_at: now,
+            votes_valid_from: Timestamp::MIN,
             not_absent_before: now.plus(policy.timeout).plus(COVERAGE_PATIENCE),
             short_since: Some(now),
             unverified_since: None,
@@ -354,6 +373,12 @@ impl State {
         self.is_paused() || self.is_in_maintenance()
     }
 
+    /// Whether a region's vote is reason enough to ask: no round has looked at its streak, or so long before that the
+    /// answers may have changed.
+    pub(super) fn is_news(&self, region: &RegionState, vote: &Vote) -> bool {
+        !region.reviewed || vote.started_at >= self.reviewed_at.plus(REVIEW_LASTS)
+    }
+
     pub(super) fn region_mut(&mut self, region: &RegionId) -> Option<&mut RegionState> {
         self.regions.iter_mut().find(|state| state.region == *region)
     }
@@ -409,8 +434,9 @@ mod tests {
 
     #[test]
     fn a_monitor_of_three_regions_takes_at_most_half_a_kilobyte() {
-        let pointer = size_of::<Box<State>>();
-        assert!(size_of::<State>() + pointer <= 512);
+        // With what the allocator adds and the pointer to it.
+        let size = (size_of::<State>() + 8).next_multiple_of(16) + size_of::<Box<State>>();
+        assert!(size <= 512, "{size}: {} of it regions", size_of::<Regions>());
         assert!(Regions::new().inline_size() >= 3);
     }
 
@@ -420,7 +446,7 @@ mod tests {
         let interval = Duration::from_secs(10);
         let mut quiet = Quiet::since(now);
         let pauses = [1, 2, 4, 8, 16, 30, 30].map(|expected| {
-            quiet.extend(now);
+            quiet.extend(RegionSet::EMPTY, now);
             let pause = quiet.until.since(now).as_secs();
             now = quiet.until;
             quiet.wanted(interval, now);
@@ -429,7 +455,7 @@ mod tests {
         assert!(pauses.iter().all(|(expected, pause)| expected == pause), "{pauses:?}");
         now = now.plus(Duration::from_secs(15));
         quiet.wanted(interval, now);
-        quiet.extend(now);
+        quiet.extend(RegionSet::EMPTY, now);
         assert_eq!(quiet.until.since(now).as_secs(), 1);
     }
 }

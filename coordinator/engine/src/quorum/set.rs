@@ -1,7 +1,9 @@
 //! Sets of a monitor's regions, one bit each, so that a vote is counted without allocating.
 
+use serde::{Deserialize, Serialize};
+
 /// Regions of one monitor, by their index in its sorted list. Indices from [`RegionSet::CAPACITY`] on are never members.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionSet(u64);
 
 impl RegionSet {

@@ -83,7 +83,9 @@ pub(crate) fn replay(
         owed: false,
         quiet_until: begun_at,
         fruitless: 0,
+        held: vec![],
         reviewed: BTreeMap::new(),
+        reviewed_at: begun_at,
         earlier: BTreeMap::new(),
         patience_until: begun_at.plus(policy.timeout).plus(Duration::from_secs(60)),
         short_since: Some(begun_at),
@@ -106,6 +108,8 @@ enum Question {
         passing_from: Timestamp,
         /// Recovery rounds before this one that said up; `None`: whether it is down.
         streak: Option<u32>,
+        /// The region for whose sake it is asked.
+        asker: Option<usize>,
         /// When the first of them was asked.
         good_since: Option<Timestamp>,
         /// How much of the history there was.
@@ -131,8 +135,11 @@ struct Model<'a> {
     owed: bool,
     quiet_until: Timestamp,
     fruitless: u32,
-    /// Regions whose present streak a round has looked at, with how often they had turned by then.
+    /// Regions that wait until then.
+    held: Vec<usize>,
+    /// Regions whose present streak the last round has looked at, with how often they had turned by then.
     reviewed: BTreeMap<usize, usize>,
+    reviewed_at: Timestamp,
     /// Streaks that a round found to have begun earlier than their first vote.
     earlier: BTreeMap<usize, (Timestamp, Timestamp)>,
     patience_until: Timestamp,
@@ -208,17 +215,17 @@ impl<'a> Model<'a> {
             && self.failing_since(region).is_none()
             && self.vote(region).is_none_or(|vote| vote.started_at < started_at);
         let recent = started_at <= self.now && self.now < started_at.plus(self.freshness());
-        let idle = matches!(self.question, Question::None) && !self.owed && self.now >= self.quiet_until;
-        if news && recent && idle && self.can_ask() && !self.is_down() {
+        let idle = matches!(self.question, Question::None | Question::Held) && !self.owed;
+        if news && recent && idle && !self.is_held(region) && self.can_ask() && !self.is_down() {
             self.wanted();
-            self.ask(self.before(started_at), self.now, None);
+            self.ask(self.before(started_at), self.now, None, Some(region));
         }
     }
 
     /// Does one thing that is due.
     fn advance(&mut self) -> bool {
         match self.question.clone() {
-            Question::Asked { at, streak, good_since, .. } => {
+            Question::Asked { at, streak, good_since, asker, .. } => {
                 let (failing, eligible) = (self.failing().len(), self.counting(self.now).len());
                 let regions = self.policy.regions.len();
                 let down = failing >= self.quorum.needed(regions, eligible);
@@ -229,10 +236,10 @@ impl<'a> Model<'a> {
                 if !down && !up && !self.all_answered() && self.now < over {
                     return false;
                 }
-                self.conclude(at, streak, good_since.unwrap_or(at), down, up);
+                self.conclude(at, streak, asker, good_since.unwrap_or(at), down, up);
             }
             Question::Again { streak, good_since, at } if self.now >= at => {
-                self.ask(self.now, self.now, Some(streak));
+                self.ask(self.now, self.now, Some(streak), None);
                 if let Question::Asked { good_since: since, .. } = &mut self.question {
                     *since = Some(good_since);
                 }
@@ -247,6 +254,7 @@ impl<'a> Model<'a> {
         &mut self,
         asked_at: Timestamp,
         streak: Option<u32>,
+        asker: Option<usize>,
         good_since: Timestamp,
         down: bool,
         up: bool,
@@ -262,6 +270,7 @@ impl<'a> Model<'a> {
                 self.reviewed.remove(&region);
             }
         }
+        self.reviewed_at = self.now;
         let first =
             |region: usize| self.attempts(region).first().copied().or(Some(self.vote(region)?.started_at));
         let started_at = self.failing().into_iter().filter_map(first).min().unwrap_or(self.now);
@@ -285,6 +294,14 @@ impl<'a> Model<'a> {
             }
             None | Some(_) => {
                 let pause = Duration::from_secs([1, 2, 4, 8, 16, 30][self.fruitless.min(5) as usize]);
+                let found = |vote: &CheckResult| if streak.is_some() { is_pass(vote) } else { is_fail(vote) };
+                let refuted =
+                    |region: &usize| asker == Some(*region) || self.vote(*region).is_some_and(found);
+                let refuted: Vec<usize> = self.regions().filter(refuted).collect();
+                if self.now >= self.quiet_until {
+                    self.held.clear();
+                }
+                self.held.extend(refuted);
                 self.quiet_until = self.now.plus(pause);
                 self.fruitless += 1;
             }
@@ -301,13 +318,13 @@ impl<'a> Model<'a> {
     fn begin(&mut self) -> bool {
         let was_held = matches!(self.question, Question::Held);
         let trigger = if self.owed {
-            Some((self.now, self.now))
+            Some((self.now, None))
         } else if self.is_down() {
             self.recovery()
         } else {
-            self.failure().map(|at| (self.before(at), self.now))
+            self.failure()
         };
-        let Some((failing_from, passing_from)) = trigger.filter(|_| self.can_ask()) else {
+        let Some((from, asker)) = trigger.filter(|_| self.can_ask()) else {
             self.question = Question::None;
             return was_held;
         };
@@ -315,13 +332,17 @@ impl<'a> Model<'a> {
             if !was_held {
                 self.wanted();
             }
-            if self.now < self.quiet_until {
+            if asker.is_some_and(|asker| self.is_held(asker)) {
                 self.question = Question::Held;
                 return false;
             }
         }
-        let streak = self.is_down().then_some(0);
-        self.ask(failing_from, passing_from, streak);
+        if self.is_down() {
+            self.ask(from, from, Some(0), asker);
+        } else {
+            let failing_from = if asker.is_some() { self.before(from) } else { from };
+            self.ask(failing_from, self.now, None, asker);
+        }
         true
     }
 
@@ -332,29 +353,64 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// The failure that asks for a round: the oldest that no round has looked at, or of enough to be down.
-    fn failure(&self) -> Option<Timestamp> {
+    /// The failure that asks for a round, and whose: one that no round has looked at lately, or one of enough to be
+    /// down. Who is not held back asks for the others too.
+    fn failure(&self) -> Option<(Timestamp, Option<usize>)> {
         let failing: Vec<usize> = self
             .counting(self.now)
             .into_iter()
             .filter(|region| self.vote(*region).is_some_and(is_fail))
             .collect();
         let started_at = |region: &usize| self.vote(*region).map(|vote| vote.started_at);
-        let new = failing.iter().filter(|region| !self.is_reviewed(**region)).filter_map(started_at).min();
+        let (news, known): (Vec<usize>, Vec<usize>) =
+            failing.iter().partition(|region| self.is_news(**region));
         let needed = self.quorum.needed(self.policy.regions.len(), self.counting(self.now).len());
-        new.or_else(|| (failing.len() >= needed).then(|| failing.iter().filter_map(started_at).min())?)
+        let known = if failing.len() >= needed { known } else { vec![] };
+        let asker = self.first_not_held(&[news.clone(), known])?;
+        let oldest = |of: &[usize]| of.iter().filter_map(started_at).min();
+        Some((oldest(&news).or_else(|| oldest(&failing))?, Some(asker)))
     }
 
-    /// From when on answers count in a round of recovery, if one is to be asked.
-    fn recovery(&self) -> Option<(Timestamp, Timestamp)> {
-        let passing =
-            self.counting(self.now).into_iter().filter(|region| self.vote(*region).is_some_and(is_pass));
-        let new = passing.filter(|region| !self.is_reviewed(*region)).filter_map(|region| self.vote(region));
-        let new = new.map(|vote| vote.started_at).filter(|at| *at > self.changed_at).max();
-        new.or_else(|| self.says_up().then_some(self.now)).map(|from| (from, from))
+    /// From when on answers count in a round of recovery, if one is to be asked, and who asks for it.
+    fn recovery(&self) -> Option<(Timestamp, Option<usize>)> {
+        let mut passing: Vec<usize> = self
+            .counting(self.now)
+            .into_iter()
+            .filter(|region| self.vote(*region).is_some_and(is_pass))
+            .collect();
+        let started_at = |region: &usize| self.vote(*region).map(|vote| vote.started_at);
+        passing.sort_by_key(|region| std::cmp::Reverse(started_at(region)));
+        let is_news = |region: &usize| self.is_news(*region) && started_at(region) > Some(self.changed_at);
+        let (news, known): (Vec<usize>, Vec<usize>) = passing.iter().partition(|region| is_news(region));
+        let known = if self.says_up() { known } else { vec![] };
+        let asker = self.first_not_held(&[news.clone(), known])?;
+        let from = if news.contains(&asker) { started_at(&asker)? } else { self.now };
+        Some((from, Some(asker)))
     }
 
-    fn ask(&mut self, failing_from: Timestamp, passing_from: Timestamp, streak: Option<u32>) {
+    /// The first that is not held back, else the first.
+    fn first_not_held(&self, candidates: &[Vec<usize>]) -> Option<usize> {
+        let all: Vec<usize> = candidates.concat();
+        all.iter().copied().find(|region| !self.is_held(*region)).or_else(|| all.first().copied())
+    }
+
+    fn is_held(&self, region: usize) -> bool {
+        self.now < self.quiet_until && self.held.contains(&region)
+    }
+
+    /// Whether a region's vote is something that no round has looked at within four minutes of it.
+    fn is_news(&self, region: usize) -> bool {
+        let lately = |vote: &CheckResult| vote.started_at < self.reviewed_at.plus(SECOND * 240);
+        !(self.is_reviewed(region) && self.vote(region).is_some_and(lately))
+    }
+
+    fn ask(
+        &mut self,
+        failing_from: Timestamp,
+        passing_from: Timestamp,
+        streak: Option<u32>,
+        asker: Option<usize>,
+    ) {
         let before = self
             .regions()
             .filter_map(|region| {
@@ -373,6 +429,7 @@ impl<'a> Model<'a> {
             failing_from,
             passing_from,
             streak,
+            asker,
             good_since: None,
             since,
             before,
@@ -466,7 +523,7 @@ impl<'a> Model<'a> {
             Event::Blind { to, .. } => Some((*to).min(*at)),
             _ => None,
         });
-        ends.max().unwrap_or(Timestamp::from_micros(i64::MIN))
+        ends.max().unwrap_or(Timestamp::MIN)
     }
 
     /// Regions whose vote counts at an instant.
@@ -553,7 +610,7 @@ impl<'a> Model<'a> {
     fn doubtful(&self, in_round: bool) -> Vec<usize> {
         let from = match &self.question {
             Question::Asked { passing_from, .. } if in_round => *passing_from,
-            _ => Timestamp::from_micros(i64::MIN),
+            _ => Timestamp::MIN,
         };
         let counting = self.counting(self.now);
         let in_doubt = |region: &usize| {
