@@ -14,9 +14,9 @@ use model::{Clock, SystemClock};
 use super::*;
 
 /// Long enough for a loopback exchange on a busy machine, short enough to wait for.
-const DEADLINE: Duration = Duration::from_millis(300);
+const DEADLINE: Duration = Duration::from_secs(1);
 /// What an attempt may take beyond its deadline.
-const SLACK: Duration = Duration::from_millis(500);
+const SLACK: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_good_answer_is_delivered_and_the_request_is_what_it_should_be() {
@@ -85,14 +85,14 @@ async fn silence_ends_at_the_deadline() {
     })
     .await;
     assert_eq!((attempted.outcome, attempted.status), (failed(), None));
-    assert_eq!(attempted.detail, "timeout after 0.3 s");
+    assert_eq!(attempted.detail, "timeout after 1 s");
 }
 
 #[tokio::test]
 async fn a_receiver_that_never_reads_ends_at_the_deadline() {
     let body = Bytes::from(vec![b' '; 32 << 20]);
     let attempted = attempt_with("http", "/", body, None, async |_stream| pending::<()>().await).await;
-    assert_eq!(attempted.detail, "timeout after 0.3 s");
+    assert_eq!(attempted.detail, "timeout after 1 s");
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_header_that_drips_ends_at_the_deadline() {
     })
     .await;
     assert_eq!((attempted.outcome, attempted.status), (failed(), None));
-    assert_eq!(attempted.detail, "timeout after 0.3 s");
+    assert_eq!(attempted.detail, "timeout after 1 s");
 }
 
 #[tokio::test]
@@ -126,14 +126,14 @@ async fn interim_answers_without_end_end_at_the_deadline() {
         while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_ok() {}
     })
     .await;
-    assert_eq!((attempted.outcome, attempted.detail.as_str()), (failed(), "timeout after 0.3 s"));
+    assert_eq!((attempted.outcome, attempted.detail.as_str()), (failed(), "timeout after 1 s"));
 }
 
 #[tokio::test]
 async fn a_body_that_is_announced_and_never_comes_ends_at_the_deadline() {
     let attempted = answered("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n").await;
     assert_eq!(attempted.outcome, Outcome::Delivered);
-    assert_eq!(attempted.detail, "200 OK (then timeout after 0.3 s)");
+    assert_eq!(attempted.detail, "200 OK (then timeout after 1 s)");
 }
 
 #[tokio::test]
@@ -157,8 +157,8 @@ async fn a_body_that_drips_ends_at_the_deadline_and_the_status_stands() {
     })
     .await;
     assert_eq!((attempted.outcome, attempted.status), (Outcome::Delivered, Some(200)));
-    assert_eq!(attempted.detail, "200 OK (then timeout after 0.3 s)");
-    assert!((1..50).contains(&attempted.answer.len()));
+    assert_eq!(attempted.detail, "200 OK (then timeout after 1 s)");
+    assert!((1..150).contains(&attempted.answer.len()));
 }
 
 #[tokio::test]
