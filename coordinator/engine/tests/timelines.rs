@@ -503,6 +503,18 @@ timelines! { monitor::play:
         t+100.2s asked
         t+102s asked
     "
+    a_parent_is_checked_at_once_however_often_children_asked_in_vain "
+        monitor eu us; interval 1h
+        t+0 live all; all pass
+        t+100s asked
+        t+100.1s all pass
+        t+102s asked
+        t+102.1s all pass
+        t+104s asked
+        t+104.1s all pass
+        t+106s asked
+        t+106.1s all 503
+    "
     a_health_report_that_is_not_well_makes_degraded_without_an_incident "
         monitor ap eu us; interval 1h
         t+0 live all; all pass

@@ -6,6 +6,7 @@
 //! parents too, and its incident waits for what they say, at most for one round.
 
 use std::fmt;
+use std::time::Duration;
 
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::state::{AwaitedParents, Owed, Pursuit, Round, State};
 use super::{Phase, ROUND_MARGIN, SECOND_ATTEMPT_AFTER, Status, Step};
 use crate::effect::Effect;
+
+/// A parent that a round has looked at within this time has just been looked at. As long as that it may have failed
+/// without being asked, so it is short, and no pause after rounds that children asked for makes it longer.
+const JUST: Duration = Duration::from_secs(1);
 
 /// How the monitors that another depends on stand, the worst of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,8 +124,9 @@ impl Step<'_> {
 
     /// A child may be failing: this monitor is looked at, unless it has just been, is being, or is known to be failing.
     pub(super) fn asked(&mut self) {
-        let idle = matches!(self.state.pursuit, Pursuit::Nothing) && self.now >= self.state.quiet.until;
-        if idle && matches!(self.state.status, Status::Up | Status::Degraded | Status::Pending) {
+        let idle = matches!(self.state.pursuit, Pursuit::Nothing | Pursuit::Held { .. });
+        let just = self.now < self.state.reviewed_at.plus(JUST);
+        if idle && !just && matches!(self.state.status, Status::Up | Status::Degraded | Status::Pending) {
             self.state.owed.get_or_insert(Owed::Child);
         }
     }

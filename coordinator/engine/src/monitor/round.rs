@@ -275,7 +275,9 @@ impl Step<'_> {
         if let Some(asker) = asker {
             refuted.insert(asker);
         }
-        self.state.quiet.extend(refuted, self.now);
+        if !refuted.is_empty() {
+            self.state.quiet.extend(refuted, self.now);
+        }
     }
 
     fn quorum_reached(&mut self, round: Box<Round>) {

@@ -31,7 +31,7 @@ pub struct State {
     /// A round that must be run as soon as enough regions are live to decide it.
     pub(super) owed: Option<Owed>,
     pub(super) quiet: Quiet,
-    /// When the last round ended.
+    /// When the last round ended; at the epoch before the first.
     #[serde(default)]
     pub(super) reviewed_at: Timestamp,
     /// Votes that started earlier do not count: the coordinator was blind since.
@@ -248,7 +248,7 @@ impl State {
             pursuit: Pursuit::Nothing,
             owed: None,
             quiet: Quiet::since(now),
-            reviewed_at: now,
+            reviewed_at: Timestamp::default(),
             votes_valid_from: Timestamp::MIN,
             not_absent_before: now.plus(policy.timeout).plus(COVERAGE_PATIENCE),
             short_since: Some(now),

@@ -298,12 +298,14 @@ impl<'a> Model<'a> {
                 let refuted =
                     |region: &usize| asker == Some(*region) || self.vote(*region).is_some_and(found);
                 let refuted: Vec<usize> = self.regions().filter(refuted).collect();
-                if self.now >= self.quiet_until {
-                    self.held.clear();
+                if !refuted.is_empty() {
+                    if self.now >= self.quiet_until {
+                        self.held.clear();
+                    }
+                    self.held.extend(refuted);
+                    self.quiet_until = self.now.plus(pause);
+                    self.fruitless += 1;
                 }
-                self.held.extend(refuted);
-                self.quiet_until = self.now.plus(pause);
-                self.fruitless += 1;
             }
         }
     }
