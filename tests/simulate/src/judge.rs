@@ -2,7 +2,10 @@
 //!
 //! * An incident is **false** when its target has not failed for longer than evidence may be on its way.
 //! * A recovery is false when the target is away all the time before and after it.
-//! * An outage **must be found** when at least two intervals of it lie outside the coordinator's absences.
+//! * An outage **must be found** when at least two intervals of it lie outside the coordinator's absences, windows of
+//!   maintenance, and the time in which the monitor's parent is away or said to be.
+//! * In a window of maintenance **nothing opens**, and what opens after it rests on checks from after it. A child whose own
+//!   target is well has no incident, whatever its parent does.
 //! * **Detection** counts from the end of the first failing check that an honest agent with a session reported, and only
 //!   where the coordinator was there from a minute before until the incident opened.
 //! * **Reset** counts from the target's return to the resolution.
@@ -12,8 +15,8 @@ use std::time::Duration;
 use model::Timestamp;
 
 use crate::closed_form;
-use crate::fault::Absence;
 use crate::scenario::{Fleet, Scenario};
+use crate::shard::Incident;
 use crate::simulation::{Outcome, Story};
 use crate::span::{Calendar, START, Span};
 use crate::target::LAST_EVIDENCE;
@@ -21,6 +24,8 @@ use crate::world::{Monitor, World};
 
 /// The intervals whose detection is told apart.
 pub const INTERVALS: [u64; 3] = [30, 300, 3_600];
+/// Who has been away for so long is away for all.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Agents need so long after an absence to be back.
 const RETURN: Duration = Duration::from_secs(60);
 
@@ -37,6 +42,14 @@ pub struct Figures {
     pub false_incidents: u64,
     /// Expected by arithmetic; 0 where none are.
     pub expected: f64,
+    /// Of the outages, those that began in a window of maintenance and lasted for two intervals after it.
+    pub outlasting: u64,
+    /// Windows of maintenance.
+    pub windows: u64,
+    /// Times that a monitor whose target was well could not reach it for two intervals, because its parent was away.
+    pub behind: u64,
+    /// Incidents of monitors whose target was well, while the parent came or went.
+    pub unclear: u64,
     /// Resolutions while the target was away.
     pub false_recoveries: u64,
     /// Detection by interval, in milliseconds.
@@ -90,6 +103,10 @@ impl Figures {
         self.false_incidents += other.false_incidents;
         self.expected += other.expected;
         self.false_recoveries += other.false_recoveries;
+        self.outlasting += other.outlasting;
+        self.windows += other.windows;
+        self.behind += other.behind;
+        self.unclear += other.unclear;
         for (mine, theirs) in self.detection.iter_mut().zip(other.detection) {
             mine.extend(theirs);
         }
@@ -107,7 +124,13 @@ impl Figures {
 pub fn judge(scenario: &Scenario, world: &World, outcome: &Outcome, seed: u64) -> Figures {
     let mut figures = Figures { events: outcome.events, rounds: outcome.rounds, ..Figures::default() };
     for (number, (monitor, story)) in world.monitors.iter().zip(&outcome.stories).enumerate() {
-        let mut judge = Judge { world, monitor, story, number, seed, figures: &mut figures };
+        let arranged = arranged(monitor, &outcome.stories);
+        let hidden = hidden(world, &arranged);
+        let arranged = Calendar::union(arranged);
+        figures.windows += monitor.windows.planned.iter().count() as u64;
+        figures.behind += behind(monitor);
+        let mut judge =
+            Judge { world, monitor, story, hidden, arranged, number, seed, figures: &mut figures };
         judge.incidents();
         judge.outages();
         let secs = world.end.since(START).as_secs_f64();
@@ -128,6 +151,10 @@ struct Judge<'a> {
     world: &'a World,
     monitor: &'a Monitor,
     story: &'a Story,
+    /// When its target's outages need not be found.
+    hidden: Calendar<()>,
+    /// Of this, what users have arranged.
+    arranged: Calendar<()>,
     number: usize,
     seed: u64,
     figures: &'a mut Figures,
@@ -136,7 +163,14 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn incidents(&mut self) {
         for incident in &self.story.incidents {
-            if !self.monitor.target.failed_lately(incident.opened_at) {
+            let windows = &self.monitor.windows.planned;
+            let in_window = windows.at(incident.opened_at).is_some();
+            let before = Span { from: incident.opened_at.minus(LAST_EVIDENCE), to: incident.opened_at };
+            let since = windows.within(before).last().map_or(START, |(window, ())| window.to);
+            let has_reason = self.monitor.target.failed_lately(incident.opened_at, since);
+            if !has_reason && !in_window && self.is_unclear(incident) {
+                self.figures.unclear += 1;
+            } else if in_window || !has_reason {
                 self.figures.false_incidents += 1;
                 self.wrong(incident.opened_at, Wrong::FalseIncident);
             }
@@ -153,6 +187,18 @@ impl Judge<'_> {
                 self.wrong(resolved_at, Wrong::FalseRecovery);
             }
         }
+    }
+
+    /// Whether the gateway came or went while it was being found out, so that regions had reason to differ about it.
+    fn is_unclear(&self, incident: &Incident) -> bool {
+        let gateway = &self.monitor.target.gateway;
+        let from = incident.started_at.minus(LAST_EVIDENCE);
+        let lately = Span { from, to: incident.opened_at };
+        let is_steady =
+            |span: &Span| span.from.plus(SETTLED) <= incident.started_at && span.contains(incident.opened_at);
+        let whole =
+            gateway.at(incident.opened_at).filter(|(span, trouble)| trouble.is_outage() && is_steady(span));
+        whole.is_none() && gateway.within(lately).next().is_some()
     }
 
     fn outages(&mut self) {
@@ -173,20 +219,26 @@ impl Judge<'_> {
                 .incidents
                 .iter()
                 .find(|incident| span.from <= incident.opened_at && incident.opened_at <= until);
-            if seen(&self.world.network.coordinator, span) >= self.monitor.policy.interval * 2 {
+            let hidden: Duration = self.hidden.within(span).map(|(hidden, ())| hidden.overlap(span)).sum();
+            if span.length().saturating_sub(hidden) >= self.monitor.policy.interval * 2 {
                 self.figures.outages += 1;
+                self.figures.outlasting += u64::from(self.monitor.windows.planned.at(span.from).is_some());
                 match incident {
                     Some(_) => self.figures.found += 1,
                     None => self.wrong(span.to, Wrong::Missed),
                 }
             }
             let Some(incident) = incident else { continue };
-            if let Some(resolved_at) = incident.resolved_at.filter(|at| *at >= span.to) {
+            let is_arranged = |span| self.arranged.within(span).next().is_some();
+            if let Some(resolved_at) = incident.resolved_at.filter(|at| *at >= span.to)
+                && !is_arranged(Span { from: span.to, to: resolved_at })
+            {
                 self.figures.reset.push(millis(resolved_at.since(span.to)));
             }
             let Some(first_failure) = first_failure else { continue };
             let there = Span { from: first_failure.minus(RETURN), to: incident.opened_at };
-            if self.world.network.coordinator.within(there).next().is_some() {
+            let since = Span { from: first_failure, to: incident.opened_at };
+            if self.world.network.coordinator.within(there).next().is_some() || is_arranged(since) {
                 continue;
             }
             let took = incident.opened_at.since(first_failure);
@@ -213,14 +265,30 @@ impl Judge<'_> {
     }
 }
 
-/// How much of a span the coordinator could see.
-fn seen(coordinator: &Calendar<Absence>, span: Span) -> Duration {
-    let hidden: Duration = coordinator
-        .within(span)
-        .filter(|(_, absence)| absence.is_blind())
-        .map(|(absence, _)| Span { from: absence.from, to: absence.to.plus(RETURN) }.overlap(span))
-        .sum();
-    span.length().saturating_sub(hidden)
+/// When a monitor's outages need not be found: the coordinator is absent, or users have arranged it so.
+fn hidden(world: &World, arranged: &[Span]) -> Calendar<()> {
+    let absences = world.network.coordinator.iter().filter(|(_, absence)| absence.is_blind());
+    let absences = absences.map(|(absence, _)| Span { from: absence.from, to: absence.to.plus(RETURN) });
+    Calendar::union(absences.chain(arranged.iter().copied()).collect())
+}
+
+/// When users have arranged that a monitor's own outages are not told.
+fn arranged(monitor: &Monitor, stories: &[Story]) -> Vec<Span> {
+    let windows = monitor.windows.planned.iter().map(|(window, ())| *window);
+    let away = monitor.target.gateway.iter().map(|(span, _)| *span);
+    let said = monitor.parent.iter().flat_map(|parent| &stories[*parent].incidents).map(|incident| Span {
+        from: incident.opened_at,
+        to: incident.resolved_at.unwrap_or(Timestamp::from_micros(i64::MAX)),
+    });
+    windows.chain(away).chain(said).collect()
+}
+
+/// How often a monitor's target was well but could not be reached for two intervals.
+fn behind(monitor: &Monitor) -> u64 {
+    let is_long = |span: &Span| span.length() >= monitor.policy.interval * 2;
+    let is_well = |span: &Span| monitor.target.troubles.within(*span).next().is_none();
+    let away = monitor.target.gateway.iter().filter(|(_, trouble)| trouble.is_outage());
+    away.filter(|(span, _)| is_long(span) && is_well(span)).count() as u64
 }
 
 fn millis(span: Duration) -> u32 {

@@ -5,8 +5,8 @@
 //! ([`simulation`], [`shard`]), and an oracle that knows the truth ([`judge`]). Everything follows from a seed
 //! ([`random`]). Heartbeats have a world of their own ([`jobs`]).
 //!
-//! Maintenance windows and cron schedules are not here yet. A window belongs beside [`target::Trouble`] (what may be
-//! said of a target and when), a schedule beside [`jobs`]' intervals.
+//! What users plan and arrange stands in [`windows`] (maintenance) and [`scenario`] (policies, parents). Cron schedules of
+//! heartbeats are not here yet; they belong beside [`jobs`]' intervals.
 
 pub mod check;
 pub mod closed_form;
@@ -22,4 +22,5 @@ pub mod shard;
 pub mod simulation;
 pub mod span;
 pub mod target;
+pub mod windows;
 pub mod world;

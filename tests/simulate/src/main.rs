@@ -12,7 +12,7 @@ use simulate::jobs;
 use simulate::judge::{Figures, Violation, Wrong, judge};
 use simulate::recorder::{Recorder, minimise, script};
 use simulate::report::{self, Extent};
-use simulate::scenario::{self, Scenario};
+use simulate::scenario::{self, Arranged, Scenario};
 use simulate::simulation::{Pace, run};
 use simulate::span::START;
 use simulate::world::World;
@@ -81,6 +81,9 @@ fn main() -> ExitCode {
     println!("{}", summary(&extent, rows.iter().chain(&lost)));
     if !rows.is_empty() {
         println!("{}", report::outages(&mut rows));
+    }
+    if rows.iter().any(|(scenario, _)| scenario.arranged != Arranged::Nothing) {
+        println!("{}", report::arranged(&rows));
     }
     if !lost.is_empty() {
         println!("{}", report::loss(&lost));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use engine::Effect;
-use engine::monitor::{self, Event, Policy, State};
+use engine::monitor::{self, Event, Policy, Standing, State};
 use model::{FailureKind, Outcome, Timestamp};
 
 use crate::span::START;
@@ -108,11 +108,12 @@ fn opens(policy: &Policy, history: &[(Timestamp, Event)], opened_at: Timestamp) 
 pub fn script(policy: &Policy, history: &[(Timestamp, Event)]) -> String {
     let regions: Vec<&str> = policy.regions.iter().map(model::RegionId::as_str).collect();
     let mut text = format!(
-        "monitor {}; interval {}; timeout {}; quorum {}\n",
+        "monitor {}; interval {}; timeout {}; quorum {}{}\n",
         regions.join(" "),
         span(policy.interval),
         span(policy.timeout),
-        policy.quorum.policy()
+        policy.quorum.policy(),
+        if policy.has_parents { "; parents yes" } else { "" }
     );
     // What is far from the timelines' own start is moved there, so that offsets are readable.
     let origin = history.first().map_or(START, |(at, _)| Timestamp::from_secs(at.as_secs() - 120));
@@ -135,6 +136,14 @@ pub fn script(policy: &Policy, history: &[(Timestamp, Event)]) -> String {
             }
             Event::Slow { region, started_at } => format!("{region} slow @{}", offset(*started_at)),
             Event::RegionLive { region, live } => format!("{} {region}", if *live { "live" } else { "gone" }),
+            Event::MaintenanceStarted { at } => format!("maintenance since {}", offset(*at)),
+            Event::MaintenanceEnded => "maintenance over".to_owned(),
+            Event::Asked => "asked".to_owned(),
+            Event::Parents(Standing::Well) => "parents well".to_owned(),
+            Event::Parents(Standing::InQuestion) => "parents in-question".to_owned(),
+            Event::Parents(Standing::Failing { name, trouble }) => {
+                format!("parents {name} {}", format!("{trouble:?}").to_lowercase())
+            }
             Event::Blind { from, .. } => format!("blind {}", offset(*from)),
             other => format!("{other:?}"),
         };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::closed_form::{MONTH, chance_of};
 use crate::jobs;
 use crate::judge::{Figures, INTERVALS};
-use crate::scenario::{Bars, Scenario};
+use crate::scenario::{Arranged, Bars, Scenario};
 use crate::world::TIMEOUT;
 
 /// The most false incidents beyond the expected, as a factor.
@@ -22,9 +22,17 @@ shard (inputs, effects, state rows, snapshots and journal as a kill leaves them,
 attempts in rounds, slow checks, beats of 5 s, spool, primary and standby), and everything below.
 
 - **Monitors**: a tenth every 30 s, six tenths every 5 min, three tenths every hour; timeout 10 s; half a majority of three \
-regions, half of five; two agents per region.
+regions, half of five; two agents per region. In *groups of regions* all have `1 of us-* and 2 of other` of five regions, with \
+all faults: at most one region of each group is faulty at once.
 - **Targets** are away for 5 s to six intervals (503, refused, silent), flap (2 to 90 s each way), or answer slowly (2 to \
 9.5 s), every 40 hours or eight intervals on average. One attempt in 2,000 takes long without failing.
+- **Maintenance**: three monitors in four have windows: single ones of 2 min to 6 h every four days on average, or recurring \
+ones of 5 min to 3 h in New York's or Berlin's time, one of them at a time of day that spring skips and autumn shows twice, or \
+both. Their calendar is moved so that the month begins on 8 March or on 25 October 2024 and contains both cities' change. \
+In three windows of ten the work breaks the target, half of these times for up to four intervals after the end. *Everything*: \
+with all faults of agents and an absent coordinator.
+- **Parents**: six monitors in ten depend on one of the others and cannot be reached while that one's target is away or flaps, \
+besides what happens to their own; with all faults of agents.
 - **Agents and regions**: faults of 2 s to 3 h, every 20 h on average in each of two chains of regions (0–2 and 3–4), so \
 that fewer than *k* regions of a monitor are faulty at once, but the next fault may come 60 s after the last. Dead (killed, \
 spool lost); cut (both ways, or one way); lossy (up to all attempts); lying (all down, all well, at random, the contrary); \
@@ -38,11 +46,15 @@ retry after 1, 2, 4, 8 and 16 s; they stop for five intervals and five hours at 
 
 ## What is counted
 
-- A **false incident** opens when its target has not failed for 30 s; a **false recovery** comes while it is away.
+- A **false incident** opens when its target has not failed for 30 s; a **false recovery** comes while it is away. So is one \
+in a window of maintenance, one after a window that rests on what failed in it alone, and one of a child whose own target is \
+well, unless the parent came or went in the two seconds before or while it was being found out: these are counted apart, since \
+what one look finds the other need not.
 - An outage counts for **recall** when at least two intervals of it lie outside the coordinator's absences (and a minute \
-after each, in which agents return).
+after each, in which agents return), windows of maintenance, and the time in which the parent is away or has an incident.
 - **Detection**: from the end of the first failing check that an honest agent with a session reported, to the opening; only \
-where the coordinator was there from a minute before. **Amid faults**: a region of the monitor was faulty meanwhile.
+where the coordinator was there from a minute before, and neither a window nor a parent came between; of an outage that is \
+seen to fail in a window, from the end of the window. **Amid faults**: a region of the monitor was faulty meanwhile.
 - **Reset**: from the target's return to the resolution; most of it is the wait for the next scheduled check.
 - The **closed form** of independent loss stands in `tests/simulate/src/closed_form.rs`.
 - **Unheard or late twice**: a job was well, but two pings in a row fell into two absences with all their retries, or one \
@@ -56,8 +68,9 @@ longer than the grace, that time begins anew at its end. Who was never heard is 
 - All scenarios with outages see the same targets under the same seed: their rows are not independent of each other.
 - Agents' faults come without loss elsewhere, since loss in the other regions would be a *k*-th fault. \
 Loss in all regions at once has its own table, without outages.
-- Not simulated: quarantine of agents, maintenance, parents, cron schedules, groups of regions, several coordinators, \
-deliveries, and a heartbeat whose coordinator is cut off without knowing it.
+- Not simulated: quarantine of agents, heartbeats with cron schedules or in maintenance, maintenance of parents, parents of \
+parents, parents whose coordinator is absent, several coordinators, deliveries, and a heartbeat whose coordinator is cut off \
+without knowing it.
 - The bars on detection are on the 99th percentile of a whole row; the maximum and the figures amid faults have no bar.
 - Loss at 0.5 % with a quorum of several regions is expected to cause less than one incident in all that is simulated, so \
 it says no more than that nothing else does. The rows at 2 and 3 % put the arithmetic to the test.
@@ -114,6 +127,23 @@ pub fn outages(rows: &mut [(Scenario, Figures)]) -> String {
             secs(quantile(&figures.reset, 0.99)),
             figures.rounds as f64 / figures.checks * 1_000.0,
             if misses.is_empty() { "held".to_owned() } else { format!("**missed**: {}", misses.join(", ")) },
+        );
+    }
+    text
+}
+
+/// The table of what users have arranged.
+#[must_use]
+pub fn arranged(rows: &[(Scenario, Figures)]) -> String {
+    let mut text = "| Scenario | windows of maintenance | outages ≥ 2 intervals after the window they began in | \
+                    targets well ≥ 2 intervals behind a parent that was away | incidents while the parent came or went |\n\
+                    |---|---|---|---|---|\n"
+        .to_owned();
+    for (scenario, figures) in rows.iter().filter(|(scenario, _)| scenario.arranged != Arranged::Nothing) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            scenario.name, figures.windows, figures.outlasting, figures.behind, figures.unclear
         );
     }
     text

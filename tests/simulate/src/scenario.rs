@@ -2,6 +2,7 @@
 
 use crate::closed_form::Quorum;
 use crate::fault::{ALL, Class};
+use crate::random::Source;
 use crate::target::Troubles;
 
 /// One thing that is tried.
@@ -19,6 +20,8 @@ pub struct Scenario {
     pub troubles: Troubles,
     /// How many regions must agree.
     pub fleet: Fleet,
+    /// What users have arranged besides.
+    pub arranged: Arranged,
     /// What must hold.
     pub bars: Bars,
 }
@@ -28,8 +31,21 @@ pub struct Scenario {
 pub enum Fleet {
     /// Half of them a majority of three regions, half a majority of five.
     Majorities,
+    /// All of them one region of the United States and two others.
+    Groups,
     /// All of them the same.
     Same(Quorum),
+}
+
+/// What users have arranged for a scenario's monitors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arranged {
+    /// Nothing.
+    Nothing,
+    /// Three in four have windows of maintenance.
+    Maintenance,
+    /// Six in ten depend on another.
+    Parents,
 }
 
 /// What must hold in a scenario.
@@ -52,6 +68,7 @@ const HEALTHY: Scenario = Scenario {
     loss: 0.0,
     troubles: Troubles::Alone,
     fleet: Fleet::Majorities,
+    arranged: Arranged::Nothing,
     bars: Bars::All,
 };
 
@@ -71,6 +88,16 @@ pub fn around_outages() -> Vec<Scenario> {
         faulty("all of these", ALL),
         Scenario { name: "coordinator absent", coordinator: true, ..HEALTHY },
         Scenario { name: "everything together", faults: ALL, coordinator: true, ..HEALTHY },
+        Scenario { name: "groups of regions", faults: ALL, fleet: Fleet::Groups, ..HEALTHY },
+        Scenario { name: "maintenance", arranged: Arranged::Maintenance, ..HEALTHY },
+        Scenario {
+            name: "maintenance, everything",
+            faults: ALL,
+            coordinator: true,
+            arranged: Arranged::Maintenance,
+            ..HEALTHY
+        },
+        Scenario { name: "parents", faults: ALL, arranged: Arranged::Parents, ..HEALTHY },
         Scenario {
             name: "half of all targets at once",
             troubles: Troubles::Together,
@@ -109,7 +136,18 @@ impl Scenario {
         match self.fleet {
             // Intervals follow the last digit, so this follows the one before.
             Fleet::Majorities => (if (number / 10).is_multiple_of(2) { 3 } else { 5 }, "majority"),
+            Fleet::Groups => (5, "1 of us-* and 2 of other"),
             Fleet::Same(quorum) => (quorum.regions, quorum.text),
         }
+    }
+
+    /// The monitor on which the one with this number depends. The first ten of forty depend on none.
+    #[must_use]
+    pub const fn parent(&self, number: usize, source: Source) -> Option<usize> {
+        let first = number - number % 40;
+        let depends = matches!(self.arranged, Arranged::Parents)
+            && number >= first + 10
+            && !source.of(1).below(5).is_multiple_of(5);
+        if depends { Some(first + source.of(0).below(10) as usize) } else { None }
     }
 }

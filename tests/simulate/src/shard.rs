@@ -5,6 +5,7 @@
 //! the last full minute, and the results since. What is left out of the shard: batching, and its memory of sequence
 //! numbers, so that the engine meets every repeated result itself.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use engine::Effect;
@@ -13,6 +14,7 @@ use engine::monitor::{self, Event, State};
 use model::{MonitorId, Timestamp};
 
 use crate::recorder::Recorder;
+use crate::simulation::Tiding;
 use crate::span::START;
 use crate::world::World;
 
@@ -27,6 +29,8 @@ pub struct Shard<'w> {
     /// Whether kills must be survived: if not, nothing is kept for them.
     is_durable: bool,
     rounds: u64,
+    /// What is still to be told to those that belong together.
+    tidings: VecDeque<Tiding>,
     recorder: Option<Recorder>,
 }
 
@@ -74,6 +78,7 @@ impl<'w> Shard<'w> {
             live: vec![false; crate::fault::REGIONS.len()],
             is_durable: world.network.coordinator.iter().next().is_some(),
             rounds: 0,
+            tidings: VecDeque::new(),
             recorder,
         }
     }
@@ -96,10 +101,13 @@ impl<'w> Shard<'w> {
         if let Some(recorder) = &mut self.recorder {
             recorder.record(index, event, now);
         }
-        let policy = &self.world.monitors[index].policy;
+        let monitor = &self.world.monitors[index];
         let subject = &mut self.subjects[index];
         let state = subject.state.take().expect("the engine gave it back");
-        let transition = monitor::apply(state, policy, event, now);
+        let stands = |state: &State| (!monitor.children.is_empty()).then(|| monitor::standing(state, ""));
+        let stood = stands(&state);
+        let transition = monitor::apply(state, &monitor.policy, event, now);
+        self.tidings.extend(Tiding::of(index, &transition.effects, stood != stands(&transition.state)));
         subject.state = Some(transition.state);
         if self.is_durable && matches!(event, Event::Observed { .. }) {
             subject.journal.push((now, event.clone()));
@@ -217,6 +225,11 @@ impl<'w> Shard<'w> {
     #[must_use]
     pub fn next_grant(&self, now: Timestamp) -> Option<Timestamp> {
         self.budget.next_at(self.world.network.capacity(now))
+    }
+
+    /// The next thing to be told to those that belong together.
+    pub(crate) fn tiding(&mut self) -> Option<Tiding> {
+        self.tidings.pop_front()
     }
 
     /// How many rounds there have been.

@@ -5,6 +5,7 @@
 //! first that is, and then takes each region's newest pass as if it had taken all. [`Pace::EveryCheck`] runs every check
 //! instead; a test holds that both come to the same incidents.
 
+mod arranged;
 mod checks;
 mod naps;
 
@@ -23,6 +24,8 @@ use crate::recorder::Recorder;
 use crate::shard::{COMMIT, Incident, Shard};
 use crate::span::START;
 use crate::world::{Monitor, World};
+
+pub(crate) use arranged::Tiding;
 
 /// Whether checks in which nothing happens are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,8 @@ enum Occurrence {
     Asked { monitor: usize, rank: usize, agent: usize, round: u32 },
     /// A monitor's deadline is reached.
     Deadline { monitor: usize },
+    /// A window of maintenance opens or ends.
+    Window { monitor: usize },
     /// The budget may have something to give.
     Grant,
 }
@@ -165,6 +170,12 @@ impl<'w> Simulation<'w> {
         for (number, (at, _)) in world.network.news.iter().enumerate() {
             simulation.push(*at, Occurrence::News(number));
         }
+        for (monitor, subject) in world.monitors.iter().enumerate() {
+            for (span, ()) in subject.windows.told.iter() {
+                simulation.push(span.from, Occurrence::Window { monitor });
+                simulation.push(span.to, Occurrence::Window { monitor });
+            }
+        }
         for monitor in 0..world.monitors.len() {
             simulation.schedule(monitor);
             // A new monitor is checked at once everywhere.
@@ -247,6 +258,10 @@ impl<'w> Simulation<'w> {
                 self.apply(monitor, &Event::Slow { region, started_at: dated });
             }
             Occurrence::Deadline { monitor } => self.deadline(monitor),
+            Occurrence::Window { monitor } => {
+                self.review_window(monitor);
+                self.grant();
+            }
             Occurrence::Grant => {
                 if self.granting_at == Some(now) {
                     self.granting_at = None;
@@ -268,6 +283,7 @@ impl<'w> Simulation<'w> {
     fn apply(&mut self, monitor: usize, event: &Event) {
         self.shard.apply(monitor, event, self.now);
         self.schedule(monitor);
+        self.carry();
         self.grant();
     }
 
@@ -287,6 +303,7 @@ impl<'w> Simulation<'w> {
             self.shard.apply(monitor, &Event::DeadlineReached, self.now);
         }
         self.schedule(monitor);
+        self.carry();
         self.grant();
     }
 
@@ -320,7 +337,9 @@ impl<'w> Simulation<'w> {
             }
             Absence::CannotCommit { forgets: true } => {
                 self.wake_all();
+                self.each(Self::enter_window);
                 self.shard.reload(alive_at, now);
+                self.each(Self::leave_window);
                 self.forget_deadlines();
                 self.after_all();
             }
@@ -330,8 +349,14 @@ impl<'w> Simulation<'w> {
 
     fn blind(&mut self, from: Timestamp) {
         self.wake_all();
+        self.each(Self::enter_window);
         self.shard.blind(from, self.now);
+        self.each(Self::leave_window);
         self.after_all();
+    }
+
+    fn each(&mut self, act: impl Fn(&mut Self, usize)) {
+        (0..self.watched.len()).for_each(|monitor| act(self, monitor));
     }
 
     fn forget_deadlines(&mut self) {
@@ -342,6 +367,7 @@ impl<'w> Simulation<'w> {
 
     /// After all monitors heard of something.
     fn after_all(&mut self) {
+        self.carry();
         for monitor in 0..self.watched.len() {
             self.schedule(monitor);
         }

@@ -56,6 +56,8 @@ pub enum Troubles {
 pub struct Target {
     /// When it is in trouble.
     pub troubles: Calendar<Trouble>,
+    /// When that is in trouble through which it is reached.
+    pub gateway: Calendar<Trouble>,
 }
 
 impl Trouble {
@@ -113,27 +115,63 @@ impl Target {
         target
     }
 
-    /// What an attempt that starts at an instant finds.
-    #[must_use]
-    pub fn answer(&self, at: Timestamp) -> Answer {
-        match self.troubles.at(at) {
-            None => Answer::Good,
-            Some((_, Trouble::WrongAnswer)) => Answer::Wrong,
-            Some((_, Trouble::Refused)) => Answer::Refused,
-            Some((_, Trouble::Silent)) => Answer::Nothing,
-            Some((_, Trouble::Slow)) => Answer::Slow,
-            Some((span, Trouble::Flapping(period))) => {
-                let turns = at.since(span.from).as_millis() / period.as_millis().max(1);
-                if turns.is_multiple_of(2) { Answer::Refused } else { Answer::Good }
+    /// Three times in ten the work of a window breaks it, half of these times for longer than the window.
+    pub fn work_in(&mut self, windows: &Calendar<()>, interval: Duration, source: Source) {
+        let mut troubles: Vec<(Span, Trouble)> = self.troubles.iter().copied().collect();
+        for (number, (window, ())) in (0..).zip(windows.iter()) {
+            let source = source.of(number);
+            if !source.of(0).chance(0.3) {
+                continue;
             }
+            let from = window.from.plus(source.of(1).between(Duration::ZERO, window.length()));
+            let to = if source.of(2).chance(0.5) {
+                window.to.plus(source.of(3).log_between(Duration::from_secs(5), interval * 4))
+            } else {
+                from.plus(source.of(4).between(Duration::ZERO, window.to.since(from)))
+            };
+            troubles.push((Span { from, to }, trouble(source.of(5))));
+        }
+        troubles.sort_by_key(|(span, _)| span.from);
+        self.troubles = Calendar::default();
+        for (span, trouble) in troubles {
+            self.troubles.push(span, trouble);
         }
     }
 
-    /// Whether an incident that opens now tells the truth: the target failed when it was last looked at.
+    /// What an attempt that starts at an instant finds.
     #[must_use]
-    pub fn failed_lately(&self, at: Timestamp) -> bool {
-        let lately = Span { from: at.minus(LAST_EVIDENCE), to: at.plus(Duration::from_millis(1)) };
+    pub fn answer(&self, at: Timestamp) -> Answer {
+        // Behind a gateway that is away or answers wrongly nothing can be reached.
+        let behind = !matches!(answer(&self.gateway, at), Answer::Good | Answer::Slow);
+        if behind { Answer::Refused } else { answer(&self.troubles, at) }
+    }
+
+    /// The troubles that concern it, its own and its gateway's.
+    pub fn concerns(&self) -> [&Calendar<Trouble>; 2] {
+        [&self.troubles, &self.gateway]
+    }
+
+    /// Whether an incident that opens now tells the truth: the target itself failed when it was last looked at, by a check
+    /// that began no earlier than `since`.
+    #[must_use]
+    pub fn failed_lately(&self, at: Timestamp, since: Timestamp) -> bool {
+        let from = at.minus(LAST_EVIDENCE).max(since);
+        let lately = Span { from, to: at.plus(Duration::from_millis(1)) };
         self.troubles.within(lately).any(|(_, trouble)| *trouble != Trouble::Slow)
+    }
+}
+
+fn answer(troubles: &Calendar<Trouble>, at: Timestamp) -> Answer {
+    match troubles.at(at) {
+        None => Answer::Good,
+        Some((_, Trouble::WrongAnswer)) => Answer::Wrong,
+        Some((_, Trouble::Refused)) => Answer::Refused,
+        Some((_, Trouble::Silent)) => Answer::Nothing,
+        Some((_, Trouble::Slow)) => Answer::Slow,
+        Some((span, Trouble::Flapping(period))) => {
+            let turns = at.since(span.from).as_millis() / period.as_millis().max(1);
+            if turns.is_multiple_of(2) { Answer::Refused } else { Answer::Good }
+        }
     }
 }
 

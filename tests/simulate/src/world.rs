@@ -9,9 +9,10 @@ use model::{MonitorId, RegionId, Timestamp};
 use crate::fault::{self, AGENTS_PER_REGION, REGIONS};
 use crate::network::Network;
 use crate::random::Source;
-use crate::scenario::Scenario;
+use crate::scenario::{Arranged, Scenario};
 use crate::span::{Calendar, START};
 use crate::target::{Target, Troubles};
+use crate::windows::{Plans, Windows};
 
 /// Time one attempt may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +43,12 @@ pub struct Monitor {
     pub places: Vec<Place>,
     /// What it checks.
     pub target: Target,
+    /// When nothing is judged.
+    pub windows: Windows,
+    /// The monitor that it depends on.
+    pub parent: Option<usize>,
+    /// The monitors that depend on it.
+    pub children: Vec<usize>,
     /// Randomness of its checks.
     pub source: Source,
 }
@@ -70,18 +77,32 @@ impl World {
         let coordinator =
             if scenario.coordinator { fault::of_coordinator(end, source.of(0)) } else { Calendar::default() };
         let network = Network::new(scenario.faults, coordinator, end, source.of(1));
-        let monitors = (0..monitors)
-            .map(|number| Monitor::new(scenario, number, end, source.of(2).of(number as u64)))
+        let plans = (scenario.arranged == Arranged::Maintenance).then(|| Plans::new(end));
+        let mut monitors: Vec<Monitor> = (0..monitors)
+            .map(|number| Monitor::new(scenario, plans.as_ref(), number, end, source.of(2).of(number as u64)))
             .collect();
+        for child in 0..monitors.len() {
+            if let Some(parent) = monitors[child].parent {
+                monitors[child].target.gateway = monitors[parent].target.troubles.clone();
+                monitors[parent].children.push(child);
+            }
+        }
         Self { end, monitors, network, loss: scenario.loss, tail: 0.000_5 }
     }
 }
 
 impl Monitor {
-    fn new(scenario: &Scenario, number: usize, end: Timestamp, source: Source) -> Self {
+    fn new(
+        scenario: &Scenario,
+        plans: Option<&Plans>,
+        number: usize,
+        end: Timestamp,
+        source: Source,
+    ) -> Self {
         let interval = interval(number);
         let (regions, quorum) = scenario.policy(number);
-        let policy = policy(regions, quorum, interval);
+        let parent = scenario.parent(number, source.of(13));
+        let policy = monitor::Policy { has_parents: parent.is_some(), ..policy(regions, quorum, interval) };
         let mut id = [0; 16];
         id[8..].copy_from_slice(&(number as u64).to_be_bytes());
         // The seed moves the phases too.
@@ -95,8 +116,11 @@ impl Monitor {
             Troubles::Together | Troubles::Never => source.of(10),
             Troubles::Alone => source.of(11),
         };
-        let target = Target::new(scenario.troubles, interval, end, fate);
-        Self { id, policy, places, target, source: source.of(12) }
+        let mut target = Target::new(scenario.troubles, interval, end, fate);
+        let windows = plans.map(|plans| Windows::new(plans, end, source.of(14))).unwrap_or_default();
+        target.work_in(&windows.planned, interval, source.of(15));
+        let source = source.of(12);
+        Self { id, policy, places, target, windows, parent, children: vec![], source }
     }
 
     /// Its regions' ids.

@@ -10,7 +10,7 @@ use simulate::recorder::{Recorder, minimise, script};
 use simulate::report::missed_bars;
 use simulate::scenario::{Fleet, Scenario, around_loss, around_outages};
 use simulate::simulation::{Pace, run};
-use simulate::span::START;
+use simulate::span::{Calendar, START};
 use simulate::world::World;
 
 const SEED: u64 = 7;
@@ -41,7 +41,8 @@ fn three_days_of_jobs_alert_only_when_a_job_stops() {
 
 #[test]
 fn naps_come_to_the_same_incidents_as_every_check() {
-    for name in ["no faults", "everything together", "any of 3, 0.5 %"] {
+    for name in ["no faults", "everything together", "any of 3, 0.5 %", "maintenance, everything", "parents"]
+    {
         let scenario = named(name);
         let world = World::new(&scenario, SEED, 2, 20);
         let naps = run(&world, Pace::Naps, None);
@@ -57,6 +58,29 @@ fn naps_come_to_the_same_incidents_as_every_check() {
 fn a_quorum_that_one_lying_region_satisfies_would_be_noticed() {
     let any = Quorum { regions: 3, text: "any", needed: 1 };
     let figures = simulate(&Scenario { fleet: Fleet::Same(any), ..named("regions lying") }, 10, 20);
+    assert!(figures.false_incidents > 0);
+}
+
+#[test]
+fn a_coordinator_that_knows_of_no_window_would_be_noticed() {
+    let scenario = named("maintenance");
+    let mut world = World::new(&scenario, SEED, 10, 40);
+    for monitor in &mut world.monitors {
+        monitor.windows.told = Calendar::default();
+    }
+    let figures = judge(&scenario, &world, &run(&world, Pace::Naps, None), SEED);
+    assert!(figures.false_incidents > 0);
+}
+
+#[test]
+fn a_coordinator_that_knows_of_no_parents_would_be_noticed() {
+    let scenario = named("parents");
+    let mut world = World::new(&scenario, SEED, 3, 40);
+    for monitor in &mut world.monitors {
+        monitor.policy.has_parents = false;
+        monitor.children.clear();
+    }
+    let figures = judge(&scenario, &world, &run(&world, Pace::Naps, None), SEED);
     assert!(figures.false_incidents > 0);
 }
 

@@ -143,6 +143,13 @@ impl Simulation<'_> {
             && agent.sessions.at(finding.started_at).is_some_and(|(session, ())| end < session.to)
             && self.world.network.coordinator.within(whole).next().is_none();
         let trouble = subject.target.troubles.iter().position(|(span, _)| span.contains(finding.started_at));
+        let window = subject.windows.planned.at(end).map(|(window, ())| *window);
+        // What fails in maintenance is asked about at its end, if it fails then.
+        let lasts = |window: Span| subject.target.troubles.at(window.to).is_some();
+        if window.is_some_and(|window| !lasts(window)) {
+            return;
+        }
+        let end = window.map_or(end, |window| window.to);
         if let (true, Some(trouble)) = (heard, trouble) {
             let first = &mut self.watched[monitor].first_failures[trouble];
             *first = Some(first.map_or(end, |first| first.min(end)));

@@ -65,11 +65,13 @@ impl Simulation<'_> {
         let mut until = world.end;
         let mut restless = None;
         let near = Span { from: now.minus(MARGIN), to: now.plus(MARGIN) };
-        if let Some((span, _)) = subject.target.troubles.within(near).last() {
-            restless = restless.max(Some(span.to.plus(MARGIN)));
-        }
-        if let Some((next, _)) = subject.target.troubles.next(now) {
-            until = until.min(next.from.minus(MARGIN));
+        for troubles in subject.target.concerns() {
+            if let Some((span, _)) = troubles.within(near).last() {
+                restless = restless.max(Some(span.to.plus(MARGIN)));
+            }
+            if let Some((next, _)) = troubles.next(now) {
+                until = until.min(next.from.minus(MARGIN));
+            }
         }
         for place in &subject.places {
             let disturbed = &world.network.disturbed[place.region];
