@@ -358,12 +358,13 @@ impl<'a> Model<'a> {
     /// The failure that asks for a round, and whose: one that no round has looked at lately, or one of enough to be
     /// down. Who is not held back asks for the others too.
     fn failure(&self) -> Option<(Timestamp, Option<usize>)> {
-        let failing: Vec<usize> = self
+        let mut failing: Vec<usize> = self
             .counting(self.now)
             .into_iter()
             .filter(|region| self.vote(*region).is_some_and(is_fail))
             .collect();
         let started_at = |region: &usize| self.vote(*region).map(|vote| vote.started_at);
+        failing.sort_by_key(started_at);
         let (news, known): (Vec<usize>, Vec<usize>) =
             failing.iter().partition(|region| self.is_news(**region));
         let needed = self.quorum.needed(self.policy.regions.len(), self.counting(self.now).len());
