@@ -254,6 +254,7 @@ pub(crate) fn agent(coordinator: &FakeCoordinator) -> Result<support::Agent> {
         coordinator: coordinator.address,
         ca_file: None,
         hosts: None,
+        canary: None,
     })
     .context("the agent")
 }

@@ -23,6 +23,7 @@ async fn an_agent_cut_off_for_a_minute_opens_nothing_and_reports_the_minute_afte
         coordinator: proxy.address(),
         ca_file: None,
         hosts: None,
+        canary: None,
     };
     fleet.agents.push(Agent::start(lonely)?);
     fleet.connected(3).await?;
@@ -72,6 +73,7 @@ async fn an_agent_that_hears_nothing_is_told_apart_from_one_that_is_well() -> Re
         coordinator: proxy.address(),
         ca_file: None,
         hosts: None,
+        canary: None,
     };
     fleet.agents.push(Agent::start(deaf)?);
     fleet.connected(2).await?;

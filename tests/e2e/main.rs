@@ -1,6 +1,7 @@
 //! End to end: real processes, real neighbours, real time. One file for each behaviour that is promised.
 
 mod agent_kill;
+mod canary;
 mod cut_off;
 mod deploy_walk;
 mod detection;
@@ -11,6 +12,7 @@ mod hostile_input;
 mod hostile_peers;
 mod kill;
 mod lifecycle;
+mod maintenance;
 mod mass_failure;
 mod neighbours;
 mod pings;

@@ -30,7 +30,7 @@ async fn an_outage_is_one_incident_and_one_delivery_per_channel_until_it_is_reso
     };
     let scratch = Scratch::new()?;
     let (mut nginx, ca_file) = nginx(&scratch).await?;
-    let fleet = Fleet::start_with(&REGIONS, Shape { ca_file: Some(ca_file), hosts: vec![] }).await?;
+    let fleet = Fleet::start_with(&REGIONS, Shape { ca_file: Some(ca_file), ..Shape::default() }).await?;
     let admin = &fleet.admin;
     let [hook, slack, discord] = [
         Site::start(Answer::Status(200)).await?,
@@ -122,7 +122,8 @@ async fn one_region_alone_degrades_and_opens_nothing_unless_any_region_is_enough
     // Nobody listens at 127.0.0.66: the first region alone cannot reach the target.
     let hosts =
         ["127.0.0.66", "127.0.0.1", "127.0.0.1"].map(|address| format!("{address} {HOST}\n")).to_vec();
-    let fleet = Fleet::start_with(&REGIONS, Shape { ca_file: Some(ca_file), hosts }).await?;
+    let fleet =
+        Fleet::start_with(&REGIONS, Shape { ca_file: Some(ca_file), hosts, ..Shape::default() }).await?;
     let admin = &fleet.admin;
     let url = format!("https://{HOST}:{}/health", nginx.https_port());
     let create = async |name: &str, quorum: &str, url: &str| {
@@ -156,7 +157,8 @@ async fn an_expired_certificate_fails_with_that_reason() -> Result<()> {
     }
     let scratch = Scratch::new()?;
     let (nginx, ca_file) = nginx(&scratch).await?;
-    let fleet = Fleet::start_with(&REGIONS[..1], Shape { ca_file: Some(ca_file), hosts: vec![] }).await?;
+    let fleet =
+        Fleet::start_with(&REGIONS[..1], Shape { ca_file: Some(ca_file), ..Shape::default() }).await?;
     let url = format!("https://127.0.0.1:{}/health", nginx.expired_port());
     let monitor = fleet.admin.create_monitor(Monitor { url, ..quick() }).await?;
     fleet.admin.until_status(&monitor.id, MonitorStatus::Down, SOON).await?;

@@ -28,7 +28,7 @@ async fn a_replay_adds_what_any_region_saw_and_removes_what_not_all_did() -> Res
     let alone = Site::start_at(([127, 0, 0, 66], port).into(), Answer::Status(200)).await?;
     let hosts =
         ["127.0.0.66", "127.0.0.1", "127.0.0.1"].map(|address| format!("{address} {HOST}\n")).to_vec();
-    let fleet = Fleet::start_with(&REGIONS, Shape { ca_file: None, hosts }).await?;
+    let fleet = Fleet::start_with(&REGIONS, Shape { hosts, ..Shape::default() }).await?;
     let admin = &fleet.admin;
     let url = format!("http://{HOST}:{port}/health");
     let quick = Monitor { interval: seconds(2), timeout: seconds(1), ..Monitor::default() };

@@ -31,6 +31,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// What the agent reads in place of `/etc/hosts`, in a mount namespace of its own.
     pub hosts: Option<String>,
+    /// What it checks to know whether it can see at all.
+    pub canary: Option<String>,
 }
 
 impl Agent {
@@ -106,6 +108,9 @@ fn spawn(settings: &Settings, scratch: &Scratch) -> Result<Process> {
         .current_dir(scratch.path());
     if let Some(file) = &settings.ca_file {
         command.arg("--ca-file").arg(file);
+    }
+    if let Some(canary) = &settings.canary {
+        command.args(["--canary", canary]);
     }
     Process::start(&format!("vigilmon-agent {}", settings.name), command, scratch.join("agent.log"))
 }

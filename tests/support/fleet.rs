@@ -26,6 +26,8 @@ pub struct Shape {
     pub ca_file: Option<PathBuf>,
     /// Hosts files, by region; empty: the system's.
     pub hosts: Vec<String>,
+    /// Canaries, by region; empty: none.
+    pub canaries: Vec<String>,
 }
 
 impl Fleet {
@@ -52,6 +54,7 @@ impl Fleet {
                 coordinator: coordinator.agent_address(),
                 ca_file: shape.ca_file.clone(),
                 hosts: shape.hosts.get(index).cloned(),
+                canary: shape.canaries.get(index).cloned(),
             })?);
         }
         let mut fleet = Self { agents, admin, coordinator };

@@ -93,6 +93,7 @@ impl Scene {
                 coordinator: scene.agent_address()?,
                 ca_file: None,
                 hosts: None,
+                canary: None,
             };
             scene.agents.push(scene.network.within(region, || Agent::start(settings))??);
         }
