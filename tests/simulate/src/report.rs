@@ -29,8 +29,8 @@ all faults: at most one region of each group is faulty at once.
 - **Maintenance**: three monitors in four have windows: single ones of 2 min to 6 h every four days on average, or recurring \
 ones of 5 min to 3 h in New York's or Berlin's time, one of them at a time of day that spring skips and autumn shows twice, or \
 both. Their calendar is moved so that the month begins on 8 March or on 25 October 2024 and contains both cities' change. \
-In three windows of ten the work breaks the target, half of these times for up to four intervals after the end. *Everything*: \
-with all faults of agents and an absent coordinator.
+In three windows of ten the work breaks the target, half of these times for up to four intervals after the end. With \
+all faults of agents, and *in absence* with a coordinator that is now and then absent when a window opens or ends.
 - **Parents**: six monitors in ten depend on one of the others and cannot be reached while that one's target is away or flaps, \
 besides what happens to their own; with all faults of agents.
 - **Agents and regions**: faults of 2 s to 3 h, every 20 h on average in each of two chains of regions (0–2 and 3–4), so \

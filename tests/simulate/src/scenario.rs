@@ -89,10 +89,9 @@ pub fn around_outages() -> Vec<Scenario> {
         Scenario { name: "coordinator absent", coordinator: true, ..HEALTHY },
         Scenario { name: "everything together", faults: ALL, coordinator: true, ..HEALTHY },
         Scenario { name: "groups of regions", faults: ALL, fleet: Fleet::Groups, ..HEALTHY },
-        Scenario { name: "maintenance", arranged: Arranged::Maintenance, ..HEALTHY },
+        Scenario { name: "maintenance", faults: ALL, arranged: Arranged::Maintenance, ..HEALTHY },
         Scenario {
-            name: "maintenance, everything",
-            faults: ALL,
+            name: "maintenance in absence",
             coordinator: true,
             arranged: Arranged::Maintenance,
             ..HEALTHY

@@ -41,8 +41,14 @@ fn three_days_of_jobs_alert_only_when_a_job_stops() {
 
 #[test]
 fn naps_come_to_the_same_incidents_as_every_check() {
-    for name in ["no faults", "everything together", "any of 3, 0.5 %", "maintenance, everything", "parents"]
-    {
+    for name in [
+        "no faults",
+        "everything together",
+        "any of 3, 0.5 %",
+        "maintenance",
+        "maintenance in absence",
+        "parents",
+    ] {
         let scenario = named(name);
         let world = World::new(&scenario, SEED, 2, 20);
         let naps = run(&world, Pace::Naps, None);
