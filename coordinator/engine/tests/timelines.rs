@@ -369,6 +369,16 @@ timelines! { monitor::play:
         t+90.1s us 503
         t+90.2s table
     "
+    a_check_that_cannot_measure_makes_no_passes_into_failures "
+        monitor eu us; interval 30s; quorum any; failures 3
+        t+0 live all; all pass
+        t+30s all pass
+        t+60s eu error
+        t+90s eu 503; us pass
+        t+120s eu error
+        t+150s eu 503; us pass
+        t+180s eu 503
+    "
     a_region_that_failed_must_pass_as_often_as_its_threshold_says "
         monitor eu us; interval 30s; quorum any; passes 3; recovery 1
         t+0 live all; all pass

@@ -82,9 +82,10 @@ impl Step<'_> {
 
 impl RegionState {
     fn cast(&mut self, mut vote: Vote, thresholds: Thresholds) {
-        let same = self.vote.as_ref().is_some_and(|last| last.is_pass() == vote.is_pass());
         if !vote.is_error() {
+            let same = self.streak_passes == vote.is_pass();
             self.streak = if same { self.streak.saturating_add(1) } else { 1 };
+            self.streak_passes = vote.is_pass();
         }
         match &mut vote.verdict {
             Verdict::Pass => {

@@ -75,9 +75,12 @@ pub struct RegionState {
     /// Another region failed during its present streak.
     #[serde(default)]
     pub(super) corroborated: bool,
-    /// Checks in a row with the present vote's verdict, that one included.
+    /// Checks in a row with the same verdict up to the present vote, those aside that could not measure.
     #[serde(default)]
     pub(super) streak: u16,
+    /// That verdict.
+    #[serde(default)]
+    pub(super) streak_passes: bool,
     #[serde(default)]
     pub(super) latency: Latency,
     /// The start of its first failing check since it last passed, as often in a row as it must.
@@ -421,6 +424,7 @@ impl RegionState {
             reviewed: false,
             corroborated: false,
             streak: 0,
+            streak_passes: false,
             latency: Latency::default(),
             failing_since: None,
             vote: None,
