@@ -10,7 +10,7 @@ use engine::Effect;
 use engine::monitor::{self, Event, Policy, State, Status};
 use model::{AgentId, CheckResult, Failure, FailureKind, MonitorId, Outcome, Phases, RegionId, Timestamp};
 use proptest::prelude::*;
-use reference::{Outage, Quorum, Told, Word, replay};
+use reference::{InForce, Outage, Quorum, Told, Word, replay};
 
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -39,6 +39,16 @@ enum Op {
     },
     Blind {
         millis: u64,
+    },
+    Pause,
+    Resume,
+    /// The user asks for another quorum.
+    Decide(Quorum),
+    /// The user asks for another target.
+    Respec,
+    /// A result of what was checked before.
+    Old {
+        region: usize,
     },
 }
 
@@ -74,37 +84,61 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (0_usize..4, proptest::bool::weighted(0.7)).prop_map(|(region, live)| Op::Live { region, live }),
         1 => waits().prop_map(|millis| Op::Blind { millis }),
     ];
-    proptest::collection::vec(op, 0..40)
+    let by_user = prop_oneof![
+        1 => Just(Op::Pause),
+        2 => Just(Op::Resume),
+        1 => quorums().prop_map(Op::Decide),
+        1 => Just(Op::Respec),
+        1 => (0_usize..4).prop_map(|region| Op::Old { region }),
+    ];
+    proptest::collection::vec(prop_oneof![15 => op, 1 => by_user], 0..40)
+}
+
+fn quorums() -> impl Strategy<Value = Quorum> {
+    prop_oneof![
+        1 => Just(Quorum::Any),
+        3 => Just(Quorum::Majority),
+        1 => Just(Quorum::All),
+        1 => (1_usize..=3).prop_map(Quorum::AtLeast),
+    ]
+}
+
+fn over(quorum: Quorum, regions: &[RegionId]) -> engine::quorum::Quorum {
+    let text = match quorum {
+        Quorum::Any => "any".to_owned(),
+        Quorum::Majority => "majority".to_owned(),
+        Quorum::All => "all".to_owned(),
+        Quorum::AtLeast(k) => format!("at_least:{k}"),
+    };
+    text.parse::<engine::quorum::Policy>().unwrap().over(regions)
 }
 
 prop_compose! {
     fn policies()(
         regions in 1_usize..=4,
-        quorum in prop_oneof![
-            1 => Just(Quorum::Any),
-            3 => Just(Quorum::Majority),
-            1 => Just(Quorum::All),
-            1 => (1_usize..=3).prop_map(Quorum::AtLeast),
-        ],
+        quorum in quorums(),
+        confirmation_secs in prop_oneof![2 => Just(0_u64), 1 => Just(5), 1 => Just(30)],
+        failures in prop_oneof![3 => Just(1_u16), 1 => 0_u16..=3],
+        passes in prop_oneof![3 => Just(1_u16), 1 => 0_u16..=3],
+        recovery_secs in prop_oneof![3 => Just(0_u64), 1 => Just(40)],
         interval in prop_oneof![Just(10_u64), Just(60)],
         recovery_checks in 0_u32..=3,
     ) -> (Policy, Quorum) {
         let ids = ["ap", "eu", "sa", "us"];
         let regions: Vec<_> = ids[..regions].iter().map(|id| RegionId::new(id).unwrap()).collect();
-        let text = match quorum {
-            Quorum::Any => "any".to_owned(),
-            Quorum::Majority => "majority".to_owned(),
-            Quorum::All => "all".to_owned(),
-            Quorum::AtLeast(k) => format!("at_least:{k}"),
-        };
         let policy = Policy {
-            quorum: text.parse::<engine::quorum::Policy>().unwrap().over(&regions),
+            quorum: over(quorum, &regions),
             regions,
             interval: Duration::from_secs(interval),
             timeout: Duration::from_secs(10),
-            confirmation_period: Duration::ZERO,
+            confirmation_period: Duration::from_secs(confirmation_secs),
             recovery_checks,
-            thresholds: monitor::Thresholds::default(),
+            thresholds: monitor::Thresholds {
+                failures,
+                passes,
+                recovery_period: Duration::from_secs(recovery_secs),
+                latency_limit: None,
+            },
             has_parents: false,
             spec_revision: 1,
         };
@@ -115,7 +149,7 @@ prop_compose! {
 /// The engine and the history that it was told.
 struct Both {
     policy: Policy,
-    quorum: Quorum,
+    policies: Vec<InForce>,
     state: Box<State>,
     now: Timestamp,
     history: Vec<(Timestamp, Event)>,
@@ -125,7 +159,8 @@ struct Both {
 impl Both {
     fn new(policy: Policy, quorum: Quorum) -> Self {
         let state = monitor::new(&policy, START);
-        let mut both = Self { policy, quorum, state, now: START, history: vec![], incidents: vec![] };
+        let policies = vec![InForce { from: 0, policy: policy.clone(), quorum }];
+        let mut both = Self { policy, policies, state, now: START, history: vec![], incidents: vec![] };
         for region in both.policy.regions.clone() {
             both.tell(Event::RegionLive { region, live: true });
         }
@@ -161,7 +196,28 @@ impl Both {
                 self.now = from.plus(before(millis));
                 self.tell(Event::Blind { from, to: self.now });
             }
+            Op::Pause => self.tell(Event::Paused),
+            Op::Resume => self.tell(Event::Resumed),
+            Op::Decide(quorum) => {
+                self.policy.quorum = over(*quorum, &self.policy.regions);
+                self.change_policy(*quorum, false);
+            }
+            Op::Respec => {
+                self.policy.spec_revision += 1;
+                self.change_policy(self.policies.last().unwrap().quorum, true);
+            }
+            Op::Old { region } => {
+                self.policy.spec_revision -= 1;
+                let event = self.observed(region % regions, What::Definite, self.now);
+                self.policy.spec_revision += 1;
+                self.tell(event);
+            }
         }
+    }
+
+    fn change_policy(&mut self, quorum: Quorum, respec: bool) {
+        self.policies.push(InForce { from: self.history.len(), policy: self.policy.clone(), quorum });
+        self.tell(Event::PolicyChanged { respec });
     }
 
     /// Lets time pass, deadlines included. At the end somebody looks though no deadline says so.
@@ -176,6 +232,11 @@ impl Both {
     }
 
     fn observe(&mut self, region: usize, what: What, started_at: Timestamp) {
+        let event = self.observed(region, what, started_at);
+        self.tell(event);
+    }
+
+    fn observed(&self, region: usize, what: What, started_at: Timestamp) -> Event {
         let outcome = match what {
             What::Pass => Outcome::Pass,
             What::Definite => Outcome::Fail(Failure::new(FailureKind::Status, "503 Service Unavailable")),
@@ -184,7 +245,7 @@ impl Both {
         };
         let result = CheckResult {
             monitor: MonitorId::from_bytes([1; 16]),
-            spec_revision: 1,
+            spec_revision: self.policy.spec_revision,
             region: self.policy.regions[region].clone(),
             slot: 0,
             attempt: 0,
@@ -197,7 +258,7 @@ impl Both {
             peer: None,
             health: None,
         };
-        self.tell(Event::Observed { agent: AgentId::from_bytes([2; 16]), result: Box::new(result) });
+        Event::Observed { agent: AgentId::from_bytes([2; 16]), result: Box::new(result) }
     }
 
     fn tell(&mut self, event: Event) {
@@ -211,7 +272,7 @@ impl Both {
                     opened_at: opening.opened_at,
                     resolved_at: None,
                 }),
-                Effect::Resolve { resolved_at, .. } => {
+                Effect::Resolve { resolved_at, .. } | Effect::Close { at: resolved_at, .. } => {
                     self.incidents.last_mut().unwrap().resolved_at = Some(resolved_at);
                 }
                 _ => {}
@@ -225,7 +286,8 @@ impl Both {
             Status::Up | Status::Degraded => Word::Answers,
             Status::Down => Word::Down,
             Status::Unknown => Word::Unknown,
-            other => panic!("not generated: {other}"),
+            Status::Paused => Word::Paused,
+            Status::Maintenance => panic!("not generated"),
         };
         Told { status, is_asking: self.state.round().is_some(), incidents: self.incidents.clone() }
     }
@@ -238,7 +300,7 @@ proptest! {
         let mut both = Both::new(policy, quorum);
         for op in &ops {
             both.run(op);
-            let expected = replay(&both.policy, both.quorum, START, &both.history);
+            let expected = replay(&both.policies, START, &both.history);
             prop_assert_eq!(both.told(), expected, "after {:?} at {}", op, both.now);
         }
     }
@@ -250,16 +312,18 @@ fn arbitrary_histories_open_and_resolve_incidents() {
     use proptest::strategy::ValueTree as _;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let (mut opened, mut resolved, mut unknown) = (0, 0, 0);
-    for _ in 0..200 {
+    let (mut opened, mut resolved, mut unknown, mut paused) = (0, 0, 0, 0);
+    for _ in 0..300 {
         let ((policy, quorum), ops) = (policies(), ops()).new_tree(&mut runner).unwrap().current();
         let mut both = Both::new(policy, quorum);
         for op in &ops {
             both.run(op);
             unknown += usize::from(both.state.status() == Status::Unknown);
+            paused += usize::from(both.state.status() == Status::Paused);
         }
         opened += both.incidents.len();
         resolved += both.incidents.iter().filter(|incident| incident.resolved_at.is_some()).count();
     }
-    assert!(opened > 100 && resolved > 20 && unknown > 20, "{opened} {resolved} {unknown}");
+    let enough = opened > 100 && resolved > 20 && unknown > 20 && paused > 20;
+    assert!(enough, "{opened} {resolved} {unknown} {paused}");
 }

@@ -1,18 +1,23 @@
 //! The monitor machine a second time, naively.
 //!
 //! [`replay`] goes through a whole history from its beginning. Whatever is about votes, freshness, eligibility and quorum
-//! it looks up in the history each time it is needed, by going through all of it; what it carries along is only what a
+//! it looks up in the history each time it is needed (`past`), by going through all of it; what it carries along is only what a
 //! round is by nature: that a question was asked, when, and what the last answers came to.
 //!
 //! It covers: votes by start, freshness, liveness, blindness, quorum over single regions, rounds that open and resolve,
-//! slow checks, the pause after rounds without result, flapping, and `Unknown`. Left out, and not generated: confirmation periods,
-//! thresholds, parents, maintenance, quarantine, pauses, new policies. `Up` and `Degraded` are one word here.
+//! slow checks, thresholds, confirmation periods, the pause after rounds without result, flapping, `Unknown`, pauses by users
+//! and new policies. Left out, and not generated: parents, maintenance, quarantine, regions that are assigned anew. `Up` and
+//! `Degraded` are one word here.
+
+mod past;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::monitor::{Event, Policy};
-use model::{CheckResult, FailureKind, Outcome, Timestamp};
+use model::{CheckResult, Timestamp};
+
+use past::{is_fail, is_pass};
 
 /// The quorum policies that are covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,7 @@ pub(crate) enum Word {
     Answers,
     Down,
     Unknown,
+    Paused,
 }
 
 /// An incident.
@@ -65,17 +71,22 @@ impl Quorum {
     }
 }
 
+/// A policy, and from which event of the history on it is in force.
+#[derive(Clone, Debug)]
+pub(crate) struct InForce {
+    pub(crate) from: usize,
+    pub(crate) policy: Policy,
+    pub(crate) quorum: Quorum,
+}
+
 /// What must be told after all of a history.
-pub(crate) fn replay(
-    policy: &Policy,
-    quorum: Quorum,
-    begun_at: Timestamp,
-    history: &[(Timestamp, Event)],
-) -> Told {
+pub(crate) fn replay(policies: &[InForce], begun_at: Timestamp, history: &[(Timestamp, Event)]) -> Told {
+    let InForce { policy, quorum, .. } = &policies[0];
     let mut model = Model {
         policy,
-        quorum,
+        quorum: *quorum,
         past: &[],
+        void: 0,
         now: begun_at,
         told: Told { status: Word::Pending, is_asking: false, incidents: vec![] },
         changed_at: begun_at,
@@ -86,15 +97,26 @@ pub(crate) fn replay(
         held: vec![],
         reviewed: BTreeMap::new(),
         reviewed_at: begun_at,
+        blind_until: Timestamp::MIN,
         earlier: BTreeMap::new(),
         patience_until: begun_at.plus(policy.timeout).plus(Duration::from_secs(60)),
         short_since: Some(begun_at),
     };
     for length in 1..=history.len() {
+        let in_force =
+            policies.iter().rfind(|in_force| in_force.from < length).expect("the first is from the start");
+        (model.policy, model.quorum) = (&in_force.policy, in_force.quorum);
         model.step(&history[..length]);
     }
     model.told.is_asking = matches!(model.question, Question::Asked { .. });
     model.told
+}
+
+/// What a round comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Down,
+    Up,
 }
 
 /// What is being asked.
@@ -108,6 +130,8 @@ enum Question {
         passing_from: Timestamp,
         /// Recovery rounds before this one that said up; `None`: whether it is down.
         streak: Option<u32>,
+        /// The outage of which it is asked whether it goes on.
+        confirms: Option<Timestamp>,
         /// The region for whose sake it is asked.
         asker: Option<usize>,
         /// When the first of them was asked.
@@ -116,6 +140,11 @@ enum Question {
         since: usize,
         /// Per region: failing starts that stood when it was asked, and the pass that stood.
         before: BTreeMap<usize, (Vec<Timestamp>, Option<Timestamp>)>,
+    },
+    /// The quorum must hold from `since` on for the confirmation period.
+    Confirming {
+        since: Timestamp,
+        started_at: Timestamp,
     },
     Again {
         streak: u32,
@@ -128,6 +157,8 @@ struct Model<'a> {
     policy: &'a Policy,
     quorum: Quorum,
     past: &'a [(Timestamp, Event)],
+    /// What was heard before this event of the past says nothing any more.
+    void: usize,
     now: Timestamp,
     told: Told,
     changed_at: Timestamp,
@@ -140,6 +171,8 @@ struct Model<'a> {
     /// Regions whose present streak the last round has looked at, with how often they had turned by then.
     reviewed: BTreeMap<usize, usize>,
     reviewed_at: Timestamp,
+    /// Votes that began before count no more.
+    blind_until: Timestamp,
     /// Streaks that a round found to have begun earlier than their first vote.
     earlier: BTreeMap<usize, (Timestamp, Timestamp)>,
     patience_until: Timestamp,
@@ -161,7 +194,29 @@ impl<'a> Model<'a> {
                 let region = self.policy.regions.iter().position(|id| id == region).expect("assigned");
                 self.slow(region, *started_at);
             }
-            Event::Blind { to, .. } => {
+            Event::Paused if !self.is_paused() => {
+                self.end(Word::Paused);
+                self.forget();
+            }
+            Event::Resumed if self.is_paused() => {
+                self.forget();
+                self.patience_until = self.now.plus(self.policy.timeout).plus(SECOND * 60);
+                (self.quiet_until, self.fruitless) = (self.now, 0);
+                self.tell(Word::Pending);
+            }
+            Event::PolicyChanged { respec } if !self.is_paused() => {
+                if *respec {
+                    self.forget();
+                    self.patience_until = self.now.plus(self.policy.timeout).plus(SECOND * 60);
+                    (self.quiet_until, self.fruitless) = (self.now, 0);
+                }
+                if self.is_down() {
+                    self.question = Question::None;
+                    self.owed = true;
+                }
+            }
+            Event::Blind { to, .. } if !self.is_paused() => {
+                self.blind_until = self.blind_until.max((*to).min(*now));
                 let in_question = self.is_down()
                     || self.told.status == Word::Pending
                     || !matches!(self.question, Question::None)
@@ -173,13 +228,16 @@ impl<'a> Model<'a> {
             }
             _ => {}
         }
-        while self.advance() {}
+        while !self.is_paused() && self.advance() {}
         if self.is_short(self.now) {
             self.short_since.get_or_insert(self.now);
         } else {
             self.short_since = None;
         }
-        let is_asked = matches!(self.question, Question::Asked { .. });
+        if self.is_paused() {
+            return;
+        }
+        let is_asked = matches!(self.question, Question::Asked { .. } | Question::Confirming { .. });
         if !self.is_down() && !is_asked && self.says_up() {
             self.tell(Word::Answers);
         }
@@ -194,7 +252,7 @@ impl<'a> Model<'a> {
         let region = self.policy.regions.iter().position(|id| *id == result.region).expect("assigned");
         let is_vote = self.vote(region) != votes_before[region].as_ref();
         let unheard =
-            result.started_at < self.blind_until() && self.now < result.started_at.plus(self.freshness());
+            result.started_at < self.blind_until && self.now < result.started_at.plus(self.freshness());
         let idle = matches!(self.question, Question::None | Question::Held);
         if is_vote && is_fail(result) && unheard && idle && !self.is_down() {
             self.owed = true;
@@ -202,7 +260,8 @@ impl<'a> Model<'a> {
         // A round that sees two attempts of a streak knows when the streak began.
         let attempts = self.attempts(region);
         if self.is_certain(&attempts)
-            && let Some(since) = self.streak_of_votes(region)
+            && let Some(since) = self.course(region).failing_since
+            && self.vote(region).is_some_and(is_fail)
             && let Some(first) = attempts.first().copied().filter(|first| *first < since)
         {
             let known = self.earlier.get(&region).filter(|(of, _)| *of == since).map_or(first, |(_, at)| *at);
@@ -216,6 +275,7 @@ impl<'a> Model<'a> {
             && self.vote(region).is_none_or(|vote| vote.started_at < started_at);
         let recent = started_at <= self.now && self.now < started_at.plus(self.freshness());
         let idle = matches!(self.question, Question::None | Question::Held) && !self.owed;
+        let idle = idle && !self.is_paused() && self.policy.thresholds.failures <= 1;
         if news && recent && idle && !self.is_held(region) && self.can_ask() && !self.is_down() {
             self.wanted();
             self.ask(self.before(started_at), self.now, None, Some(region));
@@ -225,7 +285,7 @@ impl<'a> Model<'a> {
     /// Does one thing that is due.
     fn advance(&mut self) -> bool {
         match self.question.clone() {
-            Question::Asked { at, streak, good_since, asker, .. } => {
+            Question::Asked { at, streak, good_since, asker, confirms, .. } => {
                 let (failing, eligible) = (self.failing().len(), self.counting(self.now).len());
                 let regions = self.policy.regions.len();
                 let down = failing >= self.quorum.needed(regions, eligible);
@@ -233,11 +293,30 @@ impl<'a> Model<'a> {
                 let needed = self.quorum.needed(regions, heard);
                 let up = !down && heard >= needed && self.doubtful(true).len() < needed;
                 let over = at.plus(SECOND).plus(self.policy.timeout).plus(Duration::from_secs(5));
-                if !down && !up && !self.all_answered() && self.now < over {
+                let broken = confirms.is_some() && !self.still_failing();
+                if !broken && !down && !up && !self.all_answered() && self.now < over {
                     return false;
                 }
-                self.conclude(at, streak, asker, good_since.unwrap_or(at), down, up);
+                let answer = match (broken, down, up) {
+                    (false, true, _) => Some(Answer::Down),
+                    (false, false, true) => Some(Answer::Up),
+                    _ => None,
+                };
+                self.conclude(at, streak, confirms, asker, good_since.unwrap_or(at), answer);
             }
+            Question::Confirming { .. } if !self.still_failing() => {
+                self.question = Question::None;
+                self.refute(None, is_fail);
+            }
+            Question::Confirming { since, started_at }
+                if self.now >= since.plus(self.policy.confirmation_period) =>
+            {
+                self.ask(self.now, self.now, None, None);
+                if let Question::Asked { confirms, .. } = &mut self.question {
+                    *confirms = Some(started_at);
+                }
+            }
+            Question::Confirming { .. } => return false,
             Question::Again { streak, good_since, at } if self.now >= at => {
                 self.ask(self.now, self.now, Some(streak), None);
                 if let Question::Asked { good_since: since, .. } = &mut self.question {
@@ -254,11 +333,12 @@ impl<'a> Model<'a> {
         &mut self,
         asked_at: Timestamp,
         streak: Option<u32>,
+        confirms: Option<Timestamp>,
         asker: Option<usize>,
         good_since: Timestamp,
-        down: bool,
-        up: bool,
+        answer: Option<Answer>,
     ) {
+        let (down, up) = (answer == Some(Answer::Down), answer == Some(Answer::Up));
         let enough = streak.is_some_and(|streak| streak + 1 >= self.policy.recovery_checks.max(1));
         let lasts_until = good_since.plus(self.must_stay_up());
         let reviewed: Vec<_> =
@@ -276,7 +356,11 @@ impl<'a> Model<'a> {
         let started_at = self.failing().into_iter().filter_map(first).min().unwrap_or(self.now);
         self.question = Question::None;
         match streak {
+            None if down && confirms.is_none() && !self.policy.confirmation_period.is_zero() => {
+                self.question = Question::Confirming { since: self.now, started_at };
+            }
             None if down => {
+                let started_at = confirms.unwrap_or(started_at);
                 self.tell(Word::Down);
                 let opened_at = self.now;
                 self.told.incidents.push(Outage { started_at, opened_at, resolved_at: None });
@@ -292,29 +376,56 @@ impl<'a> Model<'a> {
                 let at = asked_at.plus(rest.clamp(SECOND * 10, SECOND * 30));
                 self.question = Question::Again { streak: streak + 1, good_since, at };
             }
-            None | Some(_) => {
-                let pause = Duration::from_secs([1, 2, 4, 8, 16, 30][self.fruitless.min(5) as usize]);
-                let found = |vote: &CheckResult| if streak.is_some() { is_pass(vote) } else { is_fail(vote) };
-                let refuted =
-                    |region: &usize| asker == Some(*region) || self.vote(*region).is_some_and(found);
-                let refuted: Vec<usize> = self.regions().filter(refuted).collect();
-                if !refuted.is_empty() {
-                    if self.now >= self.quiet_until {
-                        self.held.clear();
-                    }
-                    self.held.extend(refuted);
-                    self.quiet_until = self.now.plus(pause);
-                    self.fruitless += 1;
-                }
-            }
+            None => self.refute(asker, is_fail),
+            Some(_) => self.refute(asker, is_pass),
         }
     }
 
-    /// The third opening within an hour is held open until it has been up for ten minutes.
+    /// A question came to nothing: who asked it, and who found the same, waits.
+    fn refute(&mut self, asker: Option<usize>, found: fn(&CheckResult) -> bool) {
+        let refuted = |region: &usize| asker == Some(*region) || self.vote(*region).is_some_and(found);
+        let refuted: Vec<usize> = self.regions().filter(refuted).collect();
+        if refuted.is_empty() {
+            return;
+        }
+        if self.now >= self.quiet_until {
+            self.held.clear();
+        }
+        self.held.extend(refuted);
+        let pause = Duration::from_secs([1, 2, 4, 8, 16, 30][self.fruitless.min(5) as usize]);
+        self.quiet_until = self.now.plus(pause);
+        self.fruitless += 1;
+    }
+
+    /// The user ends what is open, and all that is in question.
+    fn end(&mut self, status: Word) {
+        if self.is_down() {
+            self.told.incidents.last_mut().expect("down").resolved_at = Some(self.now);
+        }
+        self.tell(status);
+    }
+
+    /// What was heard until now says nothing any more.
+    fn forget(&mut self) {
+        self.void = self.past.len();
+        self.question = Question::None;
+        self.owed = false;
+        self.reviewed.clear();
+        self.earlier.clear();
+    }
+
+    /// Whether no pass has broken the quorum; silence does not.
+    fn still_failing(&self) -> bool {
+        let failing = self.regions().filter(|region| self.failing_since(*region).is_some()).count();
+        failing >= self.quorum.needed(self.policy.regions.len(), self.counting(self.now).len())
+    }
+
+    /// A recovery lasts as long as the user asks; the third opening within an hour is held open until it has been up for ten minutes.
     fn must_stay_up(&self) -> Duration {
         let opened: Vec<_> = self.told.incidents.iter().rev().map(|incident| incident.opened_at).collect();
         let is_flapping = opened.len() > 2 && opened[0].since(opened[2]) < Duration::from_secs(3_600);
-        if is_flapping { Duration::from_secs(600) } else { Duration::ZERO }
+        let asked = self.policy.thresholds.recovery_period;
+        if is_flapping { asked.max(Duration::from_secs(600)) } else { asked }
     }
 
     fn begin(&mut self) -> bool {
@@ -361,7 +472,7 @@ impl<'a> Model<'a> {
         let mut failing: Vec<usize> = self
             .counting(self.now)
             .into_iter()
-            .filter(|region| self.vote(*region).is_some_and(is_fail))
+            .filter(|region| self.vote(*region).is_some_and(is_fail) && self.fails_enough(*region))
             .collect();
         let started_at = |region: &usize| self.vote(*region).map(|vote| vote.started_at);
         failing.sort_by_key(started_at);
@@ -432,6 +543,7 @@ impl<'a> Model<'a> {
             failing_from,
             passing_from,
             streak,
+            confirms: None,
             asker,
             good_since: None,
             since,
@@ -450,219 +562,4 @@ impl<'a> Model<'a> {
             self.changed_at = self.now;
         }
     }
-
-    // What the history says.
-
-    fn regions(&self) -> impl Iterator<Item = usize> + use<> {
-        0..self.policy.regions.len()
-    }
-
-    fn is_down(&self) -> bool {
-        self.told.status == Word::Down
-    }
-
-    fn freshness(&self) -> Duration {
-        self.policy.interval + self.policy.timeout + Duration::from_secs(10)
-    }
-
-    /// A region's results as they became votes: each started later than all that had arrived before.
-    fn votes(&self, region: usize) -> Vec<&'a CheckResult> {
-        let mut votes: Vec<&CheckResult> = vec![];
-        for (at, event) in self.past {
-            if let Event::Observed { result, .. } = event
-                && result.region == self.policy.regions[region]
-                && result.started_at <= *at
-                && votes.last().is_none_or(|last| last.started_at < result.started_at)
-            {
-                votes.push(result);
-            }
-        }
-        votes
-    }
-
-    fn vote(&self, region: usize) -> Option<&'a CheckResult> {
-        self.votes(region).last().copied()
-    }
-
-    /// The start of the first failing vote since the last passing one.
-    fn streak_of_votes(&self, region: usize) -> Option<Timestamp> {
-        let votes = self.votes(region);
-        let since_pass = votes.iter().rev().take_while(|vote| !is_pass(vote));
-        since_pass.filter(|vote| is_fail(vote)).last().map(|vote| vote.started_at)
-    }
-
-    /// How often the region has gone from passing, or from nothing, to failing and back.
-    fn turns(&self, region: usize) -> usize {
-        let (mut turns, mut failing) = (0, false);
-        for vote in self.votes(region) {
-            if (failing && is_pass(vote)) || (!failing && is_fail(vote)) {
-                (turns, failing) = (turns + 1, !failing);
-            }
-        }
-        turns
-    }
-
-    fn failing_since(&self, region: usize) -> Option<Timestamp> {
-        let since = self.streak_of_votes(region)?;
-        let known = self.earlier.get(&region).filter(|(of, _)| *of == since);
-        Some(known.map_or(since, |(_, at)| *at))
-    }
-
-    /// Whether a round has looked at the region's present streak, be it of passes or of failures.
-    fn is_reviewed(&self, region: usize) -> bool {
-        self.reviewed.get(&region) == Some(&self.turns(region))
-    }
-
-    fn is_live(&self, region: usize) -> bool {
-        let news = self.past.iter().rev().find_map(|(_, event)| match event {
-            Event::RegionLive { region: id, live } if *id == self.policy.regions[region] => Some(*live),
-            _ => None,
-        });
-        news == Some(true)
-    }
-
-    fn blind_until(&self) -> Timestamp {
-        let ends = self.past.iter().filter_map(|(at, event)| match event {
-            Event::Blind { to, .. } => Some((*to).min(*at)),
-            _ => None,
-        });
-        ends.max().unwrap_or(Timestamp::MIN)
-    }
-
-    /// Regions whose vote counts at an instant.
-    fn counting(&self, at: Timestamp) -> Vec<usize> {
-        let counts = |region: &usize| {
-            self.vote(*region).is_some_and(|vote| {
-                self.is_live(*region)
-                    && vote.started_at >= self.blind_until()
-                    && at < vote.started_at.plus(self.freshness())
-                    && !matches!(vote.outcome, Outcome::Error(_))
-            })
-        };
-        self.regions().filter(counts).collect()
-    }
-
-    /// Failing attempts of a region in the present round that no pass has taken back, oldest first.
-    fn attempts(&self, region: usize) -> Vec<Timestamp> {
-        let Question::Asked { failing_from, since, before, .. } = &self.question else { return vec![] };
-        let (mut standing, mut void) = before.get(&region).cloned().unwrap_or_default();
-        for (at, event) in &self.past[*since..] {
-            let Event::Observed { result, .. } = event else { continue };
-            let started_at = result.started_at;
-            if result.region != self.policy.regions[region] || started_at > *at {
-                continue;
-            }
-            if is_fail(result) && started_at >= *failing_from && Some(started_at) > void {
-                standing.push(started_at);
-            } else if is_pass(result) {
-                void = void.max(Some(started_at));
-                // A pass that arrives late takes back all but what failed last.
-                let last = standing.iter().max().copied();
-                if standing.iter().any(|at| *at <= started_at) {
-                    standing.retain(|at| *at > started_at && Some(*at) == last);
-                    if let Some(last) = standing.first() {
-                        void = Some(last.minus(Duration::from_micros(1)));
-                    }
-                }
-            }
-        }
-        standing.sort_unstable();
-        standing
-    }
-
-    fn is_certain(&self, attempts: &[Timestamp]) -> bool {
-        attempts.first().zip(attempts.last()).is_some_and(|(first, last)| last.since(*first) >= APART)
-    }
-
-    /// Whether the region's vote is a failure beyond doubt, within the round.
-    fn fails(&self, region: usize) -> bool {
-        let Question::Asked { failing_from, .. } = &self.question else { return false };
-        self.vote(region).is_some_and(|vote| {
-            is_fail(vote)
-                && vote.started_at >= *failing_from
-                && (is_definite(vote) || self.is_certain(&self.attempts(region)))
-        })
-    }
-
-    fn failing(&self) -> Vec<usize> {
-        self.counting(self.now).into_iter().filter(|region| self.fails(*region)).collect()
-    }
-
-    /// Regions whose vote counts and is of this round.
-    fn heard(&self) -> Vec<usize> {
-        let Question::Asked { failing_from, passing_from, .. } = &self.question else { return vec![] };
-        let heard = |region: &usize| {
-            self.vote(*region).is_some_and(|vote| {
-                vote.started_at >= if is_pass(vote) { *passing_from } else { *failing_from }
-            })
-        };
-        self.counting(self.now).into_iter().filter(heard).collect()
-    }
-
-    fn has_answered(&self, region: usize) -> bool {
-        let Question::Asked { passing_from, .. } = &self.question else { return false };
-        self.fails(region)
-            || self.vote(region).is_some_and(|vote| !is_fail(vote) && vote.started_at >= *passing_from)
-    }
-
-    fn all_answered(&self) -> bool {
-        self.regions().all(|region| !self.is_live(region) || self.has_answered(region))
-    }
-
-    /// Regions that may be failing, for all that is known: within the present round, or at all.
-    fn doubtful(&self, in_round: bool) -> Vec<usize> {
-        let from = match &self.question {
-            Question::Asked { passing_from, .. } if in_round => *passing_from,
-            _ => Timestamp::MIN,
-        };
-        let counting = self.counting(self.now);
-        let in_doubt = |region: &usize| {
-            if !self.is_live(*region) {
-                return self.failing_since(*region).is_some();
-            }
-            let passes = self.vote(*region).is_some_and(|vote| is_pass(vote) && vote.started_at >= from);
-            !(passes && counting.contains(region))
-        };
-        self.regions().filter(in_doubt).collect()
-    }
-
-    fn says_up(&self) -> bool {
-        let eligible = self.counting(self.now).len();
-        let needed = self.quorum.needed(self.policy.regions.len(), eligible);
-        eligible >= needed && self.doubtful(false).len() < needed
-    }
-
-    fn is_short(&self, at: Timestamp) -> bool {
-        let eligible = self.counting(at).len();
-        eligible < self.quorum.needed(self.policy.regions.len(), eligible)
-    }
-
-    /// When votes that go stale will leave too few.
-    fn lapses_at(&self) -> Option<Timestamp> {
-        let mut stale: Vec<_> = self
-            .regions()
-            .filter_map(|region| Some(self.vote(region)?.started_at.plus(self.freshness())))
-            .collect();
-        stale.sort_unstable();
-        stale.into_iter().find(|at| self.is_short(*at))
-    }
-
-    fn can_ask(&self) -> bool {
-        let live = self.regions().filter(|region| self.is_live(*region)).count();
-        live >= self.quorum.needed(self.policy.regions.len(), 0)
-    }
-}
-
-fn is_pass(result: &CheckResult) -> bool {
-    result.outcome == Outcome::Pass
-}
-
-fn is_fail(result: &CheckResult) -> bool {
-    matches!(result.outcome, Outcome::Fail(_))
-}
-
-/// A wrong answer needs no second attempt.
-fn is_definite(result: &CheckResult) -> bool {
-    let wrong = [FailureKind::Certificate, FailureKind::Status, FailureKind::Body, FailureKind::Redirect];
-    matches!(&result.outcome, Outcome::Fail(failure) if wrong.contains(&failure.kind))
 }
