@@ -15,6 +15,8 @@ use std::time::Duration;
 use model::Timestamp;
 
 use crate::closed_form;
+use crate::credit::Quarantine;
+use crate::fault::{Fault, Lie};
 use crate::scenario::{Fleet, Scenario};
 use crate::shard::Incident;
 use crate::simulation::{Outcome, Story};
@@ -24,6 +26,10 @@ use crate::world::{Monitor, World};
 
 /// The intervals whose detection is told apart.
 pub const INTERVALS: [u64; 3] = [30, 300, 3_600];
+/// Who lies for so long is set aside.
+const DESERVES: Duration = Duration::from_secs(300);
+/// And so long after that no more.
+const STILL_SET_ASIDE: Duration = Duration::from_secs(600);
 /// Who has been away for so long is away for all.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Agents need so long after an absence to be back.
@@ -48,6 +54,8 @@ pub struct Figures {
     pub windows: u64,
     /// Times that a monitor whose target was well could not reach it for two intervals, because its parent was away.
     pub behind: u64,
+    /// Times that an agent was set aside; of these, of agents that were not faulty; faults that called for it, and were found.
+    pub quarantines: Quarantines,
     /// Incidents of monitors whose target was well, while the parent came or went.
     pub unclear: u64,
     /// Resolutions while the target was away.
@@ -66,6 +74,31 @@ pub struct Figures {
     pub rounds: u64,
     /// Scheduled checks.
     pub checks: f64,
+}
+
+/// Agents that were set aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quarantines {
+    /// How often.
+    pub decided: u64,
+    /// Of these, agents that had not been faulty within a minute.
+    pub of_honest: u64,
+    /// Of these, not released ten minutes after the fault.
+    pub unended: u64,
+    /// Faults that make everything look down for five minutes and more.
+    pub deserved: u64,
+    /// Of these, agents that were set aside.
+    pub found: u64,
+}
+
+impl Quarantines {
+    const fn add(&mut self, other: Self) {
+        self.decided += other.decided;
+        self.of_honest += other.of_honest;
+        self.unended += other.unended;
+        self.deserved += other.deserved;
+        self.found += other.found;
+    }
 }
 
 /// One thing that went wrong.
@@ -107,6 +140,7 @@ impl Figures {
         self.windows += other.windows;
         self.behind += other.behind;
         self.unclear += other.unclear;
+        self.quarantines.add(other.quarantines);
         for (mine, theirs) in self.detection.iter_mut().zip(other.detection) {
             mine.extend(theirs);
         }
@@ -123,6 +157,7 @@ impl Figures {
 #[must_use]
 pub fn judge(scenario: &Scenario, world: &World, outcome: &Outcome, seed: u64) -> Figures {
     let mut figures = Figures { events: outcome.events, rounds: outcome.rounds, ..Figures::default() };
+    figures.quarantines = quarantines(world, &outcome.quarantines);
     for (number, (monitor, story)) in world.monitors.iter().zip(&outcome.stories).enumerate() {
         let arranged = arranged(monitor, &outcome.stories);
         let hidden = hidden(world, &arranged);
@@ -281,6 +316,39 @@ fn arranged(monitor: &Monitor, stories: &[Story]) -> Vec<Span> {
         to: incident.resolved_at.unwrap_or(Timestamp::from_micros(i64::MAX)),
     });
     windows.chain(away).chain(said).collect()
+}
+
+/// Compares who was set aside with who deserved it.
+fn quarantines(world: &World, decided: &[Quarantine]) -> Quarantines {
+    let mut figures = Quarantines { decided: decided.len() as u64, ..Quarantines::default() };
+    if !world.quarantines {
+        return figures;
+    }
+    for quarantine in decided {
+        let lately = Span { from: quarantine.decided_at.minus(RETURN), to: quarantine.decided_at };
+        let is_faulty = world.network.agents[quarantine.agent].faults.within(lately).next().is_some();
+        figures.of_honest += u64::from(!is_faulty);
+        figures.unended += u64::from(
+            quarantine.released_at.is_none_or(|at| {
+                let before =
+                    world.network.agents[quarantine.agent].faults.within(Span { from: lately.from, to: at });
+                before.last().is_some_and(|(fault, _)| at.since(fault.to) > STILL_SET_ASIDE)
+            }) && quarantine.decided_at.plus(Duration::from_secs(4 * 3_600)) < world.end,
+        );
+    }
+    for agent in &world.network.agents {
+        let always = |fault: &Fault| matches!(fault, Fault::Lying(Lie::AllDown | Lie::Contrary));
+        for (span, _) in
+            agent.faults.iter().filter(|(span, fault)| always(fault) && span.length() >= DESERVES)
+        {
+            let decided = decided.iter().filter(|quarantine| quarantine.agent == agent.number);
+            let mine =
+                |it: &Quarantine| it.decided_at < span.to && it.released_at.is_none_or(|at| at > span.from);
+            figures.deserved += 1;
+            figures.found += u64::from(decided.copied().any(|it| mine(&it)));
+        }
+    }
+    figures
 }
 
 /// How often a monitor's target was well but could not be reached for two intervals.

@@ -5,11 +5,12 @@
 //! ([`simulation`], [`shard`]), and an oracle that knows the truth ([`judge`]). Everything follows from a seed
 //! ([`random`]). Heartbeats have a world of their own ([`jobs`]).
 //!
-//! What users plan and arrange stands in [`windows`] (maintenance) and [`scenario`] (policies, parents). Cron schedules of
+//! What the coordinator thinks of its agents is [`credit`]. What users plan and arrange stands in [`windows`] (maintenance) and [`scenario`] (policies, parents). Cron schedules of
 //! heartbeats are not here yet; they belong beside [`jobs`]' intervals.
 
 pub mod check;
 pub mod closed_form;
+pub mod credit;
 pub mod fault;
 pub mod jobs;
 pub mod judge;

@@ -144,6 +144,10 @@ pub fn script(policy: &Policy, history: &[(Timestamp, Event)]) -> String {
             Event::Parents(Standing::Failing { name, trouble }) => {
                 format!("parents {name} {}", format!("{trouble:?}").to_lowercase())
             }
+            Event::Quarantined { agent, since, .. } => {
+                format!("quarantine of agent {} @{}", agent.as_bytes()[0], offset(*since))
+            }
+            Event::Released { agent } => format!("release of agent {}", agent.as_bytes()[0]),
             Event::Blind { from, .. } => format!("blind {}", offset(*from)),
             other => format!("{other:?}"),
         };

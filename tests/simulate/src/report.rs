@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::closed_form::{MONTH, chance_of};
 use crate::jobs;
-use crate::judge::{Figures, INTERVALS};
+use crate::judge::{Figures, INTERVALS, Quarantines};
 use crate::scenario::{Arranged, Bars, Scenario};
 use crate::world::TIMEOUT;
 
@@ -33,6 +33,9 @@ In three windows of ten the work breaks the target, half of these times for up t
 all faults of agents, and *in absence* with a coordinator that is now and then absent when a window opens or ends.
 - **Parents**: six monitors in ten depend on one of the others and cannot be reached while that one's target is away or flaps, \
 besides what happens to their own; with all faults of agents.
+- **Quarantine**: a twentieth of the monitors, all checked every 30 s, so that an agent that lies or loses attempts fails on \
+three in ten of them within a minute; elsewhere the intervals are too long for that, and nobody is set aside. Fed from votes \
+as the owner of the shards feeds it, without canaries, and without another agent that checks beside the one set aside.
 - **Agents and regions**: faults of 2 s to 3 h, every 20 h on average in each of two chains of regions (0–2 and 3–4), so \
 that fewer than *k* regions of a monitor are faulty at once, but the next fault may come 60 s after the last. Dead (killed, \
 spool lost); cut (both ways, or one way); lossy (up to all attempts); lying (all down, all well, at random, the contrary); \
@@ -56,6 +59,8 @@ after each, in which agents return), windows of maintenance, and the time in whi
 where the coordinator was there from a minute before, and neither a window nor a parent came between; of an outage that is \
 seen to fail in a window, from the end of the window. **Amid faults**: a region of the monitor was faulty meanwhile.
 - **Reset**: from the target's return to the resolution; most of it is the wait for the next scheduled check.
+- A **quarantine** is false when the agent was not faulty within a minute before; it must come, while everything looks down \
+to an agent for five minutes or the contrary of what it is, and be over ten minutes after the fault.
 - The **closed form** of independent loss stands in `tests/simulate/src/closed_form.rs`.
 - **Unheard or late twice**: a job was well, but two pings in a row fell into two absences with all their retries, or one \
 did and the job was late both before and after. It alerts, because nothing tells it from a job that stopped, which must be \
@@ -68,7 +73,7 @@ longer than the grace, that time begins anew at its end. Who was never heard is 
 - All scenarios with outages see the same targets under the same seed: their rows are not independent of each other.
 - Agents' faults come without loss elsewhere, since loss in the other regions would be a *k*-th fault. \
 Loss in all regions at once has its own table, without outages.
-- Not simulated: quarantine of agents, heartbeats with cron schedules or in maintenance, maintenance of parents, parents of \
+- Not simulated: canaries, heartbeats with cron schedules or in maintenance, maintenance of parents, parents of \
 parents, parents whose coordinator is absent, several coordinators, deliveries, and a heartbeat whose coordinator is cut off \
 without knowing it.
 - The bars on detection are on the 99th percentile of a whole row; the maximum and the figures amid faults have no bar.
@@ -139,11 +144,22 @@ pub fn arranged(rows: &[(Scenario, Figures)]) -> String {
                     targets well ≥ 2 intervals behind a parent that was away | incidents while the parent came or went |\n\
                     |---|---|---|---|---|\n"
         .to_owned();
-    for (scenario, figures) in rows.iter().filter(|(scenario, _)| scenario.arranged != Arranged::Nothing) {
+    let is_shown = |arranged| matches!(arranged, Arranged::Maintenance | Arranged::Parents);
+    for (scenario, figures) in rows.iter().filter(|(scenario, _)| is_shown(scenario.arranged)) {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} |",
             scenario.name, figures.windows, figures.outlasting, figures.behind, figures.unclear
+        );
+    }
+    text += "\n| Scenario | quarantines | of agents not faulty within a minute | not released ten minutes after the fault | \
+             faults in which all looks down for five minutes | quarantined |\n|---|---|---|---|---|---|\n";
+    for (scenario, figures) in rows.iter().filter(|(scenario, _)| scenario.arranged == Arranged::Quarantine) {
+        let Quarantines { decided, of_honest, unended, deserved, found } = figures.quarantines;
+        let _ = writeln!(
+            text,
+            "| {} | {decided} | {of_honest} | {unended} | {deserved} | {found} |",
+            scenario.name
         );
     }
     text
@@ -221,6 +237,10 @@ pub fn missed_bars(scenario: &Scenario, figures: &Figures) -> Vec<String> {
             }
             if figures.found < figures.outages {
                 missed.push("recall".to_owned());
+            }
+            let Quarantines { of_honest, unended, deserved, found, .. } = figures.quarantines;
+            if of_honest > 0 || unended > 0 || found < deserved {
+                missed.push("quarantine".to_owned());
             }
             for (class, interval) in figures.detection.iter().zip(INTERVALS) {
                 let mut class = class.clone();

@@ -46,6 +46,8 @@ pub enum Arranged {
     Maintenance,
     /// Six in ten depend on another.
     Parents,
+    /// A twentieth of the monitors, but at least 50, all of them checked every 30 s, and agents may be set aside.
+    Quarantine,
 }
 
 /// What must hold in a scenario.
@@ -94,6 +96,12 @@ pub fn around_outages() -> Vec<Scenario> {
             name: "maintenance in absence",
             coordinator: true,
             arranged: Arranged::Maintenance,
+            ..HEALTHY
+        },
+        Scenario {
+            name: "quarantine",
+            faults: &[Class::Lying, Class::Lossy],
+            arranged: Arranged::Quarantine,
             ..HEALTHY
         },
         Scenario { name: "parents", faults: ALL, arranged: Arranged::Parents, ..HEALTHY },

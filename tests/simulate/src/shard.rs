@@ -11,8 +11,9 @@ use std::time::Duration;
 use engine::Effect;
 use engine::budget::Budget;
 use engine::monitor::{self, Event, State};
-use model::{MonitorId, Timestamp};
+use model::{AgentId, MonitorId, Timestamp};
 
+use crate::credit::{Credit, Quarantine};
 use crate::recorder::Recorder;
 use crate::simulation::Tiding;
 use crate::span::START;
@@ -29,6 +30,8 @@ pub struct Shard<'w> {
     /// Whether kills must be survived: if not, nothing is kept for them.
     is_durable: bool,
     rounds: u64,
+    /// Where agents may be set aside.
+    credit: Option<Credit>,
     /// What is still to be told to those that belong together.
     tidings: VecDeque<Tiding>,
     recorder: Option<Recorder>,
@@ -78,6 +81,7 @@ impl<'w> Shard<'w> {
             live: vec![false; crate::fault::REGIONS.len()],
             is_durable: world.network.coordinator.iter().next().is_some(),
             rounds: 0,
+            credit: world.quarantines.then(Credit::default),
             tidings: VecDeque::new(),
             recorder,
         }
@@ -141,6 +145,39 @@ impl<'w> Shard<'w> {
         if let Some(round) = asks {
             self.request(index, round, now);
         }
+        if let Event::Observed { agent, result } = event
+            && let Some(credit) = &mut self.credit
+        {
+            let subjects = &self.subjects;
+            let votes =
+                || subjects.iter().filter_map(|subject| subject.state.as_ref()).flat_map(State::regions);
+            let by = |agent: AgentId| {
+                votes().filter(move |region| region.vote.as_ref().is_some_and(|vote| vote.agent == agent))
+            };
+            let burden = |agent| by(agent).count() as u32;
+            let state = subjects[index].state.as_ref().expect("the engine gave it back");
+            let heard = ((state, &self.world.monitors[index].policy), (*agent, &**result));
+            let told = credit.weigh(heard.0, heard.1, burden, now);
+            self.tidings.extend(told.into_iter().map(Tiding::Credit));
+        }
+    }
+
+    /// When an agent's quarantine may end.
+    #[must_use]
+    pub fn credit_deadline(&self) -> Option<Timestamp> {
+        self.credit.as_ref().and_then(Credit::deadline)
+    }
+
+    /// Looks after the agents' credit.
+    pub fn look_after_credit(&mut self, now: Timestamp) {
+        let told = self.credit.as_mut().map(|credit| credit.look(now)).unwrap_or_default();
+        self.tidings.extend(told.into_iter().map(Tiding::Credit));
+    }
+
+    /// Who was set aside.
+    #[must_use]
+    pub fn quarantines(&self) -> Vec<Quarantine> {
+        self.credit.as_ref().map(|credit| credit.quarantines.clone()).unwrap_or_default()
     }
 
     /// Takes a result of a monitor to which nothing has happened for a while: a newer vote of the same kind. Nothing is

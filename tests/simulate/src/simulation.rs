@@ -18,6 +18,7 @@ use engine::placement;
 use model::Timestamp;
 
 use crate::check::{self, Finding, What};
+use crate::credit::Quarantine;
 use crate::fault::{AGENTS_PER_REGION, Absence, REGIONS};
 use crate::network::{Agent, News};
 use crate::recorder::Recorder;
@@ -47,6 +48,8 @@ pub struct Outcome {
     pub events: u64,
     /// Rounds of questions that were asked.
     pub rounds: u64,
+    /// Agents that were set aside.
+    pub quarantines: Vec<Quarantine>,
 }
 
 /// What came of one monitor.
@@ -77,6 +80,8 @@ enum Occurrence {
     Asked { monitor: usize, rank: usize, agent: usize, round: u32 },
     /// A monitor's deadline is reached.
     Deadline { monitor: usize },
+    /// An agent's quarantine may end.
+    Credit,
     /// A window of maintenance opens or ends.
     Window { monitor: usize },
     /// The budget may have something to give.
@@ -112,6 +117,7 @@ struct Simulation<'w> {
     numbered: u64,
     now: Timestamp,
     granting_at: Option<Timestamp>,
+    crediting_at: Option<Timestamp>,
     messages: u64,
     events: u64,
 }
@@ -122,6 +128,7 @@ pub fn run(world: &World, pace: Pace, recorder: Option<Recorder>) -> Outcome {
     let mut simulation = Simulation::new(world, pace, recorder);
     simulation.run();
     let (events, rounds) = (simulation.events, simulation.shard.rounds());
+    let quarantines = simulation.shard.quarantines();
     let (incidents, recorder) = simulation.shard.into_incidents();
     let stories = simulation
         .watched
@@ -129,7 +136,7 @@ pub fn run(world: &World, pace: Pace, recorder: Option<Recorder>) -> Outcome {
         .zip(incidents)
         .map(|(watched, incidents)| Story { incidents, first_failures: watched.first_failures })
         .collect();
-    Outcome { stories, recorder, events, rounds }
+    Outcome { stories, recorder, events, rounds, quarantines }
 }
 
 impl<'w> Simulation<'w> {
@@ -159,6 +166,7 @@ impl<'w> Simulation<'w> {
             numbered: 0,
             now: START,
             granting_at: None,
+            crediting_at: None,
             messages: 0,
             events: 0,
         };
@@ -258,6 +266,11 @@ impl<'w> Simulation<'w> {
                 self.apply(monitor, &Event::Slow { region, started_at: dated });
             }
             Occurrence::Deadline { monitor } => self.deadline(monitor),
+            Occurrence::Credit => {
+                self.shard.look_after_credit(now);
+                self.carry();
+                self.grant();
+            }
             Occurrence::Window { monitor } => {
                 self.review_window(monitor);
                 self.grant();

@@ -17,6 +17,9 @@ use crate::windows::{Plans, Windows};
 /// Time one attempt may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The shortest interval.
+const INTERVAL_SHORT: Duration = Duration::from_secs(30);
+
 /// A world.
 #[derive(Debug)]
 pub struct World {
@@ -24,6 +27,8 @@ pub struct World {
     pub end: Timestamp,
     /// Its monitors.
     pub monitors: Vec<Monitor>,
+    /// Whether agents may be set aside.
+    pub quarantines: bool,
     /// Its agents.
     pub network: Network,
     /// Part of all attempts that are lost, whoever makes them.
@@ -77,6 +82,8 @@ impl World {
         let coordinator =
             if scenario.coordinator { fault::of_coordinator(end, source.of(0)) } else { Calendar::default() };
         let network = Network::new(scenario.faults, coordinator, end, source.of(1));
+        let quarantines = scenario.arranged == Arranged::Quarantine;
+        let monitors = if quarantines { monitors.div_ceil(20).max(50) } else { monitors };
         let plans = (scenario.arranged == Arranged::Maintenance).then(|| Plans::new(end));
         let mut monitors: Vec<Monitor> = (0..monitors)
             .map(|number| Monitor::new(scenario, plans.as_ref(), number, end, source.of(2).of(number as u64)))
@@ -87,7 +94,7 @@ impl World {
                 monitors[parent].children.push(child);
             }
         }
-        Self { end, monitors, network, loss: scenario.loss, tail: 0.000_5 }
+        Self { end, monitors, quarantines, network, loss: scenario.loss, tail: 0.000_5 }
     }
 }
 
@@ -99,7 +106,8 @@ impl Monitor {
         end: Timestamp,
         source: Source,
     ) -> Self {
-        let interval = interval(number);
+        let is_short = scenario.arranged == Arranged::Quarantine;
+        let interval = if is_short { INTERVAL_SHORT } else { interval(number) };
         let (regions, quorum) = scenario.policy(number);
         let parent = scenario.parent(number, source.of(13));
         let policy = monitor::Policy { has_parents: parent.is_some(), ..policy(regions, quorum, interval) };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use simulate::closed_form::Quorum;
+use simulate::fault::Class;
 use simulate::jobs;
 use simulate::judge::{Figures, judge};
 use simulate::recorder::{Recorder, minimise, script};
@@ -88,6 +89,14 @@ fn a_coordinator_that_knows_of_no_parents_would_be_noticed() {
     }
     let figures = judge(&scenario, &world, &run(&world, Pace::Naps, None), SEED);
     assert!(figures.false_incidents > 0);
+}
+
+#[test]
+fn agents_that_lie_are_set_aside_and_no_others() {
+    let scenario = Scenario { faults: &[Class::Lying], ..named("quarantine") };
+    let quarantines = simulate(&scenario, 4, 0).quarantines;
+    assert!(quarantines.deserved > 0 && quarantines.found == quarantines.deserved, "{quarantines:?}");
+    assert_eq!((quarantines.of_honest, quarantines.unended), (0, 0), "{quarantines:?}");
 }
 
 #[test]

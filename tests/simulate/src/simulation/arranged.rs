@@ -4,15 +4,17 @@
 use engine::Effect;
 use engine::monitor::{Event, Standing, standing};
 
-use super::Simulation;
+use super::{Occurrence, Simulation};
 
 /// Something that monitors that belong together must be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Tiding {
     /// This one may be failing: its parent is to be looked at.
     AsksParent(usize),
     /// This one stands otherwise than before.
     Stands(usize),
+    /// All hear of an agent.
+    Credit(Event),
 }
 
 impl Tiding {
@@ -27,6 +29,7 @@ impl Tiding {
 impl Simulation<'_> {
     /// Tells those that belong together of each other, until there is nothing to tell.
     pub(super) fn carry(&mut self) {
+        self.look_after_credit_later();
         while let Some(tiding) = self.shard.tiding() {
             match tiding {
                 Tiding::AsksParent(child) => {
@@ -35,6 +38,7 @@ impl Simulation<'_> {
                         self.tell_child(child);
                     }
                 }
+                Tiding::Credit(event) => self.each(|simulation, monitor| simulation.tell(monitor, &event)),
                 Tiding::Stands(parent) => {
                     let world = self.world;
                     for child in &world.monitors[parent].children {
@@ -42,6 +46,16 @@ impl Simulation<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Makes sure that an agent whose quarantine may end is looked at.
+    fn look_after_credit_later(&mut self) {
+        if let Some(at) = self.shard.credit_deadline()
+            && self.crediting_at != Some(at)
+        {
+            self.crediting_at = Some(at);
+            self.push(at.max(self.now), Occurrence::Credit);
         }
     }
 
