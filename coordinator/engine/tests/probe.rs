@@ -49,6 +49,8 @@ struct World {
     policy: Policy,
     #[expect(clippy::vec_box, reason = "as the engine takes and returns them")]
     states: Vec<Box<monitor::State>>,
+    /// When something is due for each monitor.
+    due: Vec<Option<Timestamp>>,
     probes: Vec<probe::State>,
     agenda: BTreeSet<(Millis, u64, Doing)>,
     serial: u64,
@@ -88,6 +90,7 @@ impl World {
             lies: vec![],
             outages: vec![],
             states: (0..monitors).map(|_| monitor::new(&policy, START)).collect(),
+            due: vec![None; monitors],
             policy,
             probes: vec![probe::State::default(); regions],
             agenda: BTreeSet::new(),
@@ -129,8 +132,7 @@ impl World {
                 Doing::Look => {
                     self.plan(now + 1_000, Doing::Look);
                     for monitor in 0..self.monitors {
-                        let due = monitor::deadline(&self.states[monitor], &self.policy);
-                        if due.is_some_and(|due| due <= at(now)) {
+                        if self.due[monitor].is_some_and(|due| due <= at(now)) {
                             self.tell(monitor, &Event::DeadlineReached, now);
                         }
                     }
@@ -230,6 +232,7 @@ impl World {
     fn tell(&mut self, monitor: usize, event: &Event, now: Millis) {
         let state = self.states[monitor].clone();
         let transition = monitor::apply(state, &self.policy, event, at(now));
+        self.due[monitor] = monitor::deadline(&transition.state, &self.policy);
         self.states[monitor] = transition.state;
         for effect in transition.effects {
             match effect {
