@@ -141,6 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_that_is_spent_to_the_last_check_is_spent() {
+        let mut budget = Budget::new(NOW);
+        budget.request(monitor(1), 1, MIN_RATE, NOW);
+        budget.request(monitor(2), 1, 1, NOW);
+        assert_eq!(budget.take(0.0, NOW, all), [(monitor(1), 1)]);
+        let next = budget.next_at(0.0).unwrap();
+        assert!(next > NOW, "what is due now would be asked for again at once");
+        assert_eq!(budget.take(0.0, next, all), [(monitor(2), 1)]);
+    }
+
+    #[test]
     fn a_storm_is_served_oldest_first_at_the_rate() {
         let mut budget = Budget::new(NOW);
         for number in (0..1_000).rev() {

@@ -285,7 +285,13 @@ mod tests {
     #[test]
     fn monitors_that_cannot_be_judged_are_told_of_though_every_region_is_connected() {
         let mut state = new(START);
+        assert_eq!(state.open_incident(), None);
         let log = watch(&mut state, 0..2, |_| picture(&[], 0, 1));
         assert_eq!(log[0], (0, "open 1: 1 monitor cannot be judged".to_owned()));
+        assert_eq!(state.open_incident(), Some(1));
+        watch(&mut state, 2..3, |_| picture(&[], 0, 0));
+        assert_eq!(state.open_incident(), None);
+        watch(&mut state, 3..4, |_| picture(&[], 0, 1));
+        assert_eq!(state.open_incident(), Some(2));
     }
 }

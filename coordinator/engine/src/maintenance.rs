@@ -195,6 +195,11 @@ mod tests {
             let said = recurring(cron, "UTC", 1);
             assert!(said.contains("such as `0 2 * * 0`"), "{cron}: {said}");
         }
+        let said = recurring("0 25 * * *", "UTC", 1);
+        assert!(said.starts_with("`0 25 * * *` is no cron expression (number out of bounds): "), "{said}");
+        let long = format!("0 2 * * {}", "1,".repeat(100));
+        let said = recurring(&long, "UTC", 1);
+        assert!(said.contains("(longer than 200 characters)") && said.len() < 250, "cut: {said}");
         assert_eq!(
             recurring("0 2 * * 0", "Europe/Berln", 1),
             "`Europe/Berln` is no time zone: give a name of the IANA database, such as `Europe/Berlin` or `UTC`"

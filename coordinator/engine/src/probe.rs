@@ -333,3 +333,253 @@ impl Quarantine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MONITORS: u32 = 10;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(1_700_000_000 + secs)
+    }
+
+    fn monitor(number: u8) -> MonitorId {
+        MonitorId::from_bytes([number; 16])
+    }
+
+    /// A failure of a monitor on a host of its own.
+    fn flip(number: u8, secs: i64) -> Flip {
+        Flip {
+            monitor: monitor(number),
+            host: format!("host-{number}"),
+            failed_at: at(secs),
+            vote_at: at(secs),
+            contradicted_by: vec!["us".parse().unwrap()],
+        }
+    }
+
+    struct World(State);
+
+    impl World {
+        fn tell(&mut self, secs: i64, event: Event) -> Vec<Effect> {
+            let transition = apply(self.0.clone(), event, at(secs));
+            self.0 = transition.state;
+            transition.effects
+        }
+
+        fn contradicted(&mut self, secs: i64, flip: Flip, monitors: u32) -> bool {
+            self.tell(secs, Event::Contradicted { flip, monitors });
+            self.0.quarantine().is_some()
+        }
+
+        fn agreed(&mut self, secs: i64, number: u8) {
+            self.tell(secs, Event::Agreed { monitor: monitor(number), monitors: MONITORS });
+        }
+
+        fn is_released(&mut self, secs: i64) -> bool {
+            self.tell(secs, Event::DeadlineReached);
+            self.0.quarantine().is_none()
+        }
+    }
+
+    /// An agent whose five flips, one a second from 0 on, have brought it into quarantine.
+    fn sick() -> World {
+        let mut world = World(State::default());
+        for number in 0..5 {
+            world.contradicted(number.into(), flip(number, number.into()), MONITORS);
+        }
+        assert!(world.0.quarantine().is_some());
+        world
+    }
+
+    #[test]
+    fn five_flips_on_three_hosts_of_three_in_ten_monitors_within_a_minute_are_too_many() {
+        let quarantined = |flips: &[Flip], monitors: u32| {
+            let mut world = World(State::default());
+            flips.iter().any(|flip| {
+                let secs = flip.failed_at.as_secs() - at(0).as_secs();
+                world.contradicted(secs, flip.clone(), monitors)
+            })
+        };
+        let flips = |hosts: u8, secs: [i64; 5]| -> Vec<Flip> {
+            let numbered = secs.iter().zip(0_u8..);
+            numbered
+                .map(|(secs, number)| Flip {
+                    host: format!("host-{}", number % hosts),
+                    ..flip(number, *secs)
+                })
+                .collect()
+        };
+        let within = flips(3, [0, 1, 2, 3, 59]);
+        assert!(quarantined(&within, 16));
+        assert!(!quarantined(&within, 17), "less than 30 %");
+        assert!(!quarantined(&within[..4], 5));
+        assert!(!quarantined(&flips(2, [0, 1, 2, 3, 4]), 5), "on two hosts");
+        assert!(!quarantined(&flips(3, [0, 1, 2, 3, 60]), 5), "the first began a minute ago");
+        let same = [0, 1, 2, 3, 4].map(|secs| flip(7, secs));
+        assert!(!quarantined(&same, 5), "one monitor counts once");
+    }
+
+    #[test]
+    fn a_quarantine_says_since_when_and_what_it_rests_on() {
+        let mut world = World(State::default());
+        for number in (1..5).rev() {
+            world.contradicted(10, flip(number, number.into()), MONITORS);
+        }
+        let effects = world.tell(10, Event::Contradicted { flip: flip(9, 7), monitors: MONITORS });
+        let [Effect::Quarantine { since }, Effect::Open(opening), Effect::Record { number: 1, .. }] =
+            &*effects
+        else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(
+            (*since, opening.number, opening.started_at, opening.opened_at),
+            (at(1), 1, at(1), at(10))
+        );
+        assert_eq!(opening.cause, "5 contradicted failures on 5 hosts in 9 s");
+        let Evidence::Probe(evidence) = &opening.evidence else { panic!("{opening:?}") };
+        assert_eq!((evidence.flipped, evidence.monitors), (5, MONITORS));
+        let flipped: Vec<_> = evidence.flips.iter().map(|flip| flip.monitor).collect();
+        assert_eq!(flipped, [1, 2, 3, 4, 9].map(monitor), "the first to fail first");
+        assert_eq!(world.0.quarantine().map(|it| (it.since, it.decided_at)), Some((at(1), at(10))));
+        assert_eq!(world.0.open_incident(), Some(1));
+    }
+
+    #[test]
+    fn what_failed_long_ago_or_is_known_changes_nothing() {
+        let mut world = World(State::default());
+        assert!(world.0.is_clean() && deadline(&world.0).is_none());
+        assert!(!world.0.heeds(&flip(1, 0), at(60)));
+        assert!(world.0.heeds(&flip(1, 0), at(59)));
+        world.contradicted(10, flip(1, 0), MONITORS);
+        assert!(!world.0.is_clean());
+        assert!(!world.0.heeds(&flip(1, 0), at(11)), "the same streak");
+        assert!(world.0.heeds(&flip(1, 5), at(11)), "another streak of the monitor");
+        assert!(world.0.heeds(&flip(2, 0), at(11)), "another monitor");
+        assert_eq!(deadline(&world.0), Some(at(60)), "then it is forgotten");
+        world.tell(60, Event::DeadlineReached);
+        assert!(world.0.is_clean() && deadline(&world.0).is_none());
+        world.contradicted(70, flip(1, 61), MONITORS);
+        world.tell(71, Event::Blind);
+        assert!(world.0.is_clean(), "what was counted before nothing could be heard");
+    }
+
+    #[test]
+    fn an_agent_in_quarantine_heeds_every_new_vote_from_after_its_beginning() {
+        let world = sick();
+        assert!(!world.0.is_clean());
+        assert!(world.0.heeds(&flip(9, 0), at(100)));
+        assert!(!world.0.heeds(&flip(9, -1), at(100)), "a streak from before it");
+        assert!(!world.0.heeds(&flip(3, 3), at(100)), "the vote that brought it there");
+        let again = Flip { vote_at: at(63), ..flip(3, 3) };
+        assert!(world.0.heeds(&again, at(100)));
+    }
+
+    #[test]
+    fn released_is_who_was_heard_for_a_minute_and_not_contradicted() {
+        let mut world = sick();
+        assert_eq!(deadline(&world.0), None, "silence is no improvement");
+        for number in 0..5 {
+            world.agreed(10 + i64::from(number), number);
+        }
+        assert_eq!(deadline(&world.0), Some(at(74)), "as of the last of them");
+        assert!(!world.is_released(73));
+        let effects = world.tell(74, Event::DeadlineReached);
+        let [Effect::Record { .. }, Effect::Release, Effect::Resolve { number: 1, resolved_at, .. }] =
+            &*effects
+        else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(*resolved_at, at(74));
+        assert!(world.0.is_clean());
+        assert_eq!(world.0.open_incident(), None);
+        for number in 0..5 {
+            world.contradicted(80, flip(number, 80), MONITORS);
+        }
+        assert_eq!(world.0.open_incident(), Some(2));
+    }
+
+    #[test]
+    fn a_contradiction_in_the_quiet_minute_lets_it_begin_anew() {
+        let mut world = sick();
+        (0..5).for_each(|number| world.agreed(10, number));
+        world.contradicted(40, flip(7, 40), MONITORS);
+        assert_eq!(deadline(&world.0), None);
+        assert!(!world.is_released(80));
+        world.agreed(90, 7);
+        assert!(!world.is_released(149));
+        assert!(world.is_released(150));
+    }
+
+    #[test]
+    fn of_many_monitors_one_in_twenty_may_be_contradicted() {
+        let quiet = |monitors: u32| {
+            let mut world = sick();
+            (0..5).for_each(|number| world.agreed(10, number));
+            world.contradicted(20, flip(7, 20), monitors);
+            deadline(&world.0).is_some()
+        };
+        assert!(!quiet(19));
+        assert!(quiet(20));
+    }
+
+    #[test]
+    fn a_contradicted_vote_is_forgotten_after_five_minutes() {
+        let mut world = sick();
+        (0..5).for_each(|number| world.agreed(10, number));
+        world.contradicted(20, flip(7, 20), MONITORS);
+        world.agreed(319, 1);
+        assert_eq!(deadline(&world.0), None, "still remembered");
+        world.agreed(320, 1);
+        assert_eq!(deadline(&world.0), Some(at(380)));
+    }
+
+    #[test]
+    fn nothing_heard_is_nothing_quiet() {
+        let mut world = sick();
+        (0..5).for_each(|number| world.agreed(10, number));
+        world.tell(50, Event::Blind);
+        assert!(!world.is_released(80));
+        world.agreed(81, 1);
+        assert_eq!(deadline(&world.0), Some(at(141)));
+    }
+
+    #[test]
+    fn who_has_failing_canaries_is_not_released_and_well_ones_are_heard() {
+        let mut world = World(State::default());
+        let effects = world.tell(0, Event::Canaries(Canaries::Failing));
+        let Effect::Open(opening) = &effects[1] else { panic!("{effects:?}") };
+        assert_eq!((opening.cause.as_str(), opening.started_at), ("its own canaries fail", at(0)));
+        world.agreed(10, 1);
+        assert_eq!(deadline(&world.0), None, "whatever else it says");
+        world.tell(20, Event::Canaries(Canaries::Well));
+        assert_eq!(deadline(&world.0), Some(at(80)));
+
+        let mut flipped = sick();
+        flipped.tell(20, Event::Canaries(Canaries::Well));
+        assert_eq!(deadline(&flipped.0), None, "its votes are still contradicted");
+
+        let mut restarted = World(State::default());
+        restarted.tell(0, Event::Canaries(Canaries::Failing));
+        restarted.0.forget_canaries();
+        restarted.agreed(10, 1);
+        assert_eq!(deadline(&restarted.0), Some(at(70)), "until it is heard what they say now");
+    }
+
+    #[test]
+    fn only_the_first_flips_are_kept_as_evidence() {
+        let mut world = World(State::default());
+        let mut opened = None;
+        for number in 0..30 {
+            let effects =
+                world.tell(1, Event::Contradicted { flip: flip(number, number as i64 - 29), monitors: 100 });
+            opened = opened.or_else(|| effects.into_iter().find(|effect| matches!(effect, Effect::Open(_))));
+        }
+        let Some(Effect::Open(Opening { evidence: Evidence::Probe(evidence), .. })) = opened else {
+            panic!("{opened:?}")
+        };
+        assert_eq!((evidence.flips.len(), evidence.flipped), (MAX_EVIDENCE, 30));
+        assert_eq!(evidence.flips[0].monitor, monitor(0));
+    }
+}

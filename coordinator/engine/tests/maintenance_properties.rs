@@ -148,6 +148,24 @@ fn crons() -> impl Strategy<Value = String> {
     ]
 }
 
+#[test]
+fn schedules_are_the_same_if_their_words_are() {
+    let schedule = recurring("0 2 * * *", "Europe/Berlin", HOUR);
+    assert_eq!(schedule, recurring("0 2  * * *", "europe/berlin", HOUR));
+    assert_eq!(
+        format!("{schedule:?}"),
+        "Recurring(Recurring(`0 2 * * *` in Europe/Berlin, for 3600s))",
+        "neither the zone's transitions nor the pattern's bits"
+    );
+    for other in [
+        recurring("0 3 * * *", "Europe/Berlin", HOUR),
+        recurring("0 2 * * *", "Europe/Paris", HOUR),
+        recurring("0 2 * * *", "Europe/Berlin", 2 * HOUR),
+    ] {
+        assert_ne!(schedule, other);
+    }
+}
+
 /// A zone and an instant some days before its clock changes, if it ever does.
 fn before_changes() -> impl Strategy<Value = (&'static str, Timestamp)> {
     (zones(), instants(), 0_u64..72).prop_map(|(zone, at, hours)| {

@@ -137,6 +137,16 @@ timelines! { monitor::play:
         t+1.1s explain
         t+1.2s us 503
     "
+    a_region_that_is_refused_again_and_again_stays_degraded "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu refused
+        t+100.2s ap,us pass
+        t+101.2s eu refused
+        t+160s eu refused
+        t+160.5s eu refused
+        t+161s explain
+    "
     one_region_of_three_is_degraded_never_down "
         monitor ap eu us; interval 1h
         t+0 live all; all pass
@@ -174,6 +184,50 @@ timelines! { monitor::play:
         t+310s eu timeout @300s
         t+311.1s ap,us,eu timeout @301.1s
         t+312.1s ap,us,eu timeout @302.1s
+    "
+    a_hanging_check_that_is_over_old_or_from_elsewhere_asks_nobody "
+        monitor ap eu us; interval 60s
+        t+0 live all; all pass
+        t+10s eu slow @-1s
+        t+11s eu slow @0s
+        t+20s eu slow @21s
+        t+21s mars slow @20s
+        t+25s gone us; us slow @24s
+        t+26s live us
+        t+60s ap,us pass
+        t+85s eu slow @5s
+        t+85.1s eu slow @5.2s
+    "
+    a_hanging_check_asks_nobody_while_it_would_find_out_nothing_new "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.2s ap,us pass
+        t+200s eu slow @199s
+        t+300s us slow @299s
+        t+300.5s ap slow @300s
+        t+300.6s ap,us pass
+        t+302.5s ap slow @302s
+        t+302.6s ap slow @302s
+        t+302.7s us,ap pass
+        t+400s gone us,eu; ap slow @399s
+        t+401s live us,eu; ap slow @399s
+    "
+    a_hanging_check_asks_nobody_where_one_failure_would_not "
+        monitor ap eu us; interval 1h; failures 2
+        t+0 live all; all pass
+        t+100s eu slow @99s
+    "
+    a_hanging_check_asks_nobody_when_the_monitor_is_down_paused_or_in_maintenance "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu,us 503
+        t+100.2s ap pass
+        t+200s ap slow @199s
+        t+300s pause; ap slow @299s
+        t+400s resume; all pass
+        t+500s maintenance; ap slow @499s
+        t+600s maintenance over; ap slow @599s
     "
     only_checks_around_the_first_failure_count_for_opening "
         monitor ap eu us; interval 1h
@@ -420,6 +474,28 @@ timelines! { monitor::play:
         t+90s eu pass
         t+105s us pass
     "
+    a_report_that_is_not_well_but_names_nothing_makes_degraded_too "
+        monitor eu us; interval 1h
+        t+0 live all; all pass
+        t+30s eu ailing
+        t+60s eu ailing
+        t+61s explain
+        t+90s eu unwell
+        t+105s us unwell
+        t+120s eu pass
+        t+135s us pass
+    "
+    a_component_that_is_not_named_twice_in_a_row_changes_nothing "
+        monitor eu us; interval 30s
+        t+0 live all; all pass
+        t+30s eu unwell
+        t+45s us pass
+        t+60s eu unwell
+        t+75s us pass
+        t+90s eu unwell
+        t+91s us unwell @80s
+        t+92s explain
+    "
     the_third_opening_within_an_hour_stays_open_until_it_has_been_up_for_ten_minutes "
         monitor eu; interval 1h; recovery 1
         t+0 live all; all pass
@@ -497,6 +573,88 @@ timelines! { monitor::play:
         t+70s eu 503
         t+80s nothing
     "
+    what_is_wrong_with_a_parent_is_recorded_once_in_an_open_incident "
+        monitor eu; interval 1m; parents yes
+        t+0 live all; all pass
+        t+60s eu 503; parents well
+        t+61s nothing
+        t+70s parents db-host down
+        t+71s parents db-host down
+        t+72s parents db-host maintenance
+        t+73s parents well
+        t+74s parents in-question
+    "
+    parents_that_are_well_again_ask_about_a_child_only_if_it_fails "
+        monitor eu us; interval 1h; parents yes
+        t+0 live all; all pass
+        t+10s parents db-host down
+        t+20s parents well
+        t+30s parents db-host down
+        t+40s eu 503
+        t+41s eu pass
+        t+50s parents in-question
+        t+51s parents well
+        t+60s parents db-host down
+        t+61s eu refused
+        t+70s parents in-question
+        t+71s parents well
+        t+71.1s eu,us pass
+        t+80s pause; parents db-host down; parents well
+        t+90s resume; parents db-host down
+        t+91s parents well
+    "
+    a_child_is_put_down_to_its_parents_though_its_regions_are_gone_since "
+        monitor eu us; interval 1h; parents yes
+        t+0 live all; all pass
+        t+10s parents db-host down
+        t+40s eu,us 503
+        t+50s gone eu,us
+        t+60s parents well
+        t+70s live eu,us
+    "
+    a_failure_that_starts_while_a_parent_fails_asks_nobody_even_if_it_hangs "
+        monitor eu us; interval 1h; parents yes
+        t+0 live all; all pass
+        t+10s parents db-host maintenance
+        t+40s eu slow @39s
+        t+41s eu timeout @39s
+        t+50s us pass
+        t+51s explain
+        t+60s eu pass
+    "
+    a_child_whose_quorum_breaks_while_it_waits_for_its_parents_is_well "
+        monitor eu us; interval 1h; parents yes
+        t+0 live all; all pass
+        t+60s eu 503; parents in-question
+        t+60.1s us 503
+        t+62s us pass
+        t+62.1s eu 503
+        t+64s parents well
+    "
+    a_child_waits_even_for_parents_that_are_well_until_they_have_been_asked "
+        monitor eu; interval 1h; parents yes
+        t+0 live all; all pass
+        t+60s eu 503
+        t+61s nothing
+        t+62s parents in-question
+        t+63s parents well
+    "
+    a_monitor_that_is_known_not_to_be_well_is_not_asked_for_its_children "
+        monitor eu us; interval 1h
+        t+0 live all
+        t+1s asked
+        t+1.1s all pass
+        t+100s eu 503
+        t+100.1s asked
+        t+100.2s us 503
+        t+110s asked
+        t+200s pause; asked
+        t+210s resume; all pass
+        t+300s gone eu,us
+        t+400s live eu,us; asked
+        t+500s maintenance; asked
+        t+510s maintenance over
+    "
     an_open_incident_stays_its_own_when_a_parent_goes_down_too "
         monitor eu; interval 1m; parents yes
         t+0 live all; all pass
@@ -551,6 +709,112 @@ timelines! { monitor::play:
         t+613s live all
         t+613.1s eu 503 @604s
         t+613.3s eu,us 503
+    "
+    what_was_being_found_out_is_asked_again_after_a_restart_and_nothing_else "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu slow @99s
+        t+101s restart 100s; live all
+        t+101.2s all pass
+        t+200s restart 199s; live all
+    "
+    what_has_never_been_judged_is_asked_after_a_restart "
+        monitor eu; interval 1h
+        t+0 live all
+        t+1s restart 0.5s; live all
+    "
+    a_monitor_that_is_down_is_asked_after_a_restart_though_it_has_no_votes "
+        monitor eu us; interval 1h
+        t+0 live all; all 503
+        t+100s gone all; respec
+        t+110s restart 105s
+        t+120s live all
+        t+120.1s explain
+    "
+    a_clock_that_is_set_back_takes_the_votes_from_the_future_with_it "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+1000s us pass; eu 503
+        t+1000.1s ap pass
+        t+1000.2s explain
+        t+500s blind 400s
+        t+500.1s table
+        t+500.2s all pass
+    "
+    a_new_specification_breaks_off_what_was_being_found_out "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s eu 503
+        t+100.1s respec
+        t+100.2s ap,us 503
+    "
+    resuming_what_is_not_paused_changes_nothing "
+        monitor eu us; interval 1h
+        t+0 live all; all pass
+        t+100s resume
+        t+200s all 503
+        t+300s resume
+    "
+    what_has_not_passed_often_enough_is_asked_at_the_end_of_maintenance "
+        monitor ap eu us; interval 1h; passes 2
+        t+0 live all; all pass
+        t+1s all pass
+        t+100s eu 503
+        t+100.1s ap,us pass
+        t+110s eu pass
+        t+200s maintenance
+        t+300s maintenance over
+        t+400s maintenance
+        t+410s maintenance over
+    "
+    a_monitor_that_is_down_and_cannot_be_heard_says_what_is_missing "
+        monitor ap eu us; interval 1h; recovery 3
+        t+0 live all; all pass
+        t+100s all 503
+        t+110s explain
+        t+200s gone ap,us
+        t+201s explain
+        t+210s live ap,us; ap,us pass
+        t+211s explain
+    "
+    a_check_that_starts_as_the_coordinator_sees_again_counts "
+        monitor eu; interval 1h
+        t+0 live all; all pass
+        t+100s restart 90s; live all
+        t+100.2s eu 503 @100s
+    "
+    an_attempt_from_before_the_window_of_a_round_is_no_attempt_of_it "
+        monitor ap eu us; interval 1h
+        t+0 live all; all pass
+        t+100s us 503
+        t+100.1s eu refused @85s
+        t+100.2s eu refused @100.1s
+        t+101.2s eu refused @101.1s
+    "
+    a_second_attempt_that_is_heard_before_the_first_confirms_it "
+        monitor ap eu us; interval 1h; quorum all
+        t+0 live all; all pass
+        t+100s us 503
+        t+102s eu refused @101.1s
+        t+110.1s eu timeout @100.1s
+        t+110.2s ap pass @100.1s
+        t+110.3s explain
+    "
+    a_failure_from_before_a_restart_that_is_old_or_known_asks_nobody "
+        monitor ap eu us; interval 60s
+        t+0 live all; all pass
+        t+500s all pass
+        t+600s restart 590s; live all
+        t+600.1s ap,us pass
+        t+605s eu 503 @525s
+        t+606s eu 503 @526.5s
+        t+606.1s ap,us pass; eu 503
+        t+700s us 503
+        t+700.1s us 503 @580s
+        t+700.2s ap,eu 503
+        t+800s restart 790s; live all
+        t+800.1s eu,us 503
+        t+817s ap 503 @789s
     "
     a_restart_while_down_keeps_the_incident_and_the_votes_from_before_say_nothing "
         monitor ap eu us; interval 60s

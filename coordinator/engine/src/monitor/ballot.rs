@@ -158,6 +158,7 @@ mod tests {
         seen.fail(at(9));
         assert!(!seen.is_confirmed(), "what failed before a pass is over");
         seen.pass(at(11));
-        assert_eq!(seen, Seen { first: None, last: None, passed: Some(at(11)) });
+        seen.fail(at(11));
+        assert_eq!(seen, Seen { first: None, last: None, passed: Some(at(11)) }, "it passed, too");
     }
 }

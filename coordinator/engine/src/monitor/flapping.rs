@@ -64,3 +64,22 @@ impl Step<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_openings_within_less_than_an_hour_are_flapping() {
+        let flapping = |secs: [i64; 3]| {
+            let mut openings = Openings::default();
+            secs.map(|secs| {
+                openings.open(Timestamp::from_secs(secs));
+                openings.is_flapping
+            })
+        };
+        assert_eq!(flapping([0, 1_800, 3_599]), [false, false, true]);
+        assert_eq!(flapping([0, 1_800, 3_600]), [false, false, false], "the first was an hour ago");
+        assert_eq!(flapping([0, 3_600, 3_700]), [false, false, false]);
+    }
+}

@@ -168,3 +168,90 @@ impl Step<'_> {
         self.change_status(Status::Unknown, reason);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::monitor::{Event, Policy, Thresholds, apply, new};
+
+    fn failing(name: &str, trouble: Trouble) -> Standing {
+        Standing::Failing { name: name.into(), trouble }
+    }
+
+    #[test]
+    fn the_worse_of_two_standings_is_told_and_of_equals_the_first() {
+        let rising = [
+            Standing::Well,
+            Standing::InQuestion,
+            failing("db", Trouble::Unknown),
+            failing("db", Trouble::Maintenance),
+            failing("db", Trouble::Down),
+        ];
+        for (index, better) in rising.iter().enumerate() {
+            assert_eq!(better.is_failing(), index >= 2);
+            for worse in &rising[index..] {
+                assert_eq!(better.clone().worse(worse.clone()), *worse);
+                assert_eq!(worse.clone().worse(better.clone()), *worse);
+            }
+        }
+        let (first, second) = (failing("cache", Trouble::Down), failing("db", Trouble::Down));
+        assert_eq!(first.clone().worse(second), first);
+    }
+
+    #[test]
+    fn a_standing_names_the_parent_that_fails() {
+        assert_eq!(failing("db", Trouble::Unknown).to_string(), "db, which cannot be judged");
+        assert_eq!(failing("db", Trouble::Maintenance).to_string(), "db, which is in maintenance");
+        assert_eq!(failing("db", Trouble::Down).to_string(), "db, which is down");
+        assert_eq!(Standing::Well.to_string() + &Standing::InQuestion.to_string(), "");
+    }
+
+    #[test]
+    fn a_monitor_stands_to_its_children_as_its_status_says() {
+        let regions: Vec<model::RegionId> = vec!["eu".parse().unwrap()];
+        let policy = Policy {
+            quorum: crate::quorum::Policy::default().over(&regions),
+            regions,
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+            confirmation_period: Duration::ZERO,
+            recovery_checks: 2,
+            thresholds: Thresholds::default(),
+            has_parents: false,
+            spec_revision: 1,
+        };
+        let now = Timestamp::from_secs(1_700_000_000);
+        let with = |status: Status, events: &[Event]| {
+            let mut state = new(&policy, now);
+            state.status = status;
+            for event in events {
+                state = apply(state, &policy, event, now).state;
+            }
+            standing(&state, "db")
+        };
+        let work = Event::MaintenanceStarted { at: now };
+        for (status, expected) in [
+            (Status::Pending, Standing::Well),
+            (Status::Up, Standing::Well),
+            (Status::Degraded, Standing::Well),
+            (Status::Down, failing("db", Trouble::Down)),
+            (Status::Unknown, failing("db", Trouble::Unknown)),
+            (Status::Paused, Standing::Well),
+        ] {
+            assert_eq!(with(status, &[]), expected, "{status}");
+        }
+        for (status, expected) in [
+            (Status::Up, failing("db", Trouble::Maintenance)),
+            (Status::Unknown, failing("db", Trouble::Maintenance)),
+            (Status::Down, failing("db", Trouble::Down)),
+            (Status::Paused, Standing::Well),
+        ] {
+            assert_eq!(with(status, std::slice::from_ref(&work)), expected, "{status} in maintenance");
+        }
+        let live = Event::RegionLive { region: "eu".parse().unwrap(), live: true };
+        assert_eq!(with(Status::Up, &[live.clone(), Event::Asked]), Standing::InQuestion);
+        assert_eq!(with(Status::Up, &[live]), Standing::Well);
+    }
+}

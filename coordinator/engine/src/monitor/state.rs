@@ -434,7 +434,10 @@ impl RegionState {
 
 #[cfg(test)]
 mod tests {
+    use model::{AgentId, CheckResult, Failure, FailureKind, MonitorId, Outcome, Phases};
+
     use super::*;
+    use crate::monitor::{Event, apply};
 
     #[test]
     fn a_monitor_of_three_regions_takes_at_most_half_a_kilobyte() {
@@ -442,6 +445,117 @@ mod tests {
         let size = (size_of::<State>() + 8).next_multiple_of(16) + size_of::<Box<State>>();
         assert!(size <= 512, "{size}: {} of it regions", size_of::<Regions>());
         assert!(Regions::new().inline_size() >= 3);
+    }
+
+    /// A monitor of one region that is live and has voted so, at the Unix epoch.
+    fn after(events: &[Event]) -> (Policy, State) {
+        let regions: Vec<RegionId> = vec!["eu".parse().unwrap()];
+        let policy = Policy {
+            quorum: crate::quorum::Policy::default().over(&regions),
+            regions,
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+            confirmation_period: Duration::ZERO,
+            recovery_checks: 2,
+            thresholds: crate::monitor::Thresholds::default(),
+            has_parents: false,
+            spec_revision: 1,
+        };
+        let mut state = State::begin(&policy, Timestamp::EPOCH);
+        for event in [live(true)].iter().chain(events) {
+            state = apply(state, &policy, event, Timestamp::EPOCH).state;
+        }
+        (policy, state)
+    }
+
+    fn live(live: bool) -> Event {
+        Event::RegionLive { region: "eu".parse().unwrap(), live }
+    }
+
+    fn voted(outcome: Outcome) -> Event {
+        let result = CheckResult {
+            monitor: MonitorId::from_bytes([1; 16]),
+            spec_revision: 1,
+            region: "eu".parse().unwrap(),
+            slot: 0,
+            attempt: 0,
+            round: 0,
+            started_at: Timestamp::EPOCH,
+            duration: Duration::from_millis(1),
+            outcome,
+            phases: Phases::default(),
+            http_status: None,
+            peer: None,
+            health: None,
+        };
+        Event::Observed { agent: AgentId::from_bytes([2; 16]), result: Box::new(result) }
+    }
+
+    fn failed() -> Event {
+        voted(Outcome::Fail(Failure::new(FailureKind::Status, "503 Service Unavailable")))
+    }
+
+    #[test]
+    fn the_number_of_incidents_outlives_them() {
+        let (_, up) = after(&[voted(Outcome::Pass)]);
+        assert_eq!((up.incidents(), up.open_incident(), up.has_failing_votes()), (0, None, false));
+        let (policy, mut state) = after(&[failed()]);
+        assert_eq!((state.incidents(), state.open_incident(), state.has_failing_votes()), (1, Some(1), true));
+        for event in [Event::Paused, Event::Resumed, failed()] {
+            state = apply(state, &policy, &event, Timestamp::EPOCH).state;
+        }
+        assert_eq!((state.incidents(), state.open_incident()), (2, Some(2)));
+        let closed = apply(state, &policy, &Event::Paused, Timestamp::EPOCH).state;
+        assert_eq!((closed.incidents(), closed.open_incident()), (2, None));
+    }
+
+    #[test]
+    fn a_round_verifies_a_failure_or_looks_for_recovery() {
+        let later = Timestamp::from_secs(10);
+        let (policy, up) = after(&[voted(Outcome::Pass)]);
+        let asked = apply(up, &policy, &Event::Asked, later).state;
+        assert_eq!((asked.phase(), asked.round().is_some()), (Phase::Verifying, true));
+        let (policy, down) = after(&[failed()]);
+        assert_eq!((down.phase(), down.round()), (Phase::Steady, None));
+        let reviewed = apply(down, &policy, &Event::PolicyChanged { respec: false }, later).state;
+        assert_eq!((reviewed.phase(), reviewed.round().is_some()), (Phase::Recovering, true));
+    }
+
+    #[test]
+    fn undecidable_is_what_too_few_votes_leave_unknown_or_unverified() {
+        let unheard = |events: &[Event]| {
+            let (policy, state) = after(events);
+            let gone = apply(state, &policy, &live(false), Timestamp::EPOCH).state;
+            assert!(!gone.is_undecidable(), "at first that is borne");
+            apply(gone, &policy, &Event::DeadlineReached, Timestamp::from_secs(70)).state
+        };
+        let unknown = unheard(&[voted(Outcome::Pass)]);
+        assert_eq!((unknown.status(), unknown.is_undecidable()), (Status::Unknown, true));
+        let down = unheard(&[failed()]);
+        assert_eq!((down.status(), down.is_undecidable()), (Status::Down, true));
+        let (_, up) = after(&[voted(Outcome::Pass)]);
+        assert!(!up.is_undecidable());
+        let (_, down) = after(&[failed()]);
+        assert!(!down.is_undecidable());
+    }
+
+    #[test]
+    fn what_is_unknown_is_put_down_to_a_parent_only_if_it_fails() {
+        let parent = Standing::Failing { name: "db".into(), trouble: crate::monitor::Trouble::Down };
+        let (_, child) = after(&[voted(Outcome::Pass), Event::Parents(parent.clone())]);
+        assert_eq!(child.put_down_to(), None, "it is well");
+        let (_, child) = after(&[voted(Outcome::Pass), Event::Parents(parent.clone()), failed()]);
+        assert_eq!(child.put_down_to(), None, "that was no news");
+        let (policy, child) = after(&[Event::Parents(parent.clone()), failed()]);
+        assert_eq!(child.put_down_to().as_deref(), Some("db, which is down"));
+        assert!(!child.is_undecidable(), "it has votes enough");
+        let well = apply(child, &policy, &Event::Parents(Standing::Well), Timestamp::EPOCH).state;
+        assert_eq!(well.put_down_to(), None);
+        let (policy, silent) = after(&[Event::Parents(parent.clone()), voted(Outcome::Pass), live(false)]);
+        let silent = apply(silent, &policy, &Event::DeadlineReached, Timestamp::from_secs(70)).state;
+        assert_eq!((silent.status(), silent.put_down_to()), (Status::Unknown, None), "it is silent");
+        let (_, down) = after(&[failed(), Event::Parents(parent)]);
+        assert_eq!((down.status(), down.put_down_to()), (Status::Down, None));
     }
 
     #[test]

@@ -145,6 +145,14 @@ mod tests {
     }
 
     #[test]
+    fn an_incident_that_opens_as_another_ends_is_the_same_outage() {
+        let first = [episode(200, Some(300))];
+        let second = [Episode { started_at: Timestamp::from_secs(300), ..episode(310, Some(400)) }];
+        assert_eq!(changes(&first, &second), [Change::Later]);
+        assert_eq!(changes(&second, &first), [Change::Earlier]);
+    }
+
+    #[test]
     fn an_end_that_moves_counts_when_the_opening_does_not() {
         let first = [episode(200, Some(300)), episode(400, None)];
         let second = [episode(201, Some(360)), episode(400, Some(500))];

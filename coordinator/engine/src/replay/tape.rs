@@ -328,3 +328,154 @@ impl<'a> Evidence<'a> {
         agree.then_some(if since < until { *before } else { *after })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MONITOR: MonitorId = MonitorId::from_bytes([1; 16]);
+    const AGENT: AgentId = AgentId::from_bytes([2; 16]);
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(1_700_000_000 + secs)
+    }
+
+    fn region(id: &str) -> RegionId {
+        id.parse().unwrap()
+    }
+
+    fn fail() -> Outcome {
+        Outcome::Fail(Failure::new(FailureKind::Timeout, "timeout after 10 s"))
+    }
+
+    fn checked(started_at: Timestamp, outcome: Outcome, attempt: u32) -> Heard {
+        let result = CheckResult {
+            monitor: MONITOR,
+            spec_revision: 1,
+            region: region("eu"),
+            slot: 0,
+            attempt,
+            round: attempt,
+            started_at,
+            duration: Duration::from_millis(1),
+            outcome,
+            phases: Phases::default(),
+            http_status: None,
+            peer: None,
+            health: None,
+        };
+        Heard::Result { agent: AGENT, result: Box::new(result) }
+    }
+
+    /// A tape on which this stands, oldest first, a second apart.
+    fn tape(
+        heard: impl IntoIterator<Item = Heard, IntoIter: DoubleEndedIterator + ExactSizeIterator>,
+    ) -> Tape {
+        let mut tape = Tape::of(MONITOR);
+        for (second, heard) in heard.into_iter().enumerate().rev() {
+            tape.prepend(at(second as i64), heard);
+        }
+        tape
+    }
+
+    fn live(id: &str, live: bool) -> Heard {
+        Heard::RegionLive { region: region(id), live }
+    }
+
+    fn policy() -> Policy {
+        let regions = vec![region("eu")];
+        Policy {
+            quorum: crate::quorum::Policy::default().over(&regions),
+            regions,
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+            confirmation_period: Duration::ZERO,
+            recovery_checks: 2,
+            thresholds: crate::monitor::Thresholds::default(),
+            has_parents: false,
+            spec_revision: 1,
+        }
+    }
+
+    #[test]
+    fn a_tape_tells_how_much_is_on_it_and_how_much_of_that_are_results() {
+        let empty = tape([]);
+        assert_eq!((empty.len(), empty.is_empty(), empty.results()), (0, true, 0));
+        let full = tape([live("eu", true), checked(at(0), Outcome::Pass, 0), checked(at(1), fail(), 0)]);
+        assert_eq!((full.len(), full.is_empty(), full.results()), (3, false, 2));
+    }
+
+    #[test]
+    fn what_results_share_is_kept_once() {
+        let tape = tape((0..100).map(|second| checked(at(second), fail(), 0)).collect::<Vec<_>>());
+        assert_eq!((tape.regions.len(), tape.texts.len()), (1, 1));
+        let details: Vec<_> = tape
+            .entries()
+            .filter_map(|entry| match &entry.what {
+                What::Sample(Sample { finding: Finding::Fail(_, detail), .. }) => Some(detail),
+                _ => None,
+            })
+            .collect();
+        assert!(details.iter().all(|detail| Arc::ptr_eq(detail, details[0])), "{}", details.len());
+    }
+
+    #[test]
+    fn a_region_was_live_at_the_beginning_if_it_was_heard_or_lost_before_it_came() {
+        let eu = region("eu");
+        assert!(!tape([]).begins_live(&eu), "nothing is known");
+        assert!(tape([checked(at(0), fail(), 0)]).begins_live(&eu));
+        assert!(tape([live("us", true), live("eu", false)]).begins_live(&eu));
+        assert!(!tape([live("us", false), live("eu", true)]).begins_live(&eu));
+        let blind = |restarted| Heard::Blind { from: at(0), to: at(1), restarted };
+        assert!(!tape([blind(true), live("eu", false)]).begins_live(&eu), "after a restart nobody is");
+        assert!(tape([blind(false), live("eu", false)]).begins_live(&eu));
+    }
+
+    #[test]
+    fn a_monitor_was_paused_at_the_beginning_if_it_was_resumed_before_anything_else() {
+        assert!(!tape([]).begins_paused());
+        assert!(tape([live("eu", true), Heard::Resumed]).begins_paused());
+        assert!(!tape([Heard::Paused, Heard::Resumed]).begins_paused());
+        assert!(!tape([checked(at(0), Outcome::Pass, 0), Heard::Resumed]).begins_paused());
+    }
+
+    #[test]
+    fn a_round_was_run_if_an_attempt_of_one_started_in_the_span_without_its_end() {
+        let tape = tape([checked(at(5), Outcome::Pass, 0), checked(at(10), Outcome::Pass, 1)]);
+        let evidence = Evidence::of(&tape, &policy());
+        assert!(evidence.was_asked(at(10), at(11)) && evidence.was_asked(at(9), at(11)));
+        assert!(!evidence.was_asked(at(8), at(10)) && !evidence.was_asked(at(11), at(20)));
+        assert!(!evidence.was_asked(at(0), at(6)), "a scheduled check is no answer to a round");
+    }
+
+    #[test]
+    fn a_region_would_have_found_what_it_found_before_and_after_if_both_are_near_and_agree() {
+        let tape = tape([
+            checked(at(0), Outcome::Pass, 0),
+            checked(at(60), Outcome::Pass, 0),
+            checked(at(70), Outcome::Error("too many open files".to_owned()), 0),
+            checked(at(120), fail(), 0),
+            checked(at(180), fail(), 0),
+        ]);
+        let evidence = Evidence::of(&tape, &policy());
+        let found = |secs, reach| {
+            let sample = evidence.at(&region("eu"), at(secs), Duration::from_secs(reach))?;
+            Some((sample.started_at.since(at(0)).as_secs(), sample.is_pass()))
+        };
+        assert_eq!(found(20, 60), Some((0, true)), "the nearer one");
+        assert_eq!(found(31, 60), Some((60, true)));
+        assert_eq!(found(30, 60), Some((60, true)), "of two as near the later one");
+        assert_eq!(found(140, 60), Some((120, false)));
+        assert_eq!(found(90, 60), None, "it passed before and failed after");
+        assert_eq!(found(20, 40), Some((0, true)), "just within reach");
+        assert_eq!(found(20, 39), None, "the later one is too far away");
+        assert_eq!(found(40, 39), None, "the earlier one is");
+        assert_eq!((found(0, 60), found(181, 60)), (None, None), "nothing before, nothing after");
+        assert!(
+            evidence.at(&region("us"), at(20), Duration::from_secs(60)).is_none(),
+            "nobody checks from there"
+        );
+        let other = Evidence::of(&tape, &Policy { spec_revision: 2, ..policy() });
+        assert!(other.at(&region("eu"), at(20), Duration::from_secs(60)).is_none(), "another specification");
+    }
+}

@@ -4,8 +4,8 @@
 //! monitor REGION…; interval 60s; timeout 10s; quorum majority; confirm 0; recovery 2
 //! t+TIME WHAT[; WHAT…]
 //! ```
-//! `WHAT` is `REGIONS RESULT [@START] [old]` (`all`, `a,b`; pass, unwell, 503, refused, timeout, error, slow; the check
-//! starts at the line's time unless said otherwise), `live REGIONS`, `gone REGIONS`, `blind FROM`, `restart FROM`
+//! `WHAT` is `REGIONS RESULT [@START] [old]` (`all`, `a,b`; pass, sluggish, unwell, ailing, 503, refused, timeout, error,
+//! slow; the check starts at the line's time unless said otherwise), `live REGIONS`, `gone REGIONS`, `blind FROM`, `restart FROM`
 //! (blind, and no region is live any more), `policy quorum Q`,
 //! `respec`, `quarantine REGION @START`, `release REGION`, `pause`, `resume`,
 //! `maintenance [since TIME]`, `maintenance over`, `delete`, `table`, `explain` or `nothing`.
@@ -221,7 +221,7 @@ fn parents(words: &[&str]) -> Standing {
 
 fn observed(region: RegionId, result: &str, started_at: Timestamp, spec_revision: u64) -> Event {
     let (outcome, duration) = match result {
-        "pass" | "unwell" => (Outcome::Pass, 100),
+        "pass" | "unwell" | "ailing" => (Outcome::Pass, 100),
         "sluggish" => (Outcome::Pass, 1_500),
         "503" => (Outcome::Fail(Failure::new(FailureKind::Status, "503 Service Unavailable")), 100),
         "refused" => (Outcome::Fail(Failure::new(FailureKind::Connect, "connection refused")), 1),
@@ -234,8 +234,13 @@ fn observed(region: RegionId, result: &str, started_at: Timestamp, spec_revision
         status: HealthWord::Unhealthy,
         detail: Some("refused".to_owned()),
     };
-    let health = (result == "unwell")
-        .then(|| Box::new(HealthReport { status: HealthWord::Degraded, components: vec![component] }));
+    let components = match result {
+        "unwell" => Some(vec![component]),
+        "ailing" => Some(vec![]),
+        _ => None,
+    };
+    let health =
+        components.map(|components| Box::new(HealthReport { status: HealthWord::Degraded, components }));
     let result = CheckResult {
         monitor: MonitorId::from_bytes([7; 16]),
         spec_revision,
