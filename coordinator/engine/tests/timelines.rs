@@ -68,6 +68,17 @@ timelines! { monitor::play:
         t+100s b 503
         t+101s c 503
     "
+    a_quarantine_in_which_no_vote_falls_changes_nothing "
+        monitor a b c; interval 1h
+        t+0 live all; all pass
+        t+100s b,c 503
+        t+200s quarantine a @150s
+        t+210s release a
+        t+300s quarantine b @90s
+        t+301s release c
+        t+302s b,c 503; a pass
+        t+400s quarantine b @350s
+    "
     majority_of_1 "
         monitor a; interval 1h
         t+0 live all; all pass
@@ -892,6 +903,17 @@ timelines! { monitor::play:
         t+100.2s ap pass
         t+200s gone ap
         t+200.2s eu,us 503
+    "
+    all_resolves_when_more_pass_than_could_be_missing "
+        monitor ap eu sa us; interval 1h; quorum all
+        t+0 live ap,eu,us
+        t+1s table
+        t+2s ap,eu,us pass
+        t+100s ap,eu,us 503
+        t+200s ap pass
+        t+200.1s table
+        t+200.2s eu 503
+        t+200.3s us 503
     "
     all_never_opens_on_one_region_alone "
         monitor ap eu us; interval 1h; quorum all
