@@ -231,7 +231,10 @@ mod tests {
     #[test]
     fn a_region_that_is_gone_for_a_minute_is_one_incident_whatever_it_checks() {
         let mut state = new(START);
-        let log = watch(&mut state, 0..300, |second| match second {
+        assert_eq!(state.offline(), &BTreeMap::new());
+        watch(&mut state, 0..1, |_| picture(&["us-east"], 0, 0));
+        assert_eq!(state.offline(), &BTreeMap::from([("us-east".parse().unwrap(), after(0))]));
+        let log = watch(&mut state, 1..300, |second| match second {
             0..10 => picture(&[], 0, 0),
             10..75 => picture(&["us-east"], 40, 0),
             75..200 => picture(&["us-east"], 37, 3),

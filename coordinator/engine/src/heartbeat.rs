@@ -296,6 +296,59 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_state_tells_what_became_of_the_job() {
+        let policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
+        let at = Timestamp::from_secs;
+        let told = |state: &State| {
+            (state.status(), state.status_since(), state.last_ping_at(), state.running_since())
+        };
+        let mut state = new(at(0));
+        assert_eq!(told(&state), (Status::New, at(0), None, None));
+        assert_eq!((state.incidents(), state.open_incident()), (0, None));
+        let mut ping = |secs, kind| {
+            let event = Event::Pinged { kind, at: at(secs) };
+            state = apply(state.clone(), &policy, &event, at(secs + 1)).state;
+            state.clone()
+        };
+        assert_eq!(told(&ping(10, PingKind::Start)), (Status::Running, at(11), None, Some(at(10))));
+        assert_eq!(told(&ping(20, PingKind::Success)), (Status::Up, at(21), Some(at(20)), None));
+        let failed = ping(30, PingKind::Fail);
+        assert_eq!(told(&failed), (Status::Missed, at(31), Some(at(30)), None));
+        assert_eq!((failed.incidents(), failed.open_incident()), (1, Some(1)));
+        let well = ping(40, PingKind::Exit(0));
+        assert_eq!((well.incidents(), well.open_incident()), (1, None));
+        assert_eq!(ping(50, PingKind::Exit(1)).incidents(), 2);
+        assert_eq!(ping(60, PingKind::Start).running_since(), Some(at(60)));
+        assert_eq!(ping(70, PingKind::Start).running_since(), Some(at(70)), "it began anew");
+        assert_eq!(ping(65, PingKind::Start).running_since(), Some(at(70)), "heard late");
+    }
+
+    #[test]
+    fn a_run_is_not_followed_through_a_pause() {
+        let policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
+        let now = Timestamp::from_secs(10);
+        let start = Event::Pinged { kind: PingKind::Start, at: now };
+        let paused = apply(new(now), &policy, &Event::Paused, now).state;
+        assert_eq!(apply(paused, &policy, &start, now).state.running_since(), None);
+        let running = apply(new(now), &policy, &start, now).state;
+        let paused = apply(running, &policy, &Event::Paused, now).state;
+        assert_eq!((paused.running_since(), paused.expected_at(&policy)), (None, None), "nor one before it");
+    }
+
+    #[test]
+    fn an_absence_excuses_no_ping_that_was_missed_before_it_even_if_nobody_looked_in_between() {
+        let policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(300) };
+        let at = Timestamp::from_secs;
+        let pinged = Event::Pinged { kind: PingKind::Success, at: at(0) };
+        let up = apply(new(at(0)), &policy, &pinged, at(0)).state;
+        let after = |from, to| {
+            apply(up.clone(), &policy, &Event::Blind { from: at(from), to: at(to) }, at(to)).state.status()
+        };
+        assert_eq!(after(3_901, 4_000), Status::Missed);
+        assert_eq!(after(3_900, 4_000), Status::Unknown, "the end of the grace belongs to it");
+    }
+
+    #[test]
     fn the_default_grace_is_a_tenth_of_the_interval_within_bounds() {
         let grace = [5, 60, 3_600, 86_400].map(|secs| default_grace(Duration::from_secs(secs)).as_secs());
         assert_eq!(grace, [1, 6, 300, 300]);

@@ -209,5 +209,7 @@ mod tests {
             assert!(recurring(cron, "UTC", hours).contains("none ever ends"), "{cron}");
         }
         assert!(Schedule::recurring("* * * * 0", "UTC", MIN_DURATION, now).is_ok(), "a day of minutes");
+        assert!(recurring("0 0 * 1 *", "UTC", 24).contains("none ever ends"), "31 days are too many");
+        assert!(Schedule::recurring("0 0 * 4 *", "UTC", HOUR * 24, now).is_ok(), "30 days are not");
     }
 }

@@ -107,7 +107,7 @@ fn minus_log2(hash: u64) -> u64 {
     let value = u128::from(hash) + 1;
     let exponent = value.ilog2();
     // The mantissa in 1.0 .. 2.0 with 63 fractional bits; squaring it yields one bit of the logarithm at a time.
-    let mut mantissa = if exponent > 63 { value >> (exponent - 63) } else { value << (63 - exponent) };
+    let mut mantissa = (value << 63) >> exponent;
     let mut log = u64::from(exponent);
     for _ in 0..FRACTION_BITS {
         mantissa = (mantissa * mantissa) >> 63;
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_logarithm_is_right() {
-        for hash in [0, 1, 12_345, u64::from(u32::MAX), u64::MAX / 3, u64::MAX / 2, u64::MAX - 1] {
+        for hash in [0, 1, 12_345, u64::from(u32::MAX), u64::MAX / 3, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
             let exact = 64.0 - (hash as f64 + 1.0).log2();
             let found = minus_log2(hash) as f64 / f64::from(2.0_f32.powi(32));
             assert!((exact - found).abs() < 1e-6, "{hash}: {exact} {found}");
@@ -167,11 +167,25 @@ mod tests {
         assert_eq!(place(monitor(1), &[]), Placement::default());
         let alone = place(monitor(1), &[candidate(1, 1)]);
         assert_eq!((alone.primary.is_some(), alone.standby), (true, None));
+        let unwilling = [candidate(1, 1), candidate(2, 0)];
+        assert_eq!(place(monitor(1), &unwilling), alone, "an agent of weight 0 does not stand by either");
+    }
+
+    #[test]
+    fn of_equal_claims_the_one_of_the_smaller_id_is_the_better() {
+        let score = |agent: u8, weight, cost| Score { agent: AgentId::from_bytes([agent; 16]), weight, cost };
+        for (first, second) in [(score(1, 1, 5), score(2, 1, 5)), (score(1, 2, 10), score(2, 1, 5))] {
+            assert!(first.beats(second) && !second.beats(first) && !first.beats(first));
+        }
     }
 
     #[test]
     fn the_regions_of_a_monitor_interleave() {
         let interval = Duration::from_secs(60);
+        let first = phase(monitor(7), 0, 3, interval);
+        assert_eq!(u128::from(monitor(7).hash()) % interval.as_micros(), first.as_micros());
+        let second = phase(monitor(7), 1, 3, interval).as_micros();
+        assert_eq!(second, (first.as_micros() + 20_000_000) % interval.as_micros(), "a third of it later");
         let mut phases: Vec<_> = (0..3).map(|rank| phase(monitor(7), rank, 3, interval)).collect();
         phases.sort();
         assert_eq!(phases[1] - phases[0], Duration::from_secs(20));

@@ -95,6 +95,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_strays_a_fifth_of_it_to_either_side() {
+        let pause = |jitter| {
+            let Next::At(at) = next(8, Outcome::Failed { retry_after: None }, NOW, jitter) else {
+                panic!("given up")
+            };
+            at.since(NOW).as_secs()
+        };
+        assert_eq!([0.0, 0.25, 0.5, 1.0].map(pause), [48 * 60, 54 * 60, 60 * 60, 72 * 60]);
+        assert_eq!([-3.0, f64::NAN, 7.0].map(pause), [48 * 60, 60 * 60, 72 * 60], "whatever it is given");
+    }
+
+    #[test]
     fn retry_after_is_honoured_between_one_and_two_times_the_schedule() {
         let after = |secs| {
             let outcome = Outcome::Failed { retry_after: Some(Duration::from_secs(secs)) };

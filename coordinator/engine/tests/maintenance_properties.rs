@@ -149,6 +149,20 @@ fn crons() -> impl Strategy<Value = String> {
 }
 
 #[test]
+fn a_recurring_schedule_tells_what_it_was_made_of_and_what_its_clock_shows() {
+    let Schedule::Recurring(recurring) = recurring(" 0 2  * * *", "europe/berlin", HOUR) else {
+        panic!("not recurring")
+    };
+    assert_eq!(
+        (recurring.cron(), recurring.zone(), recurring.duration()),
+        ("0 2 * * *", "Europe/Berlin", HOUR)
+    );
+    let shown = recurring.wall_time(at("2026-07-01T12:00:00Z")).unwrap();
+    assert_eq!(shown.to_string(), "2026-07-01T14:00:00");
+    assert_eq!(recurring.wall_time(Timestamp::from_micros(i64::MAX)), None, "no calendar goes so far");
+}
+
+#[test]
 fn schedules_are_the_same_if_their_words_are() {
     let schedule = recurring("0 2 * * *", "Europe/Berlin", HOUR);
     assert_eq!(schedule, recurring("0 2  * * *", "europe/berlin", HOUR));

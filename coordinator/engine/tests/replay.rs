@@ -385,6 +385,128 @@ fn an_outage_that_lasts_to_the_end_is_open_in_both() {
     assert_eq!(replayed.episodes[0].ended_at, None);
 }
 
+#[test]
+fn what_was_heard_after_the_end_is_not_replayed() {
+    let (tape, real) = two_regions_fail("majority").play();
+    let opened_at = real[0].opened_at;
+    let opened = |end| run(&tape, &policy("majority"), START, end).episodes.len();
+    assert_eq!(opened(opened_at), 1, "what is heard at the very end is part of it");
+    assert_eq!(opened(opened_at.minus(Duration::from_micros(1))), 0);
+}
+
+/// A scheduled check of a region that was heard when it had ended.
+fn checked(region: usize, start_ms: u64, millis: u64, sight: Sight) -> (Timestamp, Heard) {
+    let started_at = START.plus(Duration::from_millis(start_ms));
+    let fail = |kind, text: &str| Outcome::Fail(Failure::new(kind, text));
+    let outcome = match sight {
+        Sight::Answers => Outcome::Pass,
+        Sight::Refuses => fail(FailureKind::Connect, "connection refused"),
+        Sight::Status503 => fail(FailureKind::Status, "503 Service Unavailable"),
+        Sight::Hangs => fail(FailureKind::Timeout, "timeout"),
+    };
+    let result = CheckResult {
+        monitor: MONITOR,
+        spec_revision: 1,
+        region: id(region),
+        slot: 0,
+        attempt: 0,
+        round: 0,
+        started_at,
+        duration: Duration::from_millis(millis),
+        outcome,
+        phases: Phases::default(),
+        http_status: None,
+        peer: None,
+        health: None,
+    };
+    let agent = AgentId::from_bytes([u8::try_from(region).unwrap(); 16]);
+    (started_at.plus(Duration::from_millis(millis)), Heard::Result { agent, result: Box::new(result) })
+}
+
+/// A tape of checks that no round was run for.
+fn unasked(mut heard: Vec<(Timestamp, Heard)>) -> Tape {
+    heard.sort_by_key(|(at, _)| *at);
+    let mut tape = Tape::of(MONITOR);
+    for (at, heard) in heard.into_iter().rev() {
+        tape.prepend(at, heard);
+    }
+    tape
+}
+
+#[test]
+fn what_is_heard_at_the_instant_at_which_something_is_due_counts_first() {
+    use Sight::{Answers, Status503};
+    let patient = Policy { confirmation_period: Duration::from_secs(60), ..policy("any") };
+    let tape = unasked(vec![checked(1, 100_000, 0, Status503), checked(1, 160_000, 0, Answers)]);
+    let replayed = run(&tape, &patient, START, at(300));
+    assert_eq!(replayed, Run::default(), "the pass came in time");
+}
+
+#[test]
+fn a_deadline_does_not_wait_for_answers_that_come_later() {
+    use Sight::{Answers, Status503};
+    let patient = Policy { confirmation_period: Duration::from_secs(5), ..policy("majority") };
+    let tape = unasked(vec![
+        checked(0, 0, 9_000, Answers),
+        checked(0, 60_000, 9_000, Answers),
+        checked(0, 120_000, 9_000, Answers),
+        checked(1, 20_000, 0, Answers),
+        checked(1, 80_000, 0, Status503),
+        checked(1, 140_000, 0, Status503),
+        checked(2, 40_000, 0, Answers),
+        checked(2, 100_000, 0, Status503),
+        checked(2, 160_000, 0, Status503),
+    ]);
+    let replayed = run(&tape, &patient, START, at(150));
+    let [episode] = &replayed.episodes[..] else { panic!("{replayed:?}") };
+    assert!((at(105)..at(106)).contains(&episode.opened_at), "{}", episode.opened_at);
+    assert!(episode.is_approximate && replayed.inferred_rounds <= replayed.rounds, "{replayed:?}");
+}
+
+#[test]
+fn an_answer_that_needs_no_second_attempt_is_inferred_once() {
+    use Sight::{Answers, Refuses};
+    let tape = unasked(vec![
+        checked(0, 60_000, 0, Answers),
+        checked(0, 120_000, 0, Answers),
+        checked(1, 20_000, 0, Answers),
+        checked(1, 80_000, 1, Refuses),
+        checked(1, 140_000, 1, Refuses),
+        checked(2, 40_000, 0, Answers),
+        checked(2, 95_000, 0, Answers),
+        checked(2, 100_000, 1, Refuses),
+        checked(2, 160_000, 1, Refuses),
+    ]);
+    let replayed = run(&tape, &policy("majority"), START, at(150));
+    let [episode] = &replayed.episodes[..] else { panic!("{replayed:?}") };
+    let table = episode.opening.as_ref().unwrap();
+    let asked_at = table.rows[0].started_at.unwrap().as_micros() - START.as_micros();
+    let failed_at = table.rows[1].started_at.unwrap().as_micros() - START.as_micros();
+    assert!(failed_at - asked_at == 1_000_000, "{table:?}");
+}
+
+#[test]
+fn an_answer_that_was_inferred_for_an_earlier_round_is_still_inferred() {
+    use Sight::{Answers, Status503};
+    let slow = (at(100), Heard::Slow { region: id(0), started_at: at(99) });
+    let tape = unasked(vec![
+        checked(0, 60_000, 0, Answers),
+        checked(0, 120_000, 0, Answers),
+        checked(1, 40_000, 0, Answers),
+        checked(1, 98_100, 0, Status503),
+        checked(1, 102_000, 10_000, Status503),
+        checked(1, 161_000, 0, Answers),
+        checked(2, 40_000, 0, Answers),
+        checked(2, 100_500, 0, Answers),
+        checked(2, 108_200, 0, Status503),
+        slow,
+    ]);
+    let replayed = run(&tape, &policy("majority"), START, at(109));
+    let [episode] = &replayed.episodes[..] else { panic!("{replayed:?}") };
+    assert_eq!(episode.started_at, at(100).plus(Duration::from_micros(1)), "{episode:?}");
+    assert!(episode.is_approximate, "eu was never asked at that time");
+}
+
 fn sights() -> impl Strategy<Value = Sight> {
     prop_oneof![
         3 => Just(Sight::Answers),

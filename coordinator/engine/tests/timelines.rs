@@ -1056,6 +1056,36 @@ timelines! { heartbeat::play:
         t+5h nothing
         t+6h policy every 2h
     "
+    a_longer_interval_takes_lateness_back "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+62m policy every 61m
+        t+63m policy every 2h
+        t+64m policy every 3h
+        t+170m start
+        t+181m policy every 4h
+        t+182m policy every 170m
+    "
+    blindness_that_is_not_about_the_expectation_puts_nothing_off "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+45m blind 40m
+        t+66m nothing
+    "
+    blindness_in_all_of_the_grace_and_no_more_is_excused "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+65m blind 60m
+        t+180m nothing
+    "
+    blindness_that_begins_in_maintenance_excuses_nothing "
+        heartbeat every 1h; grace 5m
+        t+0 success
+        t+61m maintenance
+        t+62m blind 61m
+        t+70m maintenance over
+        t+80m nothing
+    "
     blindness_in_the_first_half_of_the_interval_excuses_nothing "
         heartbeat every 1h; grace 5m
         t+0 success
