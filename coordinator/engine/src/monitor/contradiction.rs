@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(later.contradicted(), [(agent("a"), 300, 300, "b c d e".to_owned())], "another failure");
         let mut unsure = both();
         unsure.vote(102, "a", Outcome::Error("too many open files".to_owned()));
-        let unsure = unsure.fails(103, "a").passes(104, "b c d e");
+        let unsure = unsure.passes(103, "b").fails(104, "a").passes(105, "b c d e");
         assert_eq!(unsure.contradicted(), [], "what could not be measured parts no streak");
     }
 

@@ -126,3 +126,82 @@ impl Count<'_> {
         region.vote.as_ref().is_some_and(|vote| self.sets_aside(vote))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::{CheckResult, Failure, FailureKind, MonitorId, Outcome, Phases};
+
+    use super::*;
+    use crate::monitor::{Event, Policy, Thresholds, apply, new};
+
+    const SICK: AgentId = AgentId::from_bytes([1; 16]);
+    const WELL: AgentId = AgentId::from_bytes([2; 16]);
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(1_700_000_000 + secs)
+    }
+
+    /// Which agent speaks for the only region after these agents failed, one a second, and since when it fails.
+    fn speaker(quarantined: &[AgentId], failing: &[AgentId], released: &[AgentId]) -> (AgentId, i64, u16) {
+        let regions: Vec<model::RegionId> = vec!["eu".parse().unwrap()];
+        let policy = Policy {
+            quorum: crate::quorum::Policy::default().over(&regions),
+            regions,
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+            confirmation_period: Duration::ZERO,
+            recovery_checks: 2,
+            thresholds: Thresholds::default(),
+            has_parents: false,
+            spec_revision: 1,
+        };
+        let mut state = new(&policy, at(0));
+        for &agent in quarantined {
+            let event = Event::Quarantined { agent, name: "sick".to_owned(), since: at(0) };
+            state = apply(state, &policy, &event, at(0)).state;
+        }
+        for &agent in released {
+            state = apply(state, &policy, &Event::Released { agent }, at(0)).state;
+        }
+        for (second, &agent) in (1..).zip(failing) {
+            let result = CheckResult {
+                monitor: MonitorId::from_bytes([1; 16]),
+                spec_revision: 1,
+                region: "eu".parse().unwrap(),
+                slot: 0,
+                attempt: 0,
+                round: 0,
+                started_at: at(second),
+                duration: Duration::from_millis(1),
+                outcome: Outcome::Fail(Failure::new(FailureKind::Connect, "connection refused")),
+                phases: Phases::default(),
+                http_status: None,
+                peer: None,
+                health: None,
+            };
+            let event = Event::Observed { agent, result: Box::new(result) };
+            state = apply(state, &policy, &event, at(second)).state;
+        }
+        let region = &state.regions[0];
+        let since = region.failing_since.unwrap().as_secs() - at(0).as_secs();
+        (region.vote.as_ref().unwrap().agent, since, region.streak)
+    }
+
+    #[test]
+    fn of_an_agent_in_quarantine_nothing_is_heard_once_another_of_its_region_has_voted() {
+        assert_eq!(speaker(&[SICK], &[SICK, SICK], &[]), (SICK, 1, 2), "as long as there is no better one");
+        assert_eq!(speaker(&[SICK], &[SICK, SICK, WELL], &[]), (WELL, 3, 1), "its streak begins anew");
+        assert_eq!(speaker(&[SICK], &[WELL, SICK, SICK], &[]), (WELL, 1, 1));
+        assert_eq!(speaker(&[SICK], &[SICK, WELL, SICK, WELL], &[]), (WELL, 2, 2));
+    }
+
+    #[test]
+    fn agents_that_are_believed_alike_take_turns() {
+        assert_eq!(speaker(&[], &[SICK, WELL, SICK], &[]), (SICK, 1, 3));
+        assert_eq!(speaker(&[SICK, WELL], &[SICK, WELL, SICK], &[]), (SICK, 1, 3));
+        assert_eq!(speaker(&[SICK], &[WELL, SICK], &[SICK]), (SICK, 1, 2), "it is released");
+        assert_eq!(speaker(&[SICK, WELL], &[SICK, WELL], &[WELL]), (WELL, 2, 1), "one of them is");
+    }
+}
