@@ -28,9 +28,14 @@ doc:
 deny:
     cargo deny check
 
-# The long form of everything: more kills, more cases
+# The long form of everything: more kills, more cases, every mutant of the engine
 nightly:
     VIGILMON_KILLS=50 PROPTEST_CASES=10000 tests/run
+    tests/mutants.sh
+
+# What the engine's tests would not notice: just mutants --jobs 2
+mutants *ARGUMENTS:
+    tests/mutants.sh {{ARGUMENTS}}
 
 # 50 × kill -9 under load
 show-kill:
