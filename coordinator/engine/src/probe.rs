@@ -28,7 +28,8 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 pub const MIN_FLIPS: usize = 5;
 /// On so many hosts: one sick host with many monitors is no sick agent.
 pub const MIN_HOSTS: usize = 3;
-/// And so large a share of all monitors that the agent votes on, in percent.
+/// And so large a share of the monitors that the agent checked within that span, in percent: of monitors that are checked
+/// every five minutes most cannot flip within one, however sick it is.
 pub const MIN_SHARE_PERCENT: u64 = 30;
 /// For so long an agent must be heard and not be contradicted before it is believed again.
 pub const QUIET: Duration = Duration::from_secs(60);
@@ -55,6 +56,24 @@ pub struct Flip {
     pub contradicted_by: Vec<RegionId>,
 }
 
+/// How many monitors an agent votes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Burden {
+    /// All of them.
+    pub monitors: u32,
+    /// Those that it checked within the last minute.
+    pub checked: u32,
+}
+
+impl Burden {
+    /// One monitor more, on which the agent voted with a check that started at `voted_at`.
+    #[must_use]
+    pub fn and(self, voted_at: Timestamp, now: Timestamp) -> Self {
+        let is_recent = voted_at.plus(WINDOW) > now;
+        Self { monitors: self.monitors + 1, checked: self.checked + u32::from(is_recent) }
+    }
+}
+
 /// What can happen to an agent's credit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -62,15 +81,15 @@ pub enum Event {
     Contradicted {
         /// The vote.
         flip: Flip,
-        /// Monitors that it votes on.
-        monitors: u32,
+        /// What it has to do.
+        burden: Burden,
     },
     /// It voted, and nobody contradicts that.
     Agreed {
         /// On which monitor.
         monitor: MonitorId,
-        /// Monitors that it votes on.
-        monitors: u32,
+        /// What it has to do.
+        burden: Burden,
     },
     /// What its canaries say.
     Canaries(Canaries),
@@ -127,7 +146,7 @@ pub struct ProbeEvidence {
     pub flips: Vec<Flip>,
     /// How many monitors flipped.
     pub flipped: u32,
-    /// Of how many that the agent votes on; 0: it is the canaries that fail.
+    /// Of how many that the agent checked in the meantime; 0: it is the canaries that fail.
     pub monitors: u32,
 }
 
@@ -176,8 +195,8 @@ impl State {
 pub fn apply(state: State, event: Event, now: Timestamp) -> Transition<State> {
     let mut step = Step { state, now, effects: Vec::new() };
     match event {
-        Event::Contradicted { flip, monitors } => step.contradicted(flip, monitors),
-        Event::Agreed { monitor, monitors } => step.agreed(monitor, monitors),
+        Event::Contradicted { flip, burden } => step.contradicted(flip, burden),
+        Event::Agreed { monitor, burden } => step.agreed(monitor, burden),
         Event::Canaries(canaries) => step.canaries(canaries),
         Event::Blind => step.blind(),
         Event::DeadlineReached => {}
@@ -202,30 +221,30 @@ struct Step {
 }
 
 impl Step {
-    fn contradicted(&mut self, flip: Flip, monitors: u32) {
+    fn contradicted(&mut self, flip: Flip, burden: Burden) {
         if !self.state.heeds(&flip, self.now) {
             return;
         }
         match &mut self.state.quarantine {
             Some(quarantine) => {
                 quarantine.contradicted.insert(flip.monitor, flip.vote_at);
-                quarantine.weigh(monitors, self.now);
+                quarantine.weigh(burden.monitors, self.now);
             }
             None => {
                 self.state.flips.insert(flip.monitor, flip);
                 self.prune();
-                self.judge(monitors);
+                self.judge(burden.checked);
             }
         }
     }
 
-    fn agreed(&mut self, monitor: MonitorId, monitors: u32) {
+    fn agreed(&mut self, monitor: MonitorId, burden: Burden) {
         if let Some(quarantine) = &mut self.state.quarantine {
             quarantine.contradicted.remove(&monitor);
             if self.state.canaries != Canaries::Failing {
                 quarantine.quiet_since.get_or_insert(self.now);
             }
-            quarantine.weigh(monitors, self.now);
+            quarantine.weigh(burden.monitors, self.now);
         }
     }
 
@@ -254,10 +273,10 @@ impl Step {
     }
 
     /// While the agent is believed: are there too many flips?
-    fn judge(&mut self, monitors: u32) {
+    fn judge(&mut self, checked: u32) {
         let flips = &self.state.flips;
         let hosts: BTreeSet<&str> = flips.values().map(|flip| flip.host.as_str()).collect();
-        let share = flips.len() as u64 * 100 >= u64::from(monitors) * MIN_SHARE_PERCENT;
+        let share = flips.len() as u64 * 100 >= u64::from(checked) * MIN_SHARE_PERCENT;
         if flips.len() < MIN_FLIPS || hosts.len() < MIN_HOSTS || !share {
             return;
         }
@@ -269,10 +288,10 @@ impl Step {
             "{flipped} contradicted failures on {hosts} hosts in {}",
             phrase::span(self.now.since(since).max(Duration::from_secs(1)))
         );
-        self.open(since, &reason, flips, u32::try_from(flipped).unwrap_or(u32::MAX), monitors);
+        self.open(since, &reason, flips, u32::try_from(flipped).unwrap_or(u32::MAX), checked);
     }
 
-    fn open(&mut self, since: Timestamp, reason: &str, mut flips: Vec<Flip>, flipped: u32, monitors: u32) {
+    fn open(&mut self, since: Timestamp, reason: &str, mut flips: Vec<Flip>, flipped: u32, checked: u32) {
         let contradicted = flips.iter().map(|flip| (flip.monitor, flip.vote_at)).collect();
         flips.truncate(MAX_EVIDENCE);
         self.state.flips.clear();
@@ -291,7 +310,7 @@ impl Step {
             started_at: since,
             opened_at: self.now,
             cause: reason.to_owned(),
-            evidence: Evidence::Probe(ProbeEvidence { flips, flipped, monitors }),
+            evidence: Evidence::Probe(ProbeEvidence { flips, flipped, monitors: checked }),
         }));
         self.record(format!("quarantined: {reason}; its votes do not count"));
     }
@@ -338,6 +357,11 @@ impl Quarantine {
 mod tests {
     use super::*;
 
+    /// So many monitors, all of them checked within the minute.
+    fn all(monitors: u32) -> Burden {
+        Burden { monitors, checked: monitors }
+    }
+
     const MONITORS: u32 = 10;
 
     fn at(secs: i64) -> Timestamp {
@@ -369,12 +393,12 @@ mod tests {
         }
 
         fn contradicted(&mut self, secs: i64, flip: Flip, monitors: u32) -> bool {
-            self.tell(secs, Event::Contradicted { flip, monitors });
+            self.tell(secs, Event::Contradicted { flip, burden: all(monitors) });
             self.0.quarantine().is_some()
         }
 
         fn agreed(&mut self, secs: i64, number: u8) {
-            self.tell(secs, Event::Agreed { monitor: monitor(number), monitors: MONITORS });
+            self.tell(secs, Event::Agreed { monitor: monitor(number), burden: all(MONITORS) });
         }
 
         fn is_released(&mut self, secs: i64) -> bool {
@@ -422,12 +446,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_checked_within_the_minute_speaks_for_nobody() {
+        let votes = (0..100).map(|number| at(number * 3));
+        let burden = votes.fold(Burden::default(), |all, voted_at| all.and(voted_at, at(300)));
+        assert_eq!(burden, Burden { monitors: 100, checked: 19 });
+        let mut world = World(State::default());
+        for number in 0..6 {
+            assert!(world.0.quarantine().is_none(), "after {number} of 19");
+            world.tell(300, Event::Contradicted { flip: flip(number, 295), burden });
+        }
+        assert!(world.0.quarantine().is_some());
+    }
+
+    #[test]
     fn a_quarantine_says_since_when_and_what_it_rests_on() {
         let mut world = World(State::default());
         for number in (1..5).rev() {
             world.contradicted(10, flip(number, number.into()), MONITORS);
         }
-        let effects = world.tell(10, Event::Contradicted { flip: flip(9, 7), monitors: MONITORS });
+        let effects = world.tell(10, Event::Contradicted { flip: flip(9, 7), burden: all(MONITORS) });
         let [Effect::Quarantine { since }, Effect::Open(opening), Effect::Record { number: 1, .. }] =
             &*effects
         else {
@@ -572,8 +609,8 @@ mod tests {
         let mut world = World(State::default());
         let mut opened = None;
         for number in 0..30 {
-            let effects =
-                world.tell(1, Event::Contradicted { flip: flip(number, number as i64 - 29), monitors: 100 });
+            let effects = world
+                .tell(1, Event::Contradicted { flip: flip(number, number as i64 - 29), burden: all(100) });
             opened = opened.or_else(|| effects.into_iter().find(|effect| matches!(effect, Effect::Open(_))));
         }
         let Some(Effect::Open(Opening { evidence: Evidence::Probe(evidence), .. })) = opened else {

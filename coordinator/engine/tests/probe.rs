@@ -187,8 +187,8 @@ impl World {
         match judgement {
             Judgement::Contradicted(more) if !found.contains(&more) => found.push(more),
             Judgement::Agreed if !self.probes[voter].is_clean() => {
-                let monitors = self.monitors as u32;
-                self.judge(voter, probe::Event::Agreed { monitor: result.monitor, monitors }, now);
+                let burden = self.burden(voter, now);
+                self.judge(voter, probe::Event::Agreed { monitor: result.monitor, burden }, now);
             }
             _ => {}
         }
@@ -201,9 +201,16 @@ impl World {
                 contradicted_by: it.contradicted_by,
             };
             let index = (0..self.regions).find(|index| agent(*index) == it.agent).unwrap();
-            let monitors = self.monitors as u32;
-            self.judge(index, probe::Event::Contradicted { flip, monitors }, now);
+            let burden = self.burden(index, now);
+            self.judge(index, probe::Event::Contradicted { flip, burden }, now);
         }
+    }
+
+    fn burden(&self, index: usize, now: Millis) -> probe::Burden {
+        let votes =
+            self.states.iter().flat_map(|state| state.regions()).filter_map(|region| region.vote.as_ref());
+        let own = votes.filter(|vote| vote.agent == agent(index));
+        own.fold(probe::Burden::default(), |all, vote| all.and(vote.started_at, at(now)))
     }
 
     fn judge(&mut self, index: usize, event: probe::Event, now: Millis) {

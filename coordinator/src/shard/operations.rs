@@ -28,8 +28,8 @@ pub(super) struct Operations {
     pub(super) agents: BTreeMap<AgentId, Arc<Operated<probe::State>>>,
     /// `None` until somebody has looked.
     pub(super) coverage: Option<Arc<Operated<coverage::State>>>,
-    /// On how many monitors each agent votes; counted again every second in which that matters.
-    pub(super) burdens: Option<Arc<BTreeMap<AgentId, u32>>>,
+    /// What each agent has to do; counted again every second in which that matters.
+    pub(super) burdens: Option<Arc<BTreeMap<AgentId, probe::Burden>>>,
 }
 
 impl Operations {

@@ -29,13 +29,12 @@ pub struct Quarantine {
 }
 
 impl Credit {
-    /// What follows for agents from a result that a monitor has just heard; `burden` says on how many monitors an agent
-    /// votes.
+    /// What follows for agents from a result that a monitor has just heard; `burden` says what an agent has to do.
     pub fn weigh(
         &mut self,
         (state, policy): (&State, &Policy),
         (agent, result): (AgentId, &CheckResult),
-        burden: impl Fn(AgentId) -> u32,
+        burden: impl Fn(AgentId) -> probe::Burden,
         now: Timestamp,
     ) -> Vec<monitor::Event> {
         let is_observed = self.agents.get(&agent).is_some_and(|state| !state.is_clean());
@@ -63,12 +62,12 @@ impl Credit {
                 contradicted_by: found.contradicted_by,
             };
             if self.agents.entry(found.agent).or_default().heeds(&flip, now) {
-                let monitors = burden(found.agent);
-                told.extend(self.apply(found.agent, probe::Event::Contradicted { flip, monitors }, now));
+                let burden = burden(found.agent);
+                told.extend(self.apply(found.agent, probe::Event::Contradicted { flip, burden }, now));
             }
         }
         if agrees {
-            let event = probe::Event::Agreed { monitor: result.monitor, monitors: burden(agent) };
+            let event = probe::Event::Agreed { monitor: result.monitor, burden: burden(agent) };
             told.extend(self.apply(agent, event, now));
         }
         told

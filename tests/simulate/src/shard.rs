@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use engine::Effect;
 use engine::budget::Budget;
 use engine::monitor::{self, Event, State};
-use model::{AgentId, MonitorId, Timestamp};
+use engine::{Effect, probe};
+use model::{MonitorId, Timestamp};
 
 use crate::credit::{Credit, Quarantine};
 use crate::recorder::Recorder;
@@ -149,13 +149,14 @@ impl<'w> Shard<'w> {
             && let Some(credit) = &mut self.credit
         {
             let subjects = &self.subjects;
-            let votes =
-                || subjects.iter().filter_map(|subject| subject.state.as_ref()).flat_map(State::regions);
-            let by = |agent: AgentId| {
-                votes().filter(move |region| region.vote.as_ref().is_some_and(|vote| vote.agent == agent))
+            let burden = |agent| {
+                let states = subjects.iter().filter_map(|subject| subject.state.as_ref());
+                let votes =
+                    states.flat_map(|state| state.regions()).filter_map(|region| region.vote.as_ref());
+                let own = votes.filter(|vote| vote.agent == agent);
+                own.fold(probe::Burden::default(), |all, vote| all.and(vote.started_at, now))
             };
-            let burden = |agent| by(agent).count() as u32;
-            let state = subjects[index].state.as_ref().expect("the engine gave it back");
+            let state = subjects[index].state.as_deref().expect("the engine gave it back");
             let heard = ((state, &self.world.monitors[index].policy), (*agent, &**result));
             let told = credit.weigh(heard.0, heard.1, burden, now);
             self.tidings.extend(told.into_iter().map(Tiding::Credit));

@@ -150,7 +150,7 @@ mod tests {
     /// A monitor that is checked every hour from the first regions of [`NAMES`], all of which are live.
     struct World {
         policy: Policy,
-        state: State,
+        state: Box<State>,
         now: Timestamp,
     }
 

@@ -448,7 +448,7 @@ mod tests {
     }
 
     /// A monitor of one region that is live and has voted so, at the Unix epoch.
-    fn after(events: &[Event]) -> (Policy, State) {
+    fn after(events: &[Event]) -> (Policy, Box<State>) {
         let regions: Vec<RegionId> = vec!["eu".parse().unwrap()];
         let policy = Policy {
             quorum: crate::quorum::Policy::default().over(&regions),

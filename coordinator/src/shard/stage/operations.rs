@@ -59,13 +59,13 @@ impl Stage<'_> {
                 None => probe::State::default().heeds(&flip, self.now),
             };
             if heeds {
-                let monitors = self.monitors_of(found.agent);
-                self.judge_agent(found.agent, probe::Event::Contradicted { flip, monitors });
+                let burden = self.burden_of(found.agent);
+                self.judge_agent(found.agent, probe::Event::Contradicted { flip, burden });
             }
         }
         if agrees {
-            let monitors = self.monitors_of(agent);
-            self.judge_agent(agent, probe::Event::Agreed { monitor: result.monitor, monitors });
+            let burden = self.burden_of(agent);
+            self.judge_agent(agent, probe::Event::Agreed { monitor: result.monitor, burden });
         }
     }
 
@@ -270,20 +270,25 @@ impl Stage<'_> {
         })
     }
 
-    /// On how many monitors an agent votes. Counted at most once a second, for all agents.
-    fn monitors_of(&mut self, agent: AgentId) -> u32 {
-        if let Some(burdens) = &self.operations().burdens {
-            return burdens.get(&agent).copied().unwrap_or(1);
-        }
-        let mut burdens: BTreeMap<AgentId, u32> = BTreeMap::new();
-        for (state, _) in self.monitors() {
-            for vote in state.regions().filter_map(|region| region.vote.as_ref()) {
-                *burdens.entry(vote.agent).or_default() += 1;
+    /// What an agent has to do. Counted at most once a second, for all agents.
+    fn burden_of(&mut self, agent: AgentId) -> probe::Burden {
+        let burdens = match &self.operations().burdens {
+            Some(burdens) => Arc::clone(burdens),
+            None => {
+                let mut burdens: BTreeMap<AgentId, probe::Burden> = BTreeMap::new();
+                for (state, _) in self.monitors() {
+                    for vote in state.regions().filter_map(|region| region.vote.as_ref()) {
+                        let burden = burdens.entry(vote.agent).or_default();
+                        *burden = burden.and(vote.started_at, self.now);
+                    }
+                }
+                let burdens = Arc::new(burdens);
+                self.operations_mut().burdens = Some(Arc::clone(&burdens));
+                burdens
             }
-        }
-        let monitors = burdens.get(&agent).copied().unwrap_or(1);
-        self.operations_mut().burdens = Some(Arc::new(burdens));
-        monitors
+        };
+        let at_least_this_one = probe::Burden { monitors: 1, checked: 1 };
+        burdens.get(&agent).copied().unwrap_or(at_least_this_one)
     }
 
     /// What is seen of the fleet now.
