@@ -28,9 +28,10 @@ doc:
 deny:
     cargo deny check
 
-# The long form of everything: more kills, more cases, every mutant of the engine
+# The long form of everything: more kills, more cases, months of simulated faults, every mutant of the engine
 nightly:
     VIGILMON_KILLS=50 PROPTEST_CASES=10000 tests/run
+    tests/simulate.sh
     tests/mutants.sh
 
 # What the engine's tests would not notice: just mutants --jobs 2

@@ -1,5 +1,5 @@
-//! Ten thousand monitors behind one dead parent, failing in every region at once: how soon people hear of it, and how
-//! long acks take meanwhile.
+//! Ten thousand monitors behind one dead parent, failing in every region at once, and the same in a region that is gone:
+//! how soon people hear of it, and how long acks take meanwhile.
 
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 const INTERVAL_SECS: u64 = 60;
 /// The outage as a whole is told of in this time.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
+/// A silent session ends after 15 s, and operators are told of a region that has been gone for a minute.
+const REGION_IS_GONE_AFTER: Duration = Duration::from_secs(75);
 
 /// Measures it.
 ///
@@ -34,7 +36,7 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     }
     let parent = installation::create_family(&admin, CHILDREN, INTERVAL_SECS, "ops").await?;
     let start = |token: &String| Reporter::start(token, coordinator.agent_address());
-    let agents = tokens.iter().map(start).collect::<Result<Vec<_>>>()?;
+    let mut agents = tokens.iter().map(start).collect::<Result<Vec<_>>>()?;
     eventually("every monitor had its votes", SOON * 12, async || {
         Ok(agents.iter().all(|agent| agent.acks().len() > CHILDREN).then_some(()))
     })
@@ -70,6 +72,27 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     report.add(
         Row::new("Acks meanwhile, p99", percentile(&mut acks, 0.99), "s")
             .beside(format!("p50 {p50:.2} s, {count} results")),
+    );
+
+    agents.iter().for_each(|agent| agent.find(false, &parent));
+    let told = |count| receiver.requests().len() >= count;
+    eventually("the end was told", DELIVERED_WITHIN * 2, async || Ok(told(2).then_some(()))).await?;
+    drop(agents.pop());
+    let gone = Instant::now();
+    let noticed =
+        eventually("the notice came", REGION_IS_GONE_AFTER * 2, async || Ok(told(3).then(|| gone.elapsed())))
+            .await?;
+    tokio::time::sleep(DELIVERED_WITHIN).await;
+    let count = receiver.requests().len();
+    ensure!(count == 3, "{} messages about a region instead of one", count - 2);
+    report.add(
+        Row::new(
+            "10,000 monitors in a region that is gone: last word to the notice",
+            noticed.as_secs_f64(),
+            "s",
+        )
+        .beside("the only message in another 60 s; a minute of patience is the rule")
+        .budget(Budget::AtMost((REGION_IS_GONE_AFTER + Duration::from_secs(5)).as_secs_f64())),
     );
     Ok(())
 }
