@@ -623,6 +623,23 @@ timelines! { monitor::play:
         t+60s parents well
         t+70s live eu,us
     "
+    a_child_that_fell_silent_is_asked_when_its_parents_are_well_again "
+        monitor eu us; interval 1h; parents yes
+        t+0 live all; all pass
+        t+10s parents db-host down
+        t+20s gone eu,us
+        t+100s parents well
+        t+110s live eu,us
+        t+110.1s eu,us pass
+    "
+    a_child_that_falls_silent_while_it_waits_is_no_incident_of_its_own "
+        monitor eu; interval 1h; parents yes
+        t+0 live all; all pass
+        t+60s eu 503; parents in-question
+        t+60.5s gone eu
+        t+61s parents db-host down
+        t+100s nothing
+    "
     a_failure_that_starts_while_a_parent_fails_asks_nobody_even_if_it_hangs "
         monitor eu us; interval 1h; parents yes
         t+0 live all; all pass

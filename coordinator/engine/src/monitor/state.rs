@@ -510,6 +510,29 @@ mod tests {
     }
 
     #[test]
+    fn a_status_is_told_with_its_beginning() {
+        let (policy, up) = after(&[voted(Outcome::Pass)]);
+        let paused = apply(up, &policy, &Event::Paused, Timestamp::from_secs(7)).state;
+        assert_eq!((paused.status(), paused.status_since()), (Status::Paused, Timestamp::from_secs(7)));
+    }
+
+    #[test]
+    fn what_is_known_of_a_region_outlives_a_change_of_the_others() {
+        let (policy, state) = after(&[voted(Outcome::Pass)]);
+        let regions: Vec<RegionId> = vec!["ap".parse().unwrap(), "eu".parse().unwrap()];
+        let wider = Policy { quorum: policy.quorum.policy().over(&regions), regions, ..policy.clone() };
+        let changed = Event::PolicyChanged { respec: false };
+        let state = apply(state, &wider, &changed, Timestamp::EPOCH).state;
+        let known: Vec<_> =
+            state.regions().map(|it| (it.region.as_str(), it.live, it.vote.is_some())).collect();
+        assert_eq!(known, [("ap", false, false), ("eu", true, true)]);
+        let state = apply(state, &policy, &changed, Timestamp::EPOCH).state;
+        let known: Vec<_> =
+            state.regions().map(|it| (it.region.as_str(), it.live, it.vote.is_some())).collect();
+        assert_eq!(known, [("eu", true, true)]);
+    }
+
+    #[test]
     fn a_round_verifies_a_failure_or_looks_for_recovery() {
         let later = Timestamp::from_secs(10);
         let (policy, up) = after(&[voted(Outcome::Pass)]);

@@ -151,6 +151,48 @@ mod tests {
     }
 
     #[test]
+    fn nine_tenths_of_the_limit_are_not_quick_yet() {
+        let limit = Some(Duration::from_secs(1));
+        let mut slow = Latency { is_slow: true, against: 0 };
+        for _ in 0..3 {
+            slow.passed(Duration::from_millis(900), limit);
+        }
+        assert!(slow.is_slow);
+    }
+
+    #[test]
+    fn a_component_that_is_well_again_is_forgotten() {
+        let failing = |is_failing, against| Component { name: "database".into(), is_failing, against };
+        for (known, reports) in [(failing(false, 1), 1), (failing(true, 0), 2)] {
+            let mut components = Components { reported_at: None, known: vec![known] };
+            for second in 0..reports {
+                assert!(!components.known.is_empty());
+                components.report(&passed(Timestamp::from_secs(second)));
+            }
+            assert_eq!(components.known, []);
+        }
+    }
+
+    fn passed(started_at: Timestamp) -> Vote {
+        let result = model::CheckResult {
+            monitor: model::MonitorId::from_bytes([1; 16]),
+            spec_revision: 1,
+            region: "eu".parse().unwrap(),
+            slot: 0,
+            attempt: 0,
+            round: 0,
+            started_at,
+            duration: Duration::from_millis(1),
+            outcome: model::Outcome::Pass,
+            phases: model::Phases::default(),
+            http_status: None,
+            peer: None,
+            health: None,
+        };
+        Vote::new(model::AgentId::from_bytes([2; 16]), &result)
+    }
+
+    #[test]
     fn without_a_limit_nothing_is_slow() {
         let mut latency = Latency { is_slow: true, against: 0 };
         latency.passed(Duration::from_secs(60), None);

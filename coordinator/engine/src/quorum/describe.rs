@@ -156,6 +156,16 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_names_its_clause_only_where_there_are_several() {
+        let lacking = Why { clause: 0, lack: Lack::Votes { eligible: 1, needed: 2 } };
+        assert_eq!(quorum("2 of eu-*", 5).reason(lacking), "votes of 1 region count, 2 needed");
+        assert_eq!(
+            quorum("2 of eu-* and 1 of other", 5).reason(lacking),
+            "`2 of eu-*`: votes of 1 region count, 2 needed"
+        );
+    }
+
+    #[test]
     fn sums_are_told_by_group() {
         let set = |indices: &[usize]| indices.iter().copied().collect::<RegionSet>();
         let all = RegionSet::first(5);

@@ -318,6 +318,13 @@ mod tests {
     }
 
     #[test]
+    fn one_region_is_enough_for_any_and_for_at_least_one() {
+        let is_any = |text: &str| text.parse::<Policy>().unwrap().is_any();
+        assert!(is_any("any") && is_any("at_least:1"));
+        assert!(!is_any("at_least:2") && !is_any("majority") && !is_any("1 of eu-*"));
+    }
+
+    #[test]
     fn white_space_between_words_does_not_matter() {
         for (text, printed) in [
             ("  majority\n", "majority"),

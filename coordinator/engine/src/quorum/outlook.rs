@@ -121,3 +121,30 @@ impl Choice {
         (phrase, needed > 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said with no vote at all, of regions `r1`, `r2` …
+    fn without_votes(policy: &str, regions: usize) -> Outlook {
+        let ids: Vec<RegionId> = (1..=regions).map(|n| format!("r{n}").parse().unwrap()).collect();
+        policy.parse::<super::super::Policy>().unwrap().over(&ids).outlook(Tally::default(), &ids)
+    }
+
+    #[test]
+    fn a_clause_is_named_only_where_there_are_several() {
+        assert_eq!(without_votes("2 of r*", 2).missing, ["r1 and r2"]);
+        assert_eq!(
+            without_votes("1 of r1 and 1 of other", 2).missing,
+            ["r1, for `1 of r1`", "r2, for `1 of other`"]
+        );
+    }
+
+    #[test]
+    fn eight_regions_are_named_and_of_more_the_first_eight() {
+        assert_eq!(without_votes("at_least:3", 8).missing, ["3 of r1, r2, r3, r4, r5, r6, r7 and r8"]);
+        let nine = without_votes("at_least:3", 9).missing;
+        assert_eq!(nine, ["3 of 9 regions (r1, r2, r3, r4, r5, r6, r7, r8, …)"]);
+    }
+}
