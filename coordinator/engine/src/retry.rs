@@ -95,6 +95,14 @@ mod tests {
     }
 
     #[test]
+    fn pauses_grow_from_seconds_to_a_day() {
+        let minutes = SCHEDULE.map(|pause| pause.as_secs_f64() / 60.0);
+        let (first, later) = minutes.split_at(4);
+        assert_eq!(first, [0.0, 5.0 / 60.0, 0.25, 0.75]);
+        assert_eq!(later, [2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 840.0, 1_200.0, 1_440.0]);
+    }
+
+    #[test]
     fn a_pause_strays_a_fifth_of_it_to_either_side() {
         let pause = |jitter| {
             let Next::At(at) = next(8, Outcome::Failed { retry_after: None }, NOW, jitter) else {

@@ -11,8 +11,10 @@ use proptest::prelude::*;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Zones that change their clocks at odd times: at midnight, by half an hour, in Ramadan, on the southern half, never.
-const ZONES: [&str; 14] = [
+/// Zones that change their clocks at odd times: at midnight, by half an hour or two, in Ramadan, on the southern half,
+/// never.
+const ZONES: [&str; 15] = [
+    "Antarctica/Troll",
     "Europe/Berlin",
     "America/New_York",
     "America/Santiago",

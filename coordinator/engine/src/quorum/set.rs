@@ -99,6 +99,11 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63]);
         assert_eq!((set.len(), set.contains(63), set.contains(64)), (2, true, false));
         assert_eq!(RegionSet::first(64), RegionSet::first(65));
+        let mut rest = set;
+        rest.remove(64);
+        assert_eq!(rest, set, "who never votes is not missed");
+        rest.remove(63);
+        assert_eq!(rest.iter().collect::<Vec<_>>(), [0]);
         assert_eq!(RegionSet::first(2).iter().collect::<Vec<_>>(), [0, 1]);
     }
 }

@@ -420,12 +420,25 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_answer_is_definite_and_none_at_all_is_not() {
+        let wrong = Outcome::Fail(Failure::new(FailureKind::Status, "503 Service Unavailable"));
+        let tape = tape([wrong, fail(), Outcome::Pass].map(|outcome| checked(at(0), outcome, 0)));
+        let samples = tape.entries().filter_map(|entry| match &entry.what {
+            What::Sample(sample) => Some(sample.is_definite_fail()),
+            _ => None,
+        });
+        assert_eq!(samples.collect::<Vec<_>>(), [true, false, false]);
+    }
+
+    #[test]
     fn a_region_was_live_at_the_beginning_if_it_was_heard_or_lost_before_it_came() {
         let eu = region("eu");
         assert!(!tape([]).begins_live(&eu), "nothing is known");
         assert!(tape([checked(at(0), fail(), 0)]).begins_live(&eu));
         assert!(tape([live("us", true), live("eu", false)]).begins_live(&eu));
         assert!(!tape([live("us", false), live("eu", true)]).begins_live(&eu));
+        let heard = tape([checked(at(0), fail(), 0), live("us", true)]);
+        assert!(!heard.begins_live(&region("us")), "another region was heard");
         let blind = |restarted| Heard::Blind { from: at(0), to: at(1), restarted };
         assert!(!tape([blind(true), live("eu", false)]).begins_live(&eu), "after a restart nobody is");
         assert!(tape([blind(false), live("eu", false)]).begins_live(&eu));
