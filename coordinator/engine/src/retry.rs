@@ -116,12 +116,13 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured_between_one_and_two_times_the_schedule() {
-        let after = |secs| {
+        let after = |secs, jitter| {
             let outcome = Outcome::Failed { retry_after: Some(Duration::from_secs(secs)) };
-            let Next::At(at) = next(2, outcome, NOW, 0.0) else { panic!("given up") };
+            let Next::At(at) = next(2, outcome, NOW, jitter) else { panic!("given up") };
             at.since(NOW).as_secs()
         };
-        assert_eq!([after(1), after(20), after(86_400)], [15, 20, 30]);
+        assert_eq!([1, 20, 86_400].map(|secs| after(secs, 0.0)), [15, 20, 30]);
+        assert_eq!([1, 20, 86_400].map(|secs| after(secs, 1.0)), [18, 24, 36], "never cut short by jitter");
     }
 
     proptest! {
