@@ -357,11 +357,12 @@ proptest! {
         prop_assert_eq!(&world.log, &vec![]);
     }
 
-    /// Above all of them it is the agent, and everybody else is believed.
+    /// Above all of them it is the agent, and everybody else is believed. One more than 30 %, because the agent does not
+    /// lie about a target that is really down.
     #[test]
     fn above_every_threshold_it_is_the_agent_and_only_it(
         liar in 0_usize..3,
-        lied in 12_usize..=40,
+        lied in 13_usize..=40,
         from in 120_u64..300,
         outage in proptest::option::of((0_usize..40, 100_u64..600, 90_u64..300)),
     ) {
@@ -407,6 +408,8 @@ proptest! {
             while let Some(due) = monitor::deadline(&state, &world.policy).filter(|due| *due <= at(now)) {
                 state = monitor::apply(state, &world.policy, &Event::DeadlineReached, due).state;
             }
+            // What time alone brings, such as a vote that is too old at this very instant, is not the event's doing.
+            state = monitor::apply(state, &world.policy, &Event::DeadlineReached, at(now)).state;
             let event = match what {
                 0 => Event::Quarantined {
                     agent: agent(index),
