@@ -217,7 +217,11 @@ impl<'a> Stage<'a> {
     /// Notes what a check says of the region that it was made from.
     pub(super) fn note_sight(&mut self, result: &CheckResult) {
         let id = SubjectId::Monitor(result.monitor);
-        let is_new = self.get(id).is_some_and(|subject| subject.incident.is_none());
+        let passes = match result.outcome {
+            Outcome::Pass => true,
+            Outcome::Fail(_) if self.get(id).is_some_and(|subject| subject.incident.is_none()) => false,
+            Outcome::Fail(_) | Outcome::Error(_) => return,
+        };
         let base = self.base.sights.get(&result.region);
         let sight = match self.sights.get_mut(&result.region) {
             Some(sight) => sight,
@@ -225,10 +229,10 @@ impl<'a> Stage<'a> {
                 self.sights.entry(result.region.clone()).or_insert_with(|| base.cloned().unwrap_or_default())
             }
         };
-        match result.outcome {
-            Outcome::Pass => sight.pass(result.started_at),
-            Outcome::Fail(_) if is_new => sight.fail(id),
-            Outcome::Fail(_) | Outcome::Error(_) => {}
+        if passes {
+            sight.pass(result.started_at);
+        } else {
+            sight.fail(id);
         }
     }
 
