@@ -20,7 +20,7 @@ use tracing::info;
 use crate::shard::AskRegions;
 
 /// Silence after which an agent is gone.
-pub const SILENCE: Duration = Duration::from_secs(15);
+pub const SILENCE: Duration = engine::coverage::SESSION_SILENCE;
 /// Checks per second that an agent is taken to be able to run when it does not say.
 const DEFAULT_CAPACITY: u32 = 1_000;
 /// Replaced processes that are remembered per agent.

@@ -27,8 +27,9 @@ const A_WHILE: Duration = Duration::from_secs(6);
 const CUT: Duration = Duration::from_secs(30);
 /// The longest pause between two tries to connect (30 s), the longest try (10 s), and what surrounds them.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(60);
-/// 15 s until a session counts as gone, 60 s of patience with too few regions, and what surrounds them.
-const COVERAGE_LIMIT: Duration = Duration::from_secs(100);
+/// 60 s of patience with too few regions, 60 s more if a busy machine held the coordinator up for 3 s meanwhile, and
+/// what surrounds them.
+const COVERAGE_LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
 fn a_network_carries_what_is_not_cut_and_touches_nothing_of_the_host() -> Result<()> {
@@ -178,7 +179,8 @@ fn a_coordinator_that_hears_one_region_of_three_knows_nothing() -> Result<()> {
         eventually("the monitor was unknown", COVERAGE_LIMIT, async || {
             scene.is_quiet().await?;
             let status = scene.admin.monitor(&watched.id).await?.status();
-            Ok((status == MonitorStatus::Unknown).then_some(()))
+            ensure!(status == MonitorStatus::Unknown, "it is {status:?}");
+            Ok(Some(()))
         })
         .await?;
         scene.is_quiet().await?;

@@ -5,7 +5,9 @@
 //! when monitors cannot be judged, writes a line whenever that changes, and resolves when all is back. Monitors
 //! themselves become `Unknown` by their own rule, with neither incident nor message.
 //!
-//! After a restart, and after any other span in which nothing could be heard, the minute begins anew.
+//! After a restart, and after any span in which nothing could be heard and that sessions do not outlive, the minute
+//! begins anew. A shorter one, such as a slow disk makes again and again, must not keep an operator from being told: it
+//! only leaves time to hear who has come back meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +19,8 @@ use crate::effect::{Effect, Evidence, Opening, Transition};
 
 /// How long a region may be offline before anybody is told.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an agent may say nothing before its session counts as gone.
+pub const SESSION_SILENCE: Duration = Duration::from_secs(15);
 /// The number of monitors concerned is written down again at most this often.
 pub const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -36,10 +40,14 @@ pub struct Picture {
 pub enum Event {
     /// Somebody looked.
     Seen(Picture),
-    /// Nothing could be heard until `to`.
+    /// Nothing could be heard in that span.
     Blind {
-        /// The end of the span.
+        /// Its beginning.
+        from: Timestamp,
+        /// Its end.
         to: Timestamp,
+        /// Whether the coordinator itself began anew, and every session with it.
+        restarted: bool,
     },
 }
 
@@ -98,9 +106,14 @@ impl State {
 pub fn apply(mut state: State, event: Event, now: Timestamp) -> Transition<State> {
     let mut effects = vec![];
     match event {
-        Event::Blind { to } => {
-            state.not_absent_before = state.not_absent_before.max(to.min(now).plus(PATIENCE));
-            state.offline.clear();
+        Event::Blind { from, to, restarted } => {
+            let to = to.min(now);
+            let outlived = !restarted && to.since(from) < SESSION_SILENCE;
+            if !outlived {
+                state.offline.clear();
+            }
+            let patience = if outlived { SESSION_SILENCE } else { PATIENCE };
+            state.not_absent_before = state.not_absent_before.max(to.plus(patience));
         }
         Event::Seen(picture) => {
             state.offline.retain(|region, _| picture.offline.contains(region));
@@ -272,7 +285,8 @@ mod tests {
     fn after_a_restart_agents_have_a_minute_to_come_back() {
         let mut state = new(START);
         let blind = |state: &mut State, second| {
-            *state = apply(state.clone(), Event::Blind { to: after(second) }, after(second)).state;
+            let event = Event::Blind { from: after(second), to: after(second), restarted: true };
+            *state = apply(state.clone(), event, after(second)).state;
         };
         let gone = |_| picture(&["eu-west", "us-east"], 0, 40);
         for restart in 0..20 {
@@ -283,6 +297,34 @@ mod tests {
         blind(&mut state, 1_200);
         assert_eq!(watch(&mut state, 1_200..1_400, gone), [], "what was told is not told again");
         assert_eq!(state.open_incident(), Some(1));
+    }
+
+    #[test]
+    fn a_disk_that_stalls_again_and_again_does_not_hide_that_a_region_is_gone() {
+        let mut state = new(START);
+        let gone = |_| picture(&["us-east"], 40, 0);
+        let mut log = vec![];
+        for stall in 0..4 {
+            let second = stall * 30;
+            log.extend(watch(&mut state, second..second + 26, gone));
+            let event = Event::Blind { from: after(second + 26), to: after(second + 30), restarted: false };
+            state = apply(state, event, after(second + 30)).state;
+        }
+        let told: Vec<_> = log.iter().map(|(second, _)| *second).collect();
+        assert_eq!(told.first(), Some(&75), "a minute after it went, and 15 s after the stall: {log:?}");
+    }
+
+    #[test]
+    fn a_span_that_sessions_do_not_outlive_begins_the_minute_anew() {
+        for (lasted, told_at) in [(14, 60), (15, 91)] {
+            let mut state = new(START);
+            let gone = |_| picture(&["us-east"], 40, 0);
+            watch(&mut state, 0..16, gone);
+            let event = Event::Blind { from: after(30 - lasted), to: after(30), restarted: false };
+            state = apply(state, event, after(30)).state;
+            let log = watch(&mut state, 31..120, gone);
+            assert_eq!(log.first().map(|(second, _)| *second), Some(told_at), "{lasted} s: {log:?}");
+        }
     }
 
     #[test]

@@ -85,14 +85,14 @@ impl Stage<'_> {
         self.judge_coverage(coverage::Event::Seen(picture));
     }
 
-    /// Nothing could be heard until `to`.
-    pub(super) fn blind_fleet(&mut self, to: Timestamp) {
+    /// Nothing could be heard in that span.
+    pub(super) fn blind_fleet(&mut self, from: Timestamp, to: Timestamp, restarted: bool) {
         let observed = self.operations().agents.iter().filter(|(_, known)| !known.state.is_clean());
         let observed: Vec<AgentId> = observed.map(|(agent, _)| *agent).collect();
         for agent in observed {
             self.judge_agent(agent, probe::Event::Blind);
         }
-        self.judge_coverage(coverage::Event::Blind { to });
+        self.judge_coverage(coverage::Event::Blind { from, to, restarted });
     }
 
     /// Tells a monitor of all agents that are in quarantine.
