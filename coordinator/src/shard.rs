@@ -14,6 +14,7 @@ mod input;
 mod kinship;
 mod maintenance;
 mod operations;
+mod policies;
 mod recover;
 mod seen;
 mod snapshot;

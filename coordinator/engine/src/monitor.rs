@@ -74,7 +74,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(30);
 pub const REVIEW_LASTS: Duration = Duration::from_secs(240);
 
 /// What a user decided about a monitor, as far as decisions depend on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// The assigned regions: sorted, without repetition, at least one.
     pub regions: Vec<RegionId>,
@@ -97,7 +97,7 @@ pub struct Policy {
 }
 
 /// How much evidence a region's vote needs, how long a recovery must last, and how slow is not well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Thresholds {
     /// Failing checks in a row that make a region's failure count and ask the others; 0 counts as 1.

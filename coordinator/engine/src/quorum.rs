@@ -28,7 +28,7 @@ pub use set::RegionSet;
 use language::{Count, Form, Group};
 
 /// A policy over the assigned regions of one monitor. Regions are known by their index there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
     policy: Policy,
     /// In the order of the policy's clauses; at least one.
@@ -36,7 +36,7 @@ pub struct Quorum {
 }
 
 /// A clause over the regions that it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Clause {
     voters: RegionSet,
     /// So many of them must fail; at least 1.

@@ -50,7 +50,7 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
         match Definition::from_row(row) {
             Ok(definition) => {
                 published.names.insert(name_key(&definition), row.id);
-                published.subjects.insert(row.id, Subject::new(Arc::new(definition), now));
+                published.put(row.id, Subject::new(Arc::new(definition), now));
             }
             Err(error) => warn!(%error, "left out until it is repaired"),
         }

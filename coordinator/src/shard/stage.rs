@@ -21,8 +21,9 @@ use store::{Commit, Config, EventRow, Record, StateRow, SubjectKind};
 use super::input::State;
 use super::kinship::{self, Kinship};
 use super::operations::Operations;
+use super::policies::Policies;
 use super::seen::Ranges;
-use super::subject::{Happening, Subject};
+use super::subject::{Happening, Policy, Subject};
 use crate::definition::Definition;
 use crate::incident::Incident;
 use crate::maintenance::Calendar;
@@ -41,6 +42,7 @@ pub(super) struct Seen {
 pub(super) struct Published {
     /// Every subject.
     pub(super) subjects: HashMap<SubjectId, Subject>,
+    policies: Policies,
     /// Who has which name.
     pub(super) names: HashMap<(bool, String), SubjectId>,
     /// What was seen of agents.
@@ -56,6 +58,17 @@ pub(super) struct Published {
 }
 
 impl Published {
+    /// Takes a subject in, or what it is now.
+    pub(super) fn put(&mut self, id: SubjectId, mut subject: Subject) {
+        let before = self.subjects.get(&id).map(|before| &before.policy);
+        if let Policy::Monitor(policy) = &mut subject.policy
+            && !matches!(before, Some(Policy::Monitor(before)) if Arc::ptr_eq(before, policy))
+        {
+            *policy = self.policies.share(Arc::clone(policy));
+        }
+        self.subjects.insert(id, subject);
+    }
+
     /// Every subject's id, sorted.
     #[expect(clippy::disallowed_methods, reason = "sorted before anything is done with them")]
     #[must_use]
@@ -358,9 +371,9 @@ impl Changes {
         let mut changed = Vec::with_capacity(self.subjects.len());
         for (id, subject) in self.subjects {
             match subject {
-                Some(subject) => published.subjects.insert(id, subject),
-                None => published.subjects.remove(&id),
-            };
+                Some(subject) => published.put(id, subject),
+                None => drop(published.subjects.remove(&id)),
+            }
             changed.push(id);
         }
         for (name, owner) in self.names {

@@ -6,7 +6,7 @@ use std::fmt;
 const MAX_BYTES: usize = 63;
 
 /// A pattern in which `*` stands for any text, also none, and `?` for one character.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Glob(Box<str>);
 
 impl Glob {

@@ -25,12 +25,12 @@ const MAX_CLAUSES: usize = 8;
 const MAX_SHOWN: usize = 60;
 
 /// Which failing regions make a monitor down. Made from its text; [`Policy::over`] applies it to regions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Policy(pub(super) Form);
 
 /// The two forms of a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Form {
     /// So many of all assigned regions.
     Regions(Count),
@@ -39,14 +39,14 @@ pub(super) enum Form {
 }
 
 /// So many regions of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Clause {
     pub(super) count: Count,
     pub(super) group: Group,
 }
 
 /// How many of a set of regions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Count {
     /// One.
     Any,
@@ -61,7 +61,7 @@ pub(super) enum Count {
 }
 
 /// Which regions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Group {
     /// Those whose id matches.
     Matching(Glob),

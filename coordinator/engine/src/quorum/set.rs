@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Regions of one monitor, by their index in its sorted list. Indices from [`RegionSet::CAPACITY`] on are never members.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RegionSet(u64);
 
 impl RegionSet {
