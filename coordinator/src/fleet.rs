@@ -4,6 +4,7 @@
 //! live while one of its live agents is equipped: its present process has been sent what it is to check. Of two processes
 //! with one token the newer stays; the older is refused as long as the newer is live.
 
+pub mod once;
 mod silence;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,6 +43,8 @@ pub enum ToAgent {
         /// Rises with every change.
         revision: u64,
     },
+    /// Check this once, for somebody who is waiting.
+    CheckOnce(Box<Assignment>),
     /// Check these now.
     Verify {
         /// What.
@@ -131,6 +134,8 @@ struct Members {
     set_aside: BTreeSet<AgentId>,
     /// Since when every one of at least two remote agents has been silent.
     all_silent_since: Option<Timestamp>,
+    /// Single checks that somebody waits for, by the ids of their requests.
+    single_checks: BTreeMap<MonitorId, once::Pending>,
 }
 
 impl std::fmt::Debug for Fleet {

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::{Clock, Timestamp};
-use proto::probe::convert::{duration_to_wire, slow_from_wire, timestamp_from_wire, timestamp_to_wire};
+use proto::probe::convert::{
+    duration_to_wire, result_from_wire, slow_from_wire, timestamp_from_wire, timestamp_to_wire,
+};
 use proto::probe::token::Credential;
 use proto::probe::v1;
 use proto::probe::v1::agent_message::Message as FromAgent;
@@ -320,6 +322,16 @@ impl Reader {
                     let (monitor, started_at) = (slow.monitor, slow.started_at);
                     let region = self.who.region.clone();
                     self.service.shards.tell(Input::Slow { monitor, region, started_at }).await;
+                }
+                Ok(())
+            }
+            Some(FromAgent::Checked(checked)) => {
+                let result = checked.result.unwrap_or_default();
+                match result_from_wire(result, 0, &self.who.region, received_at) {
+                    Ok(received) => self.service.fleet.checked(self.who.agent, received.result),
+                    Err(error) => {
+                        debug!(agent.id = %self.who.agent, %error, "the answer to a single check is unfit");
+                    }
                 }
                 Ok(())
             }

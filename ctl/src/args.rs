@@ -71,11 +71,13 @@ pub(crate) struct Cli {
 /// What a command is about.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Noun {
-    /// Active checks of a URL or a TCP port, from many regions
+    /// Active checks of a URL, a port, a name and more, from many regions
     Monitor {
         #[command(subcommand)]
         verb: noun::monitor::Verb,
     },
+    /// Check a target once from every region, and keep nothing of it
+    Check(Box<noun::check::Check>),
     /// Passive checks: jobs that ping a URL
     Heartbeat {
         #[command(subcommand)]
@@ -160,6 +162,7 @@ const GLOBAL: &str = "Options of every command";
 
 const EXAMPLES: &str = "\
 Examples:
+  vigilctl check https://example.com/health
   vigilctl monitor create https://example.com/health --interval 30s --channel ops
   vigilctl monitor ls --watch
   vigilctl monitor explain example.com/health

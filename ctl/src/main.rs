@@ -42,6 +42,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let context = Context { api, output: cli.output(), clock: SystemClock::start() };
     match cli.noun {
         Noun::Monitor { verb } => noun::monitor::run(verb, &context).await,
+        Noun::Check(check) => noun::check::run(*check, &context).await,
         Noun::Heartbeat { verb } => noun::heartbeat::run(verb, &context).await,
         Noun::Incident { verb } => noun::incident::run(verb, &context).await,
         Noun::Agent { verb } => noun::agent::run(verb, &context).await,

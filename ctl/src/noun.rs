@@ -5,6 +5,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod channel;
+pub(crate) mod check;
 pub(crate) mod heartbeat;
 pub(crate) mod incident;
 pub(crate) mod maintenance;

@@ -13,8 +13,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{CheckResult, MonitorId, Outcome, RegionId, Timestamp};
-use proto::probe::convert::{Slow, assignments_digest, monitor_from_wire, result_to_wire, slow_to_wire};
+use model::{Check, CheckResult, MonitorId, Outcome, RegionId, Timestamp};
+use proto::probe::convert::{
+    Slow, assignment_from_wire, assignments_digest, monitor_from_wire, result_to_wire, slow_to_wire,
+};
 use proto::probe::v1;
 use proto::probe::v1::agent_message::Message as ToCoordinator;
 use proto::probe::v1::coordinator_message::Message as FromCoordinator;
@@ -31,6 +33,8 @@ use crate::spool::{Spool, Window};
 const COALESCE: Duration = Duration::from_millis(5);
 /// When the second attempt of a round starts, after the first.
 const SECOND_ATTEMPT_AFTER: Duration = Duration::from_secs(1);
+/// Most checks at the same time that somebody waits for.
+const MAX_SINGLE_CHECKS: usize = 100;
 /// A change of the coordinator's clock by more than this is a step; a smaller one is taken on silently.
 const CLOCK_STEP_US: u64 = 1_000_000;
 
@@ -62,6 +66,8 @@ pub(crate) struct Agent {
     /// Attempts under way, by number.
     running: BTreeMap<u64, Running>,
     next_number: u64,
+    /// Checks that somebody waits for, queued or under way.
+    single_checks: usize,
     alarms: BTreeMap<(Timestamp, u64), Alarm>,
     spool: Spool,
     outbox: VecDeque<v1::AgentMessage>,
@@ -107,6 +113,7 @@ impl Agent {
             gate: Gate::new(concurrency),
             running: BTreeMap::new(),
             next_number: 1,
+            single_checks: 0,
             alarms: BTreeMap::new(),
             spool: Spool::default(),
             outbox: VecDeque::new(),
@@ -186,6 +193,7 @@ impl Agent {
                     self.verify(verification, now);
                 }
             }
+            Some(FromCoordinator::CheckOnce(asked)) => self.check_once(asked),
             // One coordinator owns all shards; the session itself handles the others.
             Some(FromCoordinator::Routes(_) | FromCoordinator::Welcome(_) | FromCoordinator::Drain(_)) => {}
             None => debug!("ignoring a message of a kind that this version does not know"),
@@ -222,6 +230,10 @@ impl Agent {
     pub(crate) fn next_check(&mut self, now: Timestamp) -> Option<Job> {
         loop {
             let job = self.gate.next()?;
+            if job.is_single {
+                self.running.insert(job.number, Running { job: job.clone(), started_at: now, slow_at: None });
+                return Some(job);
+            }
             // What was changed while it waited is not worth checking any more.
             let held = self.held.get(&job.monitor());
             let Some(held) = held.filter(|held| Arc::ptr_eq(&held.assignment, &job.assignment)) else {
@@ -247,6 +259,10 @@ impl Agent {
         let Some(Running { started_at, slow_at, .. }) = self.running.remove(&job.number) else { return };
         if let Some(at) = slow_at {
             self.alarms.remove(&(at, job.number));
+        }
+        if job.is_single {
+            self.single_checks = self.single_checks.saturating_sub(1);
+            return self.answer(job, started_at, finding, now);
         }
         let monitor = job.monitor();
         // Of a monitor that is not held any more nobody wants to know.
@@ -360,8 +376,37 @@ impl Agent {
         let (assignment, host) = (Arc::clone(&held.assignment), Arc::clone(&held.host));
         let number = self.next_number;
         self.next_number += 1;
-        let job = Job { number, assignment, host: Arc::clone(&host), slot, attempt, round };
+        let job = Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single: false };
         self.gate.offer(host, class, job);
+    }
+
+    /// Makes a check that somebody waits for, besides whatever is assigned.
+    fn check_once(&mut self, asked: v1::CheckOnce) {
+        let assignment = match assignment_from_wire(asked.assignment.unwrap_or_default()) {
+            Ok(assignment) => Arc::new(assignment),
+            // Whoever asked stops waiting by themselves.
+            Err(error) => return debug!("not making a check that cannot be read: {error}"),
+        };
+        let host: Arc<str> = assignment.check.as_ref().map_or("", Check::host).into();
+        let number = self.next_number;
+        self.next_number += 1;
+        let (slot, attempt, round) = (0, 0, 0);
+        let job = Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single: true };
+        if self.single_checks >= MAX_SINGLE_CHECKS {
+            let finding = Finding::unmeasured("the agent is busy with other single checks");
+            return self.answer(&job, Timestamp::EPOCH, finding, Timestamp::EPOCH);
+        }
+        self.single_checks += 1;
+        self.gate.offer(host, Class::Verification, job);
+    }
+
+    /// Says what a single check found, to whoever is connected now.
+    fn answer(&mut self, job: &Job, started_at: Timestamp, finding: Finding, now: Timestamp) {
+        let (Some(region), Some(_)) = (self.region.clone(), &self.terms) else { return };
+        let result = result_to_wire(&result(job, region, started_at, finding));
+        let age_us = u64::try_from(now.since(started_at).as_micros()).unwrap_or(u64::MAX);
+        let checked = v1::Checked { result: Some(v1::Result { age_us, ..result }) };
+        self.outbox.push_back(message(ToCoordinator::Checked(checked)));
     }
 
     fn ring(&mut self, alarm: Alarm, now: Timestamp) {
@@ -406,21 +451,7 @@ impl Agent {
     fn keep(&mut self, job: &Job, started_at: Timestamp, finding: Finding, is_routine: bool) {
         // Assignments come after a Welcome, so the region is known; it does not cross the network anyway.
         let Some(region) = self.region.clone() else { return };
-        let result = CheckResult {
-            monitor: job.monitor(),
-            spec_revision: job.assignment.spec_revision,
-            region,
-            slot: job.slot,
-            attempt: job.attempt,
-            round: job.round,
-            started_at,
-            duration: finding.duration,
-            outcome: finding.outcome,
-            phases: finding.phases,
-            http_status: finding.http_status,
-            peer: finding.peer,
-            health: finding.health,
-        };
+        let result = result(job, region, started_at, finding);
         self.spool.push(&result_to_wire(&result), started_at, is_routine);
     }
 
@@ -432,6 +463,24 @@ impl Agent {
     /// Our clock, at an instant of the coordinator's.
     fn local(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_micros(at.as_micros().saturating_sub(self.offset_us))
+    }
+}
+
+fn result(job: &Job, region: RegionId, started_at: Timestamp, finding: Finding) -> CheckResult {
+    CheckResult {
+        monitor: job.monitor(),
+        spec_revision: job.assignment.spec_revision,
+        region,
+        slot: job.slot,
+        attempt: job.attempt,
+        round: job.round,
+        started_at,
+        duration: finding.duration,
+        outcome: finding.outcome,
+        phases: finding.phases,
+        http_status: finding.http_status,
+        peer: finding.peer,
+        health: finding.health,
     }
 }
 

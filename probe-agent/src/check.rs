@@ -3,12 +3,23 @@
 //!
 //! What the *target* did wrong is [`Outcome::Fail`]; what kept *us* from measuring is [`Outcome::Error`] and never
 //! counts against the target.
+//!
+//! One file for each kind of check: [`Attempt`] for what `model` says of it. They share the way to the target (`dial`,
+//! `tls`), how much is read from it (`bounded`) and what is heard there (`expect`).
 
+mod bounded;
 mod dial;
+mod dns;
+mod expect;
+mod grpc;
 mod health;
 mod http;
+mod icmp;
+mod mail;
 mod policy;
+mod tcp;
 mod tls;
+mod websocket;
 
 #[cfg(test)]
 mod zoo;
@@ -17,7 +28,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use model::{Check, Failure, FailureKind, HealthReport, Outcome, Phases};
+use model::{Check, Failure, FailureKind, HealthReport, Outcome, Phases, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use url::Host;
 
@@ -39,13 +50,27 @@ pub struct Finding {
     pub peer: Option<IpAddr>,
     /// The structured health report in the body, if there was one.
     pub health: Option<Box<HealthReport>>,
+    /// Until when the target's certificate is valid, if it has shown one.
+    pub certificate_ends: Option<Timestamp>,
 }
 
 /// Runs checks. One per process: it holds the TLS configuration that all checks share.
 #[derive(Debug)]
 pub struct Checker {
+    network: Network,
+}
+
+/// The way to targets.
+#[derive(Debug)]
+struct Network {
     dialer: dial::Dialer,
     tls: tls::Tls,
+}
+
+/// A kind of check.
+trait Attempt {
+    /// Makes one attempt, noting in the trace what is to survive the deadline. `Ok` is a pass.
+    async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped>;
 }
 
 impl Checker {
@@ -55,7 +80,7 @@ impl Checker {
     /// # Errors
     /// When `extra_roots` holds no certificate, or one that cannot be used.
     pub fn new(policy: AddressPolicy, extra_roots: Option<&[u8]>) -> Result<Self, Untrusted> {
-        Ok(Self { dialer: dial::Dialer::new(policy), tls: tls::Tls::new(extra_roots)? })
+        Ok(Self { network: Network { dialer: dial::Dialer::new(policy), tls: tls::Tls::new(extra_roots)? } })
     }
 
     /// Runs one attempt. `None` stands for a kind of check that this build does not know.
@@ -68,21 +93,20 @@ impl Checker {
             Ok(Err(stopped)) => stopped.into(),
             Err(_) => trace.out_of_time(timeout).into(),
         };
-        let Trace { phases, http_status, peer, health, .. } = trace;
-        Finding { duration: started.elapsed(), outcome, phases, http_status, peer, health }
+        let Trace { phases, http_status, peer, health, certificate_ends, .. } = trace;
+        Finding { duration: started.elapsed(), outcome, phases, http_status, peer, health, certificate_ends }
     }
 
     async fn attempt(&self, check: Option<&Check>, trace: &mut Trace) -> Result<(), Stopped> {
         match check {
-            Some(Check::Http(check)) => http::check(&self.dialer, &self.tls, check, trace).await,
-            Some(Check::Tcp(check)) => {
-                let host = match check.host.parse::<IpAddr>() {
-                    Ok(IpAddr::V4(address)) => Host::Ipv4(address),
-                    Ok(IpAddr::V6(address)) => Host::Ipv6(address),
-                    Err(_) => Host::Domain(check.host.as_str()),
-                };
-                self.dialer.dial(host, check.port, trace).await.map(drop)
-            }
+            Some(Check::Http(check)) => check.attempt(&self.network, trace).await,
+            Some(Check::Tcp(check)) => check.attempt(&self.network, trace).await,
+            Some(Check::Tls(check)) => check.attempt(&self.network, trace).await,
+            Some(Check::Mail(check)) => check.attempt(&self.network, trace).await,
+            Some(Check::Dns(check)) => check.attempt(&self.network, trace).await,
+            Some(Check::Icmp(check)) => check.attempt(&self.network, trace).await,
+            Some(Check::Grpc(check)) => check.attempt(&self.network, trace).await,
+            Some(Check::WebSocket(check)) => check.attempt(&self.network, trace).await,
             None => Err(Stopped::unmeasured("unsupported check kind")),
         }
     }
@@ -99,7 +123,17 @@ impl Finding {
             http_status: None,
             peer: None,
             health: None,
+            certificate_ends: None,
         }
+    }
+}
+
+/// A host as text.
+fn host(text: &str) -> Host<&str> {
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => Host::Ipv4(address),
+        Ok(IpAddr::V6(address)) => Host::Ipv6(address),
+        Err(_) => Host::Domain(text),
     }
 }
 
@@ -110,18 +144,28 @@ struct Trace {
     http_status: Option<u16>,
     peer: Option<IpAddr>,
     health: Option<Box<HealthReport>>,
+    certificate_ends: Option<Timestamp>,
     /// A definite wrong answer, once it is known: nothing that happens later makes it less wrong.
     wrong_answer: Option<Failure>,
+    /// What has not come yet, in a few words.
+    awaited: Option<String>,
     /// Whether the attempt is waiting for its turn at the resolver, which is our delay, not the target's.
     is_queued: bool,
 }
 
 impl Trace {
+    /// What the wrong answer, if there was one, makes of an attempt that went through.
+    fn verdict(&mut self) -> Result<(), Stopped> {
+        self.wrong_answer.take().map_or(Ok(()), |wrong| Err(Stopped::Failed(wrong)))
+    }
+
     fn out_of_time(&mut self, timeout: Duration) -> Stopped {
         if self.is_queued {
             return Stopped::unmeasured("the agent's name resolution is overloaded");
         }
-        let late = || Failure::new(FailureKind::Timeout, format_args!("timeout after {}", Span(timeout)));
+        let awaited = self.awaited.take().map(|what| format!(" waiting for {what}")).unwrap_or_default();
+        let late =
+            || Failure::new(FailureKind::Timeout, format_args!("timeout after {}{awaited}", Span(timeout)));
         Stopped::Failed(self.wrong_answer.take().unwrap_or_else(late))
     }
 }

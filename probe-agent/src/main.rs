@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use model::check::{Extras, InvalidCheck};
 use model::{Check, SystemClock, SystemRandom};
 use probe_agent::check::Checker;
 use probe_agent::config::{self, RunOptions, TargetOptions};
@@ -32,8 +33,25 @@ enum Command {
     Run(RunOptions),
     /// Checks one target once and prints what was found; ends with 1 unless it passes.
     Check {
-        /// https://…, http://… or tcp://HOST:PORT
+        /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST,
+        /// grpc://HOST:PORT/SERVICE, wss://…, smtp://HOST, imap://HOST, pop3://HOST, or the last ones with an s for TLS
         url: String,
+        /// What to send once connected; tcp://, ws:// and wss:// only. \r, \n, \t, \\ and \xHH stand for single bytes
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true,
+            allow_hyphen_values = true
+        )]
+        send: String,
+        /// What must come: text for tcp://, ws:// and wss://, a record or a response code for dns:, a capability for
+        /// mail servers; may be repeated
+        #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+        expect: Vec<String>,
+        /// A certificate that ends within so many days is a failure
+        #[arg(long, value_name = "DAYS", default_value_t = 0, hide_default_value = true)]
+        certificate_days: u16,
         /// Total time for the check, such as 500ms, 10s or 1m.
         #[arg(long, default_value = "10s", value_parser = timeout)]
         timeout: Duration,
@@ -56,7 +74,13 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(options) => run(&runtime, options, &environment),
-        Command::Check { url, timeout, targets } => check(&runtime, &url, timeout, targets, &environment),
+        Command::Check { url, send, expect, certificate_days, timeout, targets } => {
+            let extras = Extras { headers: vec![], send, expect, certificate_days };
+            match asked(&url, extras) {
+                Ok(asked) => check(&runtime, &asked, timeout, targets, &environment),
+                Err(error) => fail(USAGE, &error.to_string()),
+            }
+        }
     }
 }
 
@@ -115,17 +139,22 @@ async fn stop_signal() -> io::Result<()> {
     Ok(())
 }
 
+/// The check that is asked for.
+fn asked(url: &str, extras: Extras) -> Result<Check, InvalidCheck> {
+    let mut check = Check::from_target(url)?;
+    match check.set_extras(extras).into_iter().next() {
+        Some(useless) => Err(useless),
+        None => check.validate().map(|()| check),
+    }
+}
+
 fn check(
     runtime: &Runtime,
-    url: &str,
+    check: &Check,
     timeout: Duration,
     targets: TargetOptions,
     environment: &BTreeMap<String, String>,
 ) -> ExitCode {
-    let check = match Check::from_target(url) {
-        Ok(check) => check,
-        Err(error) => return fail(USAGE, &error.to_string()),
-    };
     let checker = config::targets(targets, environment).map_err(|error| error.to_string()).and_then(
         |(policy, roots)| Checker::new(policy, roots.as_deref()).map_err(|error| format!("ca_file: {error}")),
     );
@@ -133,9 +162,9 @@ fn check(
         Ok(checker) => checker,
         Err(error) => return fail(USAGE, &error),
     };
-    let finding = runtime.block_on(checker.run(Some(&check), timeout));
+    let finding = runtime.block_on(checker.run(Some(check), timeout));
     // A closed pipe is the reader's choice, not an error.
-    let _ = io::stdout().write_all(report::table(&check, &finding).as_bytes());
+    let _ = io::stdout().write_all(report::table(check, &finding).as_bytes());
     if finding.outcome.is_pass() { ExitCode::SUCCESS } else { ExitCode::from(NEGATIVE) }
 }
 

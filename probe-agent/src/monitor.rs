@@ -91,11 +91,7 @@ impl Seen {
 }
 
 fn host(assignment: &Assignment) -> Arc<str> {
-    match &assignment.check {
-        Some(Check::Http(http)) => http.url.host_str().unwrap_or_default().into(),
-        Some(Check::Tcp(tcp)) => tcp.host.as_str().into(),
-        None => "".into(),
-    }
+    assignment.check.as_ref().map_or("", Check::host).into()
 }
 
 /// One attempt that is to be made.
@@ -109,6 +105,8 @@ pub(crate) struct Job {
     /// 0 for the scheduled check; 1 and 2 within `round`.
     pub(crate) attempt: u32,
     pub(crate) round: u32,
+    /// Somebody waits for this one check; the monitor is no monitor but their request.
+    pub(crate) is_single: bool,
 }
 
 impl Job {

@@ -19,6 +19,7 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
         ("outcome", Some(outcome)),
         ("status", status),
         ("address", finding.peer.map(|peer| peer.to_string())),
+        ("certificate", finding.certificate_ends.map(|ends| format!("valid until {ends}"))),
         ("dns", phases.dns.map(millis)),
         ("connect", phases.connect.map(millis)),
         ("tls", phases.tls.map(millis)),
@@ -33,7 +34,7 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
     let mut table = format!("{}\n", check.default_name());
     for (name, value) in rows {
         if let Some(value) = value {
-            writeln!(table, "  {name:<10}  {value}").expect("a String can always be written to");
+            writeln!(table, "  {name:<11}  {value}").expect("a String can always be written to");
         }
     }
     table
@@ -45,7 +46,7 @@ fn millis(span: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::{Component, Failure, FailureKind, HealthReport, HealthWord, Phases};
+    use model::{Component, Failure, FailureKind, HealthReport, HealthWord, Phases, Timestamp};
 
     use super::*;
 
@@ -65,16 +66,18 @@ mod tests {
                     detail: Some("could not connect".into()),
                 }],
             })),
+            certificate_ends: Some(Timestamp::from_secs(1_800_000_000)),
         };
         let check = Check::from_target("http://user:secret@a.example/health").unwrap();
         let expected = "\
 a.example/health
-  outcome     fail: 503 Service Unavailable
-  status      503
-  address     127.0.0.1
-  connect          1.0 ms
-  total           12.3 ms
-  failing     database (could not connect)
+  outcome      fail: 503 Service Unavailable
+  status       503
+  address      127.0.0.1
+  certificate  valid until 2027-01-15T08:00:00Z
+  connect           1.0 ms
+  total            12.3 ms
+  failing      database (could not connect)
 ";
         assert_eq!(table(&check, &finding), expected);
     }

@@ -41,6 +41,9 @@ const MAX_DRAIN: Duration = Duration::from_secs(300);
 /// Messages that may wait for the network.
 const OUTBOX: usize = 64;
 
+/// The kinds of check that this version can run.
+const CAPABILITIES: [&str; 8] = ["http", "tcp", "tls", "dns", "icmp", "grpc", "websocket", "mail"];
+
 /// What happens to the connection.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -182,7 +185,7 @@ impl Session {
             agent_name: String::new(),
             region: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: vec!["http".to_owned(), "tcp".to_owned()],
+            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             capacity: 0,
             assignments_digest: facts.assignments_digest.clone(),
             dropped_results: facts.dropped_results,

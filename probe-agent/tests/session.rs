@@ -243,7 +243,8 @@ async fn results_are_sent_until_they_are_acknowledged_also_over_a_cut() {
     assert_eq!(credential.agent, world.token.agent);
     assert!(credential.matches(&world.token.digest()));
     assert_eq!((hello.process_nonce.len(), hello.assignments_digest.len()), (16, 0));
-    assert_eq!((hello.protocol_min, hello.capabilities), (1, vec!["http".to_owned(), "tcp".to_owned()]));
+    let kinds = ["http", "tcp", "tls", "dns", "icmp", "grpc", "websocket", "mail"].map(str::to_owned);
+    assert_eq!((hello.protocol_min, hello.capabilities), (1, kinds.to_vec()));
 
     let assignment = assignment(&closed_port().await);
     session.assign(&assignment).await;

@@ -153,7 +153,12 @@ fn acked(session: &mut Session, message: &Hear) -> u64 {
     session.acked.clear();
     match message {
         Hear::Ack(ack) => ack.ranges.iter().map(|range| range.last - range.first + 1).sum(),
-        Hear::Welcome(_) | Hear::Assignments(_) | Hear::VerifyNow(_) | Hear::Routes(_) | Hear::Drain(_) => 0,
+        Hear::Welcome(_)
+        | Hear::Assignments(_)
+        | Hear::VerifyNow(_)
+        | Hear::Routes(_)
+        | Hear::Drain(_)
+        | Hear::CheckOnce(_) => 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod agent_kill;
 mod canary;
+mod check_once;
 mod cut_off;
 mod deploy_walk;
 mod detection;
@@ -11,6 +12,7 @@ mod flush;
 mod hostile_input;
 mod hostile_peers;
 mod kill;
+mod kinds;
 mod lifecycle;
 mod maintenance;
 mod mass_failure;

@@ -111,7 +111,11 @@ impl Turn {
                         let order = orders.borrow().clone();
                         self.verify(&now.verifications, &order).await?;
                     }
-                    Hear::Assignments(_) | Hear::Welcome(_) | Hear::Routes(_) | Hear::Drain(_) => {}
+                    Hear::Assignments(_)
+                    | Hear::Welcome(_)
+                    | Hear::Routes(_)
+                    | Hear::Drain(_)
+                    | Hear::CheckOnce(_) => {}
                 },
                 _ = beats.tick() => {
                     let order = orders.borrow().clone();

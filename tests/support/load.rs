@@ -100,7 +100,7 @@ impl Reporter {
                     Hear::Ack(ack) => self.remember(&ack)?,
                     Hear::VerifyNow(wanted) => self.verify(&session, wanted).await?,
                     Hear::Drain(_) => return Ok(()),
-                    Hear::Welcome(_) | Hear::Assignments(_) | Hear::Routes(_) => {}
+                    Hear::Welcome(_) | Hear::Assignments(_) | Hear::Routes(_) | Hear::CheckOnce(_) => {}
                 },
                 _ = beats.tick() => self.report(&session, server_time.plus(began.elapsed())).await?,
             }

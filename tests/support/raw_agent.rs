@@ -176,7 +176,8 @@ impl Session {
                 self.acked.extend(ack.ranges.iter().flat_map(|range| range.first..=range.last));
                 self.refused += ack.refused;
             }
-            Hear::Welcome(_) | Hear::VerifyNow(_) | Hear::Routes(_) | Hear::Drain(_) => {}
+            Hear::Welcome(_) | Hear::VerifyNow(_) | Hear::Routes(_) | Hear::Drain(_) | Hear::CheckOnce(_) => {
+            }
         }
         Ok(heard)
     }

@@ -3,6 +3,7 @@
 mod answer;
 mod draft;
 mod replay;
+mod run;
 
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 use engine::monitor;
+use model::check::MAX_INTERVAL;
 use model::{MonitorId, SubjectId};
 use proto::admin::v1 as wire;
 use proto::admin::v1::monitors_server::Monitors;
@@ -18,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use self::draft::Known;
 use super::Admin;
-use super::convert::{instant, phase};
+use super::convert::{instant, phase, span};
 use super::history::{Asked, Window};
 use super::invalid::Invalid;
 use super::paging::{self, Page, Scope};
@@ -109,6 +111,19 @@ impl Monitors for Admin {
         request: Request<wire::ResumeMonitorRequest>,
     ) -> Result<Response<wire::Monitor>, Status> {
         self.set_paused(&request.into_inner().id, Paused::No).await
+    }
+
+    type RunCheckStream = run::Findings;
+
+    async fn run_check(
+        &self,
+        request: Request<wire::RunCheckRequest>,
+    ) -> Result<Response<run::Findings>, Status> {
+        let asked = request.into_inner().monitor.unwrap_or_default();
+        // A check that is made once has no interval that its timeout could exceed.
+        let asked = wire::Monitor { interval: span(MAX_INTERVAL), ..asked };
+        let (_, monitor) = draft::new(&asked, self.known(&self.settings.present()))?;
+        Ok(Response::new(self.run_check_everywhere(&monitor.spec, &monitor.regions)))
     }
 
     async fn explain_monitor(

@@ -101,6 +101,10 @@ fn to_messages(waiting: impl Iterator<Item = ToAgent>) -> Vec<ToWire> {
                     digest: digest.to_vec(),
                 }));
             }
+            ToAgent::CheckOnce(assignment) => {
+                let assignment = Some(assignment_to_wire(&assignment));
+                messages.push(ToWire::CheckOnce(v1::CheckOnce { assignment }));
+            }
             ToAgent::Verify { monitor, spec_revision, round } => {
                 let verification =
                     v1::Verification { monitor_id: monitor.as_bytes().to_vec(), spec_revision, round };

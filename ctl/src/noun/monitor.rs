@@ -52,7 +52,8 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 #[command(override_usage = "vigilctl monitor create <URL> [OPTIONS]")]
 pub(crate) struct Create {
-    /// http://…, https://… or tcp://host:port
+    /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST,
+    /// grpc://HOST:PORT/SERVICE, wss://…, smtp://HOST, imap://HOST, pop3://HOST, or the last ones with an s for TLS
     url: String,
     #[command(flatten)]
     settings: Settings,
@@ -65,7 +66,7 @@ pub(crate) struct Create {
 pub(crate) struct Edit {
     /// Id or name
     id: String,
-    /// http://…, https://… or tcp://host:port
+    /// Another target
     #[arg(long)]
     url: Option<String>,
     #[command(flatten)]
@@ -76,7 +77,7 @@ pub(crate) struct Edit {
 }
 
 /// The ids of what `edit` needs at least one of.
-const CHANGES: [&str; 20] = [
+const CHANGES: [&str; 23] = [
     "url",
     "name",
     "interval",
@@ -96,6 +97,9 @@ const CHANGES: [&str; 20] = [
     "depends_on",
     "health",
     "tags",
+    "send",
+    "expect",
+    "certificate_days",
     "clear",
 ];
 
@@ -108,6 +112,9 @@ enum Clearable {
     LatencyLimit,
     DependsOn,
     Tags,
+    Send,
+    Expect,
+    CertificateDays,
 }
 
 /// What `create` and `edit` can set.
@@ -169,6 +176,16 @@ struct Settings {
     /// Word by which to group it, such as payments; several are allowed [default: none]
     #[arg(long = "tag", value_delimiter = ',', num_args = 1.., value_name = "TAG")]
     tags: Vec<String>,
+    /// What to send once connected; tcp://, ws:// and wss:// only. \r, \n, \t, \\ and \xHH stand for single bytes
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    send: Option<String>,
+    /// What must come: text for tcp://, ws:// and wss://, a record or a response code for dns:, a capability for mail
+    /// servers; may be repeated
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    expect: Vec<String>,
+    /// A certificate that ends within so many days is a failure [default: only one that is not valid]
+    #[arg(long, value_name = "DAYS")]
+    certificate_days: Option<u32>,
 }
 
 /// Arguments of `results`.
@@ -329,6 +346,9 @@ impl Settings {
             depends_on = given(self.depends_on);
             health = self.health;
             tags = given(self.tags);
+            send = self.send;
+            expect = given(self.expect);
+            certificate_days = self.certificate_days;
         }
         paths
     }
@@ -343,15 +363,18 @@ impl Clearable {
             Self::LatencyLimit => "latency_limit",
             Self::DependsOn => "depends_on",
             Self::Tags => "tags",
+            Self::Send => "send",
+            Self::Expect => "expect",
+            Self::CertificateDays => "certificate_days",
         }
     }
 }
 
-fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
+pub(super) fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
 }
 
-fn header(text: &str) -> Result<Header, &'static str> {
+pub(super) fn header(text: &str) -> Result<Header, &'static str> {
     let (name, value) = text.split_once(':').ok_or("use 'Name: value'")?;
     Ok(Header { name: name.trim().to_owned(), value: value.trim().to_owned() })
 }

@@ -76,6 +76,9 @@ pub(crate) fn monitor(base: Timestamp) -> Monitor {
         tags: vec!["payments".into()],
         maintenance_id: String::new(),
         maintenance_until: None,
+        send: "s3cret".into(),
+        expect: vec!["+PONG".into()],
+        certificate_days: 14,
     }
 }
 
@@ -103,6 +106,26 @@ pub(crate) fn explanation(base: Timestamp) -> Explanation {
         would_change: vec!["a pass from us-east".into(), "a pass from eu-west".into()],
         next_decision_at: at(base, 330),
     }
+}
+
+pub(crate) fn checks(base: Timestamp) -> Vec<RunCheckResponse> {
+    let failing = vec![FailingComponent { name: "database".into(), detail: "no route".into() }];
+    vec![
+        RunCheckResponse {
+            result: Some(result(base, 1)),
+            agent_name: "us-east-1".into(),
+            failing_components: failing,
+        },
+        RunCheckResponse {
+            result: Some(Result {
+                region: "ap-south".into(),
+                outcome: "error".into(),
+                detail: "no agent of this region is connected".into(),
+                ..Result::default()
+            }),
+            ..RunCheckResponse::default()
+        },
+    ]
 }
 
 pub(crate) fn result(base: Timestamp, slot: i64) -> Result {

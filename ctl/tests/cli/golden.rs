@@ -61,6 +61,31 @@ fn a_monitor_explains_its_status() {
 }
 
 #[test]
+fn a_check_tells_each_answer_at_once_and_all_of_them_at_the_end() {
+    let fake = Fake::at(SystemClock::start().now());
+    let args = [
+        "check",
+        "tcp://cache:6379",
+        "--regions",
+        "all",
+        "--send",
+        r"PING\r\n",
+        "--expect",
+        "+PONG",
+        "--timeout",
+        "3s",
+    ];
+    let run = vigilctl(&fake.url(), &args);
+    assert_eq!(run.code, 1);
+    insta::assert_snapshot!("check", format!("{}{}", run.stderr, masked(&run.stdout)));
+    let asked = fake.seen().pop().unwrap();
+    for part in [r#"url: "tcp://cache:6379""#, r#"send: "PING\\r\\n""#, r#"expect: ["+PONG"]"#, "regions: []"]
+    {
+        assert!(asked.contains(part), "{part} is missing: {asked}");
+    }
+}
+
+#[test]
 fn results_stop_at_the_limit() {
     table("monitor_results", &["monitor", "results", "m", "--since", "1h", "--limit", "3"]);
     document("monitor_results_json", &["monitor", "results", "m", "--limit", "1"], "json");

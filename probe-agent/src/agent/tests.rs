@@ -92,6 +92,7 @@ impl World {
             http_status: None,
             peer: None,
             health: None,
+            certificate_ends: None,
         };
         self.agent.finished(job, finding, self.now);
     }

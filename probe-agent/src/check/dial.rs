@@ -45,14 +45,7 @@ impl Dialer {
         port: u16,
         trace: &mut Trace,
     ) -> Result<TcpStream, Stopped> {
-        let addresses = match host {
-            Host::Ipv4(address) => vec![SocketAddr::new(address.into(), port)],
-            Host::Ipv6(address) => vec![SocketAddr::new(address.into(), port)],
-            Host::Domain(name) => self.resolve(name, port, trace).await?,
-        };
-        for address in &addresses {
-            self.policy.admit(address.ip()).map_err(Stopped::unmeasured)?;
-        }
+        let addresses = self.locate(host, port, trace).await?;
         let started = Instant::now();
         let connected = connect(&addresses).await;
         if let [only] = addresses[..] {
@@ -64,6 +57,24 @@ impl Dialer {
         // The request is one write; without this its last packet could wait for an acknowledgement.
         stream.set_nodelay(true).map_err(|error| refusal(&error))?;
         Ok(stream)
+    }
+
+    /// The addresses of a host, all of which the policy admits; timing resolution.
+    pub(super) async fn locate(
+        &self,
+        host: Host<&str>,
+        port: u16,
+        trace: &mut Trace,
+    ) -> Result<Vec<SocketAddr>, Stopped> {
+        let addresses = match host {
+            Host::Ipv4(address) => vec![SocketAddr::new(address.into(), port)],
+            Host::Ipv6(address) => vec![SocketAddr::new(address.into(), port)],
+            Host::Domain(name) => self.resolve(name, port, trace).await?,
+        };
+        for address in &addresses {
+            self.policy.admit(address.ip()).map_err(Stopped::unmeasured)?;
+        }
+        Ok(addresses)
     }
 
     async fn resolve(&self, name: &str, port: u16, trace: &mut Trace) -> Result<Vec<SocketAddr>, Stopped> {
@@ -128,7 +139,7 @@ async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, IpAddr), Stoppe
 
 /// What to say of a host none of whose addresses could be reached: what the target did comes before what we could
 /// not do.
-fn connect_failure(errors: &[(IpAddr, io::Error)]) -> Stopped {
+pub(super) fn connect_failure(errors: &[(IpAddr, io::Error)]) -> Stopped {
     let unreachable = |error: &io::Error| error.kind() == io::ErrorKind::NetworkUnreachable;
     let telling = errors.iter().find(|(_, error)| !is_own_fault(error) && !unreachable(error));
     match telling.or_else(|| errors.iter().find(|(_, error)| is_own_fault(error))).or_else(|| errors.first())

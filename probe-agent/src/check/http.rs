@@ -3,6 +3,7 @@
 //! The connection is driven in the check's own task: when the check is dropped at its deadline, nothing of it lives on.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
@@ -24,42 +25,40 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use url::{Position, Url};
 
-use super::dial::{self, Dialer};
+use super::dial;
 use super::health;
-use super::tls::Tls;
-use super::{Stopped, Trace, add};
+use super::tls::Alpn;
+use super::{Attempt, Network, Stopped, Trace, add};
 
 /// What an answer's head may take; more is a broken or hostile server.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-const OUR_NAME: HeaderValue = HeaderValue::from_static(concat!("Vigilmon/", env!("CARGO_PKG_VERSION")));
+pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// What we call ourselves.
+pub(super) const OUR_NAME: HeaderValue =
+    HeaderValue::from_static(concat!("Vigilmon/", env!("CARGO_PKG_VERSION")));
 
-/// Makes one check. `Ok` is a pass.
-pub(super) async fn check(
-    dialer: &Dialer,
-    tls: &Tls,
-    check: &HttpCheck,
-    trace: &mut Trace,
-) -> Result<(), Stopped> {
-    let mut hop = Hop::first(check)?;
-    for _ in 0..=MAX_REDIRECTS {
-        let request = hop.request()?;
-        let host = hop.url.host().ok_or_else(|| Stopped::unmeasured("the URL has no host"))?;
-        let port = hop.url.port_or_known_default().unwrap_or(80);
-        let stream = dialer.dial(host.clone(), port, trace).await?;
-        let next = if hop.url.scheme() == "https" {
-            let stream = tls.handshake(host, stream, trace).await?;
-            exchange(stream, request, check, trace).await?
-        } else {
-            exchange(stream, request, check, trace).await?
-        };
-        match next {
-            Answer::Final => {
-                return trace.wrong_answer.take().map_or(Ok(()), |wrong| Err(Stopped::Failed(wrong)));
+impl Attempt for HttpCheck {
+    async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
+        let Network { dialer, tls } = network;
+        let mut hop = Hop::first(self)?;
+        for _ in 0..=MAX_REDIRECTS {
+            let request = hop.request()?;
+            let host = hop.url.host().ok_or_else(|| Stopped::unmeasured("the URL has no host"))?;
+            let port = hop.url.port_or_known_default().unwrap_or(80);
+            let stream = dialer.dial(host.clone(), port, trace).await?;
+            let next = if hop.url.scheme() == "https" {
+                let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
+                tls.outlasts(self.certificate_days, trace);
+                exchange(stream, request, self, trace).await?
+            } else {
+                exchange(stream, request, self, trace).await?
+            };
+            match next {
+                Answer::Final => return trace.verdict(),
+                Answer::Redirect { status, location } => hop.follow(status, &location)?,
             }
-            Answer::Redirect { status, location } => hop.follow(status, &location)?,
         }
+        Err(redirect_failure(format_args!("more than {MAX_REDIRECTS} redirects")))
     }
-    Err(redirect_failure(format_args!("more than {MAX_REDIRECTS} redirects")))
 }
 
 /// One request of a check.
@@ -72,15 +71,7 @@ struct Hop {
 
 impl Hop {
     fn first(check: &HttpCheck) -> Result<Self, Stopped> {
-        let mut headers = HeaderMap::with_capacity(check.headers.len() + 1);
-        for (name, value) in &check.headers {
-            let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
-            let (name, value) = pair.ok_or_else(|| Stopped::unmeasured("a request header cannot be sent"))?;
-            headers.append(name, value);
-        }
-        if let Some(value) = basic_credentials(&check.url) {
-            headers.entry(AUTHORIZATION).or_insert(value);
-        }
+        let headers = user_headers(&check.headers, &check.url)?;
         Ok(Self { url: check.url.clone(), method: check.method, headers })
     }
 
@@ -146,6 +137,20 @@ fn keeps_secrets(from: &Url, to: &Url) -> bool {
     from.host() == to.host() && ((from.scheme() == to.scheme() && same_port) || (is_upgrade && default_ports))
 }
 
+/// The headers that a user wants sent, and the credentials in the URL as one of them.
+pub(super) fn user_headers(pairs: &[(String, String)], url: &Url) -> Result<HeaderMap, Stopped> {
+    let mut headers = HeaderMap::with_capacity(pairs.len() + 1);
+    for (name, value) in pairs {
+        let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
+        let (name, value) = pair.ok_or_else(|| Stopped::unmeasured("a request header cannot be sent"))?;
+        headers.append(name, value);
+    }
+    if let Some(value) = basic_credentials(url) {
+        headers.entry(AUTHORIZATION).or_insert(value);
+    }
+    Ok(headers)
+}
+
 fn basic_credentials(url: &Url) -> Option<HeaderValue> {
     use base64::Engine as _;
     if url.username().is_empty() && url.password().is_none() {
@@ -158,7 +163,8 @@ fn basic_credentials(url: &Url) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-fn percent_decoded(text: &str) -> Vec<u8> {
+/// The bytes that a text with `%HH` in it stands for.
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -177,7 +183,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// Path and query as the request line carries them. A URL may hold a few characters there that HTTP does not allow.
-fn path(url: &Url) -> Result<Uri, Stopped> {
+pub(super) fn path(url: &Url) -> Result<Uri, Stopped> {
     let text = &url[Position::BeforePath..Position::AfterQuery];
     text.parse().or_else(|_| {
         let escape = |c: char| match c {
@@ -245,7 +251,7 @@ async fn exchange(
 }
 
 /// Awaits `work` while moving the connection along, in this task.
-async fn drive<C, T>(
+pub(super) async fn drive<C, T>(
     connection: &mut Option<Pin<&mut C>>,
     work: impl Future<Output = Result<T, hyper::Error>>,
 ) -> Result<T, Stopped>
@@ -286,7 +292,7 @@ fn passes(status: StatusCode, expected: &[u16]) -> bool {
 
 /// Code and reason phrase: the registered one, so that a target cannot put words into our messages; the target's own
 /// for a code that has none.
-fn status_text(response: &Response<Incoming>) -> String {
+pub(super) fn status_text(response: &Response<Incoming>) -> String {
     let status = response.status();
     let own = || {
         response.extensions().get::<ReasonPhrase>().map(|phrase| String::from_utf8_lossy(phrase.as_bytes()))
@@ -312,23 +318,31 @@ async fn read(mut body: Incoming, reader: &mut health::Reader) -> Result<(), hyp
 }
 
 /// What an error in the middle of an exchange means.
-fn broken(error: &hyper::Error) -> Stopped {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+pub(super) fn broken(error: &hyper::Error) -> Stopped {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     let detail = if error.is_parse_too_large() {
         "the answer's header is too large"
     } else if error.is_parse() {
         "the answer is not HTTP"
     } else if let Some(io) = io {
-        match io.kind() {
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::BrokenPipe => CLOSED,
-            std::io::ErrorKind::InvalidData => "the answer is broken TLS",
-            std::io::ErrorKind::InvalidInput => "the answer's framing is wrong",
-            _ => return dial::refusal(io),
-        }
+        return cut_off(io);
     } else {
         CLOSED
     };
     Stopped::failed(FailureKind::Protocol, detail)
 }
 
-const CLOSED: &str = "connection closed before the answer was complete";
+/// What an error of the connection in the middle of an exchange means.
+pub(super) fn cut_off(error: &io::Error) -> Stopped {
+    let detail = match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => CLOSED,
+        io::ErrorKind::InvalidData => "the answer is broken TLS",
+        io::ErrorKind::InvalidInput => "the answer's framing is wrong",
+        io::ErrorKind::QuotaExceeded => "the answer is too large",
+        _ => return dial::refusal(error),
+    };
+    Stopped::failed(FailureKind::Protocol, detail)
+}
+
+/// What it means that the other side ends early.
+pub(super) const CLOSED: &str = "connection closed before the answer was complete";

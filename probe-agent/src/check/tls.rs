@@ -1,9 +1,11 @@
-//! TLS to a target: one shared configuration, one handshake per check, and what its failures mean.
+//! TLS to a target: one shared configuration, one handshake per check, and what its failures mean; and the check that
+//! asks for nothing else.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::FailureKind;
+use model::{Failure, FailureKind, Timestamp, TlsCheck};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -14,13 +16,15 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
-use super::{Stopped, Trace, add, dial};
+use super::{Attempt, Network, Stopped, Trace, add, dial, host};
+
+const DAY_SECS: u64 = 86_400;
 
 /// Why a file of further authorities cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,19 +62,19 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Every check is a stranger's first visit: a resumed session would neither see nor time the certificate.
         config.resumption = Resumption::disabled();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
-    /// Shakes hands over a fresh connection, timing it.
-    pub(super) async fn handshake(
+    /// Shakes hands over a connection, timing it.
+    pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         host: Host<&str>,
-        stream: TcpStream,
+        stream: S,
+        alpn: Alpn,
         trace: &mut Trace,
-    ) -> Result<TlsStream<TcpStream>, Stopped> {
+    ) -> Result<TlsStream<S>, Stopped> {
         let name = match host {
             Host::Ipv4(address) => ServerName::from(std::net::IpAddr::V4(address)),
             Host::Ipv6(address) => ServerName::from(std::net::IpAddr::V6(address)),
@@ -78,10 +82,64 @@ impl Tls {
                 .map_err(|_| Stopped::unmeasured("the host name cannot be used with TLS"))?,
         };
         let started = Instant::now();
-        let stream = self.0.connect(name, stream).await.map_err(|error| failure(&error))?;
+        let connecting = self.0.with_alpn(alpn.protocols()).connect(name, stream);
+        let stream = connecting.await.map_err(|error| failure(&error))?;
         add(&mut trace.phases.tls, started);
+        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        trace.certificate_ends = leaf.and_then(end);
         Ok(stream)
     }
+
+    /// Notes a certificate that ends within so many days as a wrong answer. 0: none does.
+    pub(super) fn outlasts(&self, days: u16, trace: &mut Trace) {
+        let now = self.0.config().time_provider.current_time();
+        let now = now.and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(i64::MAX);
+        let Some(ends) = trace.certificate_ends.filter(|_| days > 0) else { return };
+        let left = ends.since(Timestamp::from_secs(now));
+        if left < Duration::from_secs(u64::from(days) * DAY_SECS) && trace.wrong_answer.is_none() {
+            let detail = match left.as_secs() / DAY_SECS {
+                0 => "certificate expires within a day".to_owned(),
+                1 => "certificate expires in 1 day".to_owned(),
+                days => format!("certificate expires in {days} days"),
+            };
+            trace.wrong_answer = Some(Failure::new(FailureKind::Certificate, detail));
+        }
+    }
+}
+
+/// What is to be spoken over TLS (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alpn {
+    /// Whatever belongs to the port.
+    Unsaid,
+    Http1,
+    Http2,
+}
+
+impl Alpn {
+    fn protocols(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Unsaid => vec![],
+            Self::Http1 => vec![b"http/1.1".to_vec()],
+            Self::Http2 => vec![b"h2".to_vec()],
+        }
+    }
+}
+
+impl Attempt for TlsCheck {
+    async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
+        let Network { dialer, tls } = network;
+        let stream = dialer.dial(host(&self.host), self.port, trace).await?;
+        tls.handshake(host(&self.host), stream, Alpn::Unsaid, trace).await?;
+        tls.outlasts(self.certificate_days, trace);
+        trace.verdict()
+    }
+}
+
+/// The end of a certificate's validity.
+fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(Timestamp::from_secs(certificate.validity().not_after.timestamp()))
 }
 
 /// What an error of a handshake means.

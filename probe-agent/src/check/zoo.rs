@@ -1,6 +1,9 @@
 //! A zoo of targets, from healthy to hostile, each a real server on the loopback interface.
 
+mod grpc;
 mod health;
+mod plain;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,10 +11,11 @@ use std::time::Duration;
 
 use model::{Check, Failure, FailureKind, Outcome};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::{AddressPolicy, Checker, Finding};
 
@@ -391,37 +395,74 @@ impl Authority {
 
     /// A server with a certificate for `localhost`, changed by `change`.
     async fn server(&self, change: fn(&mut CertificateParams)) -> Target {
+        self.serving(change, answer).await
+    }
+
+    /// Hands every connection to `serve` after a handshake.
+    async fn serving<F>(
+        &self,
+        change: fn(&mut CertificateParams),
+        serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + Sync + 'static,
+    ) -> Target
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let (chain, key) = self.certified(change);
+        tls_server(chain, &key, serve).await
+    }
+
+    fn acceptor(&self, change: fn(&mut CertificateParams)) -> TlsAcceptor {
+        let (chain, key) = self.certified(change);
+        acceptor(chain, &key)
+    }
+
+    fn certified(
+        &self,
+        change: fn(&mut CertificateParams),
+    ) -> (Vec<rustls::pki_types::CertificateDer<'static>>, KeyPair) {
         let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        tls_server(vec![certificate.der().clone()], &key).await
+        (vec![certificate.der().clone()], key)
     }
 }
 
-async fn tls_server(chain: Vec<rustls::pki_types::CertificateDer<'static>>, key: &KeyPair) -> Target {
-    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+async fn tls_server<F>(
+    chain: Vec<rustls::pki_types::CertificateDer<'static>>,
+    key: &KeyPair,
+    serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + Sync + 'static,
+) -> Target
+where
+    F: Future<Output = ()> + Send,
+{
+    let acceptor = acceptor(chain, key);
     Target::new(move |stream| {
-        let acceptor = acceptor.clone();
+        let (acceptor, serve) = (acceptor.clone(), serve.clone());
         async move {
-            if let Ok(mut stream) = acceptor.accept(stream).await {
-                answer(&mut stream).await;
+            if let Ok(stream) = acceptor.accept(stream).await {
+                serve(stream).await;
             }
         }
     })
     .await
 }
 
-async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
-    request(stream).await;
+fn acceptor(chain: Vec<rustls::pki_types::CertificateDer<'static>>, key: &KeyPair) -> TlsAcceptor {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn answer(mut stream: TlsStream<TcpStream>) {
+    request(&mut stream).await;
     let _ = stream.write_all(ok("").as_bytes()).await;
     let _ = stream.shutdown().await;
 }
@@ -466,7 +507,7 @@ async fn a_self_signed_certificate_is_good_where_it_is_named_and_nowhere_else() 
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    let target = tls_server(vec![certificate.der().clone()], &key).await;
+    let target = tls_server(vec![certificate.der().clone()], &key, answer).await;
 
     let outcome = check(&https(&target)).await.outcome;
     assert_eq!(outcome, fail(FailureKind::Certificate, "certificate from an unknown authority"));

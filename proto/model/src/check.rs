@@ -1,12 +1,33 @@
 //! What one execution of a check does.
 
+pub mod dns;
+mod extras;
+mod grpc;
+mod http;
+mod icmp;
+mod mail;
+mod tcp;
+pub mod text;
+mod tls;
+mod websocket;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use crate::HealthPolicy;
+pub use dns::{DnsCheck, NameServer, RecordType};
+pub use extras::Extras;
+pub use grpc::GrpcCheck;
+pub use http::{HttpCheck, Method, validate_header};
+pub use icmp::IcmpCheck;
+pub use mail::{MailCheck, MailProtocol};
+pub use tcp::TcpCheck;
+pub use tls::TlsCheck;
+pub use websocket::WebSocketCheck;
+
+use extras::Slots;
 
 /// The shortest interval a monitor may have.
 pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,6 +45,12 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(120);
 pub const MAX_REDIRECTS: usize = 5;
 /// Bytes of an answer's body that are read; the rest is not.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// The longest time that a certificate can be asked to last.
+pub const MAX_CERTIFICATE_DAYS: u16 = 3_650;
+/// The targets that there are, for people who wrote another.
+pub const TARGETS: &str = "https://, http://, tcp://HOST:PORT, tls://, dns://, icmp://, grpc://HOST:PORT, grpcs://, \
+                           wss://, ws://, smtp://, imap://, pop3:// or the last three with an s for TLS";
 
 /// What to check, how often and how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,68 +70,32 @@ pub enum Check {
     Http(HttpCheck),
     /// One TCP connection.
     Tcp(TcpCheck),
+    /// One TLS handshake.
+    Tls(TlsCheck),
+    /// One question to a name server.
+    Dns(DnsCheck),
+    /// A few echo requests.
+    Icmp(IcmpCheck),
+    /// One call of a gRPC server's health service.
+    Grpc(GrpcCheck),
+    /// One WebSocket.
+    WebSocket(WebSocketCheck),
+    /// One mail server's greeting.
+    Mail(MailCheck),
 }
 
-/// An HTTP(S) check passes on a final 2xx answer (or the status asked for) after at most [`MAX_REDIRECTS`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpCheck {
-    /// Absolute `http:` or `https:` URL.
-    pub url: Url,
-    /// The method, `GET` unless said otherwise.
-    pub method: Method,
-    /// Further request headers, in order; each passed [`validate_header`].
-    pub headers: Vec<(String, String)>,
-    /// Statuses that pass; empty means any 2xx.
-    pub expected_status: Vec<u16>,
-    /// What a structured health report in the body means.
-    #[serde(default)]
-    pub health: HealthPolicy,
-}
-
-/// The methods a check may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "RFC 9110 says what they mean")]
-pub enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Patch,
-    Delete,
-    Options,
-}
-
-impl Method {
-    /// The method's name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-            Self::Options => "OPTIONS",
-        }
-    }
-
-    /// Reads a method's name, in any case.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Get, Self::Head, Self::Post, Self::Put, Self::Patch, Self::Delete, Self::Options]
-            .into_iter()
-            .find(|method| method.as_str().eq_ignore_ascii_case(text))
-    }
-}
-
-/// A TCP check passes when the connection is accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TcpCheck {
-    /// A host name or address.
-    pub host: String,
-    /// The port, not 0.
-    pub port: u16,
+/// What every kind of check knows of itself.
+trait Kind {
+    /// Names the first field that cannot be used and what is allowed in it.
+    fn validate(&self) -> Result<(), InvalidCheck>;
+    /// The target as a user would write it.
+    fn target(&self) -> String;
+    /// The host that is checked, without its port.
+    fn host(&self) -> &str;
+    /// A name for a monitor, without secrets.
+    fn default_name(&self) -> String;
+    /// Where it keeps what is asked besides the target.
+    fn slots(&mut self) -> Slots<'_>;
 }
 
 /// Why a check cannot be used, naming the field.
@@ -136,90 +127,93 @@ impl CheckSpec {
         if self.timeout > self.interval {
             return Err(invalid("timeout", "must not be longer than the interval"));
         }
-        match &self.check {
-            Check::Http(http) => http.validate(),
-            Check::Tcp(tcp) => tcp.validate(),
-        }
+        self.check.validate()
     }
 }
 
 impl Check {
-    /// Reads a target as a user writes it: `https://host/path`, `http://…` or `tcp://host:port`.
+    /// Reads a target as a user writes it, such as `https://host/path` or `tcp://host:port`: one of [`TARGETS`].
     ///
     /// # Errors
-    /// When there is no scheme or another one, no host, or (for TCP) no port.
+    /// When there is no scheme or another one, no host, or no port where one is needed.
     pub fn from_target(target: &str) -> Result<Self, InvalidCheck> {
-        let allowed = "use http://, https:// or tcp://HOST:PORT";
         let url = Url::parse(target.trim()).map_err(|error| match error {
             url::ParseError::RelativeUrlWithoutBase => invalid(
                 "url",
-                format!("has no scheme: write https://{} in full ({allowed})", shorten(target)),
+                format!("has no scheme: write https://{} in full, or use {TARGETS}", shorten(target)),
             ),
             url::ParseError::EmptyHost => invalid("url", "has no host"),
             other => invalid("url", format!("cannot be read: {other}")),
         })?;
-        match url.scheme() {
-            "http" | "https" => {
-                let check = HttpCheck {
-                    url,
-                    method: Method::Get,
-                    headers: vec![],
-                    expected_status: vec![],
-                    health: HealthPolicy::default(),
-                };
-                check.validate()?;
-                Ok(Self::Http(check))
-            }
-            "tcp" => {
-                let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-                let port = url
-                    .port()
-                    .ok_or_else(|| invalid("url", "a tcp:// target needs a port, as in tcp://HOST:PORT"))?;
-                let check = TcpCheck { host, port };
-                check.validate()?;
-                Ok(Self::Tcp(check))
-            }
+        let check = match url.scheme() {
+            "http" | "https" => Self::Http(HttpCheck::from_url(url)),
+            "tcp" => Self::Tcp(TcpCheck::from_url(&url)?),
+            "tls" => Self::Tls(TlsCheck::from_url(&url)?),
+            "dns" => Self::Dns(DnsCheck::from_url(&url)?),
+            "icmp" => Self::Icmp(IcmpCheck::from_url(&url)?),
+            "grpc" | "grpcs" => Self::Grpc(GrpcCheck::from_url(&url)?),
+            "ws" | "wss" => Self::WebSocket(WebSocketCheck::from_url(url)),
+            "smtp" | "smtps" | "imap" | "imaps" | "pop3" | "pop3s" => Self::Mail(MailCheck::from_url(&url)?),
             // `localhost:8080/health` parses as the scheme `localhost`.
-            other if url.cannot_be_a_base() => invalid_scheme(
-                other,
-                &format!("if it is a host, write http://{} ({allowed})", shorten(target)),
-            ),
-            other => invalid_scheme(other, allowed),
-        }
+            other if url.cannot_be_a_base() => {
+                let advice = format!("if it is a host, write http://{}; else use {TARGETS}", shorten(target));
+                return invalid_scheme(other, &advice);
+            }
+            other => return invalid_scheme(other, &format!("use {TARGETS}")),
+        };
+        check.validate()?;
+        Ok(check)
+    }
+
+    /// Checks everything but how often and how long.
+    ///
+    /// # Errors
+    /// Names the first field that cannot be used and what is allowed in it.
+    pub fn validate(&self) -> Result<(), InvalidCheck> {
+        self.kind().validate()
     }
 
     /// The target as a user would write it.
     #[must_use]
     pub fn target(&self) -> String {
-        match self {
-            Self::Http(http) => http.url.to_string(),
-            Self::Tcp(tcp) if tcp.host.contains(':') => format!("tcp://[{}]:{}", tcp.host, tcp.port),
-            Self::Tcp(tcp) => format!("tcp://{}:{}", tcp.host, tcp.port),
-        }
+        self.kind().target()
     }
 
     /// The host that is checked, without its port.
     #[must_use]
     pub fn host(&self) -> &str {
+        self.kind().host()
+    }
+
+    /// A monitor's name where the user gave none, such as the URL without its scheme, credentials and final slash.
+    #[must_use]
+    pub fn default_name(&self) -> String {
+        self.kind().default_name()
+    }
+
+    fn kind_mut(&mut self) -> &mut dyn Kind {
         match self {
-            Self::Http(http) => http.url.host_str().unwrap_or_default(),
-            Self::Tcp(tcp) => &tcp.host,
+            Self::Http(check) => check,
+            Self::Tcp(check) => check,
+            Self::Tls(check) => check,
+            Self::Dns(check) => check,
+            Self::Icmp(check) => check,
+            Self::Grpc(check) => check,
+            Self::WebSocket(check) => check,
+            Self::Mail(check) => check,
         }
     }
 
-    /// A monitor's name where the user gave none: the URL without its scheme, credentials and final slash.
-    #[must_use]
-    pub fn default_name(&self) -> String {
+    fn kind(&self) -> &dyn Kind {
         match self {
-            Self::Http(http) => {
-                let mut url = http.url.clone();
-                let cleared = url.set_username("").and_then(|()| url.set_password(None));
-                debug_assert!(cleared.is_ok(), "an http URL has an authority");
-                url.set_fragment(None);
-                let text = url.as_str();
-                text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/').to_owned()
-            }
-            Self::Tcp(tcp) => format!("{}:{}", tcp.host, tcp.port),
+            Self::Http(check) => check,
+            Self::Tcp(check) => check,
+            Self::Tls(check) => check,
+            Self::Dns(check) => check,
+            Self::Icmp(check) => check,
+            Self::Grpc(check) => check,
+            Self::WebSocket(check) => check,
+            Self::Mail(check) => check,
         }
     }
 }
@@ -232,80 +226,67 @@ fn shorten(text: &str) -> String {
     text.trim().chars().filter(|c| !c.is_control()).take(120).collect()
 }
 
-impl HttpCheck {
-    fn validate(&self) -> Result<(), InvalidCheck> {
-        if !matches!(self.url.scheme(), "http" | "https") {
-            return invalid_scheme(self.url.scheme(), "use http:// or https://");
-        }
-        match self.url.host() {
-            None => return Err(invalid("url", "has no host")),
-            Some(Host::Domain(name)) if name.len() > 253 => {
-                return Err(invalid("url", "the host name is longer than 253 characters"));
-            }
-            Some(_) => {}
-        }
-        if self.url.as_str().len() > 8_192 {
-            return Err(invalid("url", "is longer than 8,192 characters"));
-        }
-        if self.headers.len() > 50 {
-            return Err(invalid("headers", "at most 50 are allowed"));
-        }
-        for (name, value) in &self.headers {
-            validate_header(name, value)?;
-        }
-        if let Some(status) = self.expected_status.iter().find(|status| !(100..=599).contains(*status)) {
-            return Err(invalid(
-                "expected_status",
-                format!("{status} is not an HTTP status: use 100 to 599"),
-            ));
-        }
-        if self.health.needs_report() && self.method == Method::Head {
-            let policy = self.health.as_str();
-            return Err(invalid(
-                "health",
-                format!("`{policy}` needs a body, and an answer to HEAD has none: use GET"),
-            ));
-        }
-        Ok(())
+/// The host of a URL that is nothing but a place: whatever else it says would be passed over in silence.
+fn host_of(url: &Url) -> Result<String, InvalidCheck> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("url", "credentials are for http:// and https:// only"));
+    }
+    let (takes_path, takes_query) = match url.scheme() {
+        "dns" => (true, true),
+        "grpc" | "grpcs" => (true, false),
+        _ => (false, false),
+    };
+    let has_path = !matches!(url.path(), "" | "/");
+    if (has_path && !takes_path) || (url.query().is_some() && !takes_query) || url.fragment().is_some() {
+        return Err(invalid("url", format!("a {}:// target ends with its host and port", url.scheme())));
+    }
+    match url.host_str().unwrap_or_default().trim_matches(['[', ']']) {
+        "" => Err(invalid("url", "has no host")),
+        host => Ok(host.to_owned()),
     }
 }
 
-impl TcpCheck {
-    fn validate(&self) -> Result<(), InvalidCheck> {
-        if self.port == 0 {
-            return Err(invalid("port", "must be 1 to 65535"));
-        }
-        if self.host.parse::<IpAddr>().is_err() && Host::parse(&self.host).is_err() {
-            return Err(invalid("host", "is neither a host name nor an address"));
-        }
-        Ok(())
-    }
+/// A host and port as URLs have them.
+fn authority(host: &str, port: impl Into<Option<u16>>) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    port.into().map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
 }
 
-/// Refuses a header that could split the request, smuggle a second one, or fight with the client for framing.
-///
-/// # Errors
-/// Says what is wrong with the name or the value, without repeating the value (it may be a secret).
-pub fn validate_header(name: &str, value: &str) -> Result<(), InvalidCheck> {
-    // RFC 9110 §5.6.2 `token`.
-    let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
-    if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
-        return Err(invalid(
-            "headers",
-            "a name must be 1 to 256 letters, digits or -_.!#$%&'*+^`|~ and nothing else",
-        ));
+fn validate_url(url: &Url) -> Result<(), InvalidCheck> {
+    match url.host() {
+        None => return Err(invalid("url", "has no host")),
+        Some(Host::Domain(name)) if name.len() > 253 => {
+            return Err(invalid("url", "the host name is longer than 253 characters"));
+        }
+        Some(_) => {}
     }
-    let framing = ["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
-    if framing.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-        return Err(invalid("headers", format!("`{name}` is set by the client and cannot be given")));
+    if url.as_str().len() > 8_192 {
+        return Err(invalid("url", "is longer than 8,192 characters"));
     }
-    if value.len() > 8_192 || !value.chars().all(|c| c == '\t' || (' '..='~').contains(&c)) {
-        return Err(invalid(
-            "headers",
-            format!(
-                "the value of `{name}` must be at most 8,192 printable ASCII characters, without line breaks"
-            ),
-        ));
+    Ok(())
+}
+
+fn validate_host(host: &str) -> Result<(), InvalidCheck> {
+    if host.len() > 253 {
+        return Err(invalid("host", "the host name is longer than 253 characters"));
+    }
+    if host.parse::<IpAddr>().is_err() && Host::parse(host).is_err() {
+        return Err(invalid("host", "is neither a host name nor an address"));
+    }
+    Ok(())
+}
+
+fn validate_port(port: u16) -> Result<(), InvalidCheck> {
+    if port == 0 { Err(invalid("port", "must be 1 to 65535")) } else { Ok(()) }
+}
+
+fn validate_certificate_days(days: u16, has_certificate: bool) -> Result<(), InvalidCheck> {
+    const FIELD: &str = "certificate_days";
+    if days > MAX_CERTIFICATE_DAYS {
+        return Err(invalid(FIELD, format!("must be at most {MAX_CERTIFICATE_DAYS}")));
+    }
+    if days > 0 && !has_certificate {
+        return Err(invalid(FIELD, "needs a target with a certificate: this one does not speak TLS"));
     }
     Ok(())
 }
@@ -322,55 +303,102 @@ mod tests {
             ("file:///etc/passwd", "`file:`"),
             ("ftp://example.com", "`ftp:`"),
             ("http://", "no host"),
+            ("icmp://", "no host"),
             ("tcp://example.com", "needs a port"),
+            ("grpc://example.com", "needs a port"),
+            ("icmp://example.com:80", "no port"),
+            ("tls://example.com/path", "ends with its host and port"),
+            ("imap://user:secret@example.com", "credentials"),
+            ("dns://example.com?type=ANY", "one of A, AAAA"),
+            ("dns://example.com?class=IN", "`type`"),
+            ("dns:", "name to ask about"),
+            ("dns://1.1.1.1/a..b", "name to ask about"),
+            ("grpc://example.com:1/a b", "letters"),
             ("javascript:alert(1)", "cannot be checked"),
         ] {
             let error = Check::from_target(target).unwrap_err();
             assert_eq!(error.field, "url", "{target}");
-            assert!(error.to_string().contains(word), "{target}: {error}");
+            assert!(
+                error.to_string().contains(word) && !error.to_string().contains("secret"),
+                "{target}: {error}"
+            );
         }
     }
 
     #[test]
-    fn names_are_made_from_targets_without_secrets() {
-        for (target, name) in [
-            ("https://yourdomain.com/health", "yourdomain.com/health"),
-            ("https://user:secret@yourdomain.com/", "yourdomain.com"),
-            ("tcp://[::1]:5432", "::1:5432"),
-            ("http://127.0.0.1:8000/health?x=1", "127.0.0.1:8000/health?x=1"),
+    fn targets_are_written_as_they_are_read_and_named_without_secrets() {
+        for (target, written, name) in [
+            ("https://yourdomain.com/health", "https://yourdomain.com/health", "yourdomain.com/health"),
+            ("https://user:secret@a.com/", "https://user:secret@a.com/", "a.com"),
+            (
+                "http://127.0.0.1:8000/health?x=1",
+                "http://127.0.0.1:8000/health?x=1",
+                "127.0.0.1:8000/health?x=1",
+            ),
+            ("tcp://[::1]:5432", "tcp://[::1]:5432", "::1:5432"),
+            ("tls://a.com", "tls://a.com:443", "certificate of a.com:443"),
+            ("icmp://[2001:db8::1]", "icmp://[2001:db8::1]", "ping 2001:db8::1"),
+            ("dns://a.com", "dns:a.com?type=A", "A of a.com"),
+            ("dns:A.com.?TYPE=mx", "dns:a.com?type=MX", "MX of a.com"),
+            (
+                "dns://[::1]:5353/_sip._tcp.a.com?type=SRV",
+                "dns://[::1]:5353/_sip._tcp.a.com?type=SRV",
+                "SRV of _sip._tcp.a.com at ::1",
+            ),
+            (
+                "dns://1.1.1.1/1.0.0.127?type=PTR",
+                "dns://1.1.1.1:53/1.0.0.127?type=PTR",
+                "PTR of 1.0.0.127 at 1.1.1.1",
+            ),
+            ("grpc://a.com:50051", "grpc://a.com:50051", "gRPC at a.com:50051"),
+            (
+                "grpcs://a.com/acme.v1.Orders",
+                "grpcs://a.com:443/acme.v1.Orders",
+                "acme.v1.Orders at a.com:443",
+            ),
+            ("wss://a.com/chat", "wss://a.com/chat", "WebSocket at a.com/chat"),
+            ("smtp://a.com", "smtp://a.com:25", "SMTP at a.com:25"),
+            ("imaps://a.com", "imaps://a.com:993", "IMAPS at a.com:993"),
+            ("pop3s://a.com:1", "pop3s://a.com:1", "POP3S at a.com:1"),
         ] {
-            assert_eq!(Check::from_target(target).unwrap().default_name(), name);
+            let check = Check::from_target(target).unwrap();
+            assert_eq!((check.target().as_str(), check.default_name().as_str()), (written, name));
+            assert_eq!(Check::from_target(written), Ok(check), "{written}");
         }
     }
 
     #[test]
-    fn headers_cannot_split_or_frame_a_request() {
-        assert_eq!(validate_header("authorization", "Bearer x"), Ok(()));
-        for (name, value) in [
-            ("x\r\nhost", "v"),
-            ("x-a", "1\r\nGET / HTTP/1.1"),
-            ("Host", "internal"),
-            ("Content-Length", "0"),
-            ("Transfer-Encoding", "chunked"),
-            ("", "v"),
-            ("x", "\0"),
+    fn a_certificate_can_only_be_asked_of_what_has_one() {
+        for (target, has_certificate) in [
+            ("https://a.com", true),
+            ("http://a.com", false),
+            ("grpc://a.com:1", false),
+            ("wss://a.com", true),
         ] {
-            assert_eq!(validate_header(name, value).unwrap_err().field, "headers", "{name}");
+            let mut check = Check::from_target(target).unwrap();
+            match &mut check {
+                Check::Http(http) => http.certificate_days = 14,
+                Check::Grpc(grpc) => grpc.certificate_days = 14,
+                Check::WebSocket(socket) => socket.certificate_days = 14,
+                _ => {}
+            }
+            let field = check.validate().map_err(|error| error.field);
+            assert_eq!(field, has_certificate.then_some(()).ok_or("certificate_days"), "{target}");
         }
     }
 
     #[test]
-    fn a_health_report_cannot_be_expected_of_an_answer_without_a_body() {
-        let Ok(Check::Http(mut check)) = Check::from_target("http://a.example") else { panic!("it is HTTP") };
-        for (method, health, is_valid) in [
-            (Method::Head, HealthPolicy::Read, true),
-            (Method::Head, HealthPolicy::Expect, false),
-            (Method::Head, HealthPolicy::Strict, false),
-            (Method::Get, HealthPolicy::Strict, true),
-        ] {
-            (check.method, check.health) = (method, health);
-            assert_eq!(check.validate().map_err(|error| error.field), is_valid.then_some(()).ok_or("health"));
-        }
+    fn what_dns_is_expected_to_say_is_a_code_or_records() {
+        let Ok(Check::Dns(mut check)) = Check::from_target("dns://a.com?type=MX") else {
+            panic!("it is DNS")
+        };
+        assert_eq!(check.expected(), ("NOERROR", vec![]));
+        check.expect = vec!["10 mx.a.com".into()];
+        assert_eq!((check.expected(), check.validate()), (("NOERROR", vec!["10 mx.a.com"]), Ok(())));
+        check.expect = vec!["nxdomain".into()];
+        assert_eq!((check.expected(), check.validate()), (("NXDOMAIN", vec![]), Ok(())));
+        check.expect.push("10 mx.a.com".into());
+        assert_eq!(check.validate().unwrap_err().field, "expect");
     }
 
     #[test]

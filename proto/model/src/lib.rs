@@ -18,7 +18,10 @@ pub mod subject;
 pub mod tag;
 pub mod time;
 
-pub use check::{Check, CheckSpec, HttpCheck, TcpCheck};
+pub use check::{
+    Check, CheckSpec, DnsCheck, GrpcCheck, HttpCheck, IcmpCheck, MailCheck, TcpCheck, TlsCheck,
+    WebSocketCheck,
+};
 pub use clock::{Clock, SystemClock, TestClock};
 pub use health::{Component, HealthPolicy, HealthReport, HealthWord};
 pub use id::{

@@ -3,6 +3,7 @@
 use engine::monitor;
 use engine::placement::{next_check_at, phase};
 use engine::vote::RowOutcome;
+use model::check::Extras;
 use model::{
     AgentId, Check, CheckResult, IncidentId, InstallationId, MonitorId, Outcome, RegionId, Timestamp,
 };
@@ -18,23 +19,18 @@ use crate::view::{Status, SubjectView};
 
 /// What a user configured, without how the monitor is.
 pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -> wire::Monitor {
-    let (method, headers, expected_status, health) = match &monitor.spec.check {
-        Check::Http(http) => (
-            http.method.as_str(),
-            http.headers.as_slice(),
-            http.expected_status.as_slice(),
-            http.health.as_str(),
-        ),
-        Check::Tcp(_) => ("", [].as_slice(), [].as_slice(), ""),
+    let (method, expected_status, health) = match &monitor.spec.check {
+        Check::Http(http) => (http.method.as_str(), http.expected_status.as_slice(), http.health.as_str()),
+        _ => ("", [].as_slice(), ""),
     };
+    let Extras { headers, send, expect, certificate_days } = monitor.spec.check.extras();
     let thresholds = &monitor.thresholds;
-    let header = |(name, value): &(String, String)| wire::Header { name: name.clone(), value: value.clone() };
     wire::Monitor {
         id: definition.id.to_string(),
         name: definition.name.clone(),
         url: monitor.spec.check.target(),
         method: method.into(),
-        headers: headers.iter().map(header).collect(),
+        headers: headers.into_iter().map(|(name, value)| wire::Header { name, value }).collect(),
         expected_status: expected_status.iter().map(|status| u32::from(*status)).collect(),
         interval: span(monitor.spec.interval),
         timeout: span(monitor.spec.timeout),
@@ -50,6 +46,9 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         depends_on: monitor.depends_on.iter().map(ToString::to_string).collect(),
         tags: monitor.tags.iter().map(ToString::to_string).collect(),
         health: health.into(),
+        send,
+        expect,
+        certificate_days: certificate_days.into(),
         created_at: instant(definition.created_at),
         updated_at: instant(definition.updated_at),
         spec_revision: monitor.spec_revision,

@@ -22,7 +22,7 @@ use crate::settings::find_region;
 use crate::view::Views;
 
 /// The fields of a monitor that an update may name.
-pub(super) const CHANGEABLE: [&str; 19] = [
+pub(super) const CHANGEABLE: [&str; 22] = [
     "name",
     "url",
     "method",
@@ -42,6 +42,9 @@ pub(super) const CHANGEABLE: [&str; 19] = [
     "depends_on",
     "health",
     "tags",
+    "send",
+    "expect",
+    "certificate_days",
 ];
 /// The fields that only answers have.
 pub(super) const FIXED: [&str; 13] = [
@@ -108,13 +111,7 @@ pub(super) fn changed(
     let mut draft = configured(before, monitor);
     overlay(&mut draft, asked, mask);
     let named = |field| mask.contains(&field);
-    if draft.url.trim_start().starts_with("tcp:") {
-        // What only HTTP has goes with it, unless the request insists.
-        draft.method = if named("method") { draft.method } else { String::new() };
-        draft.headers.retain(|_| named("headers"));
-        draft.expected_status.retain(|_| named("expected_status"));
-        draft.health = if named("health") { draft.health } else { String::new() };
-    }
+    check::drop_useless(&mut draft, mask);
     // A channel or a monitor that is gone does not stand in the way of other changes.
     draft.channels.retain(|_| named("channels"));
     draft.depends_on.retain(|_| named("depends_on"));
@@ -164,6 +161,9 @@ fn overlay(draft: &mut wire::Monitor, asked: &wire::Monitor, mask: &[&str]) {
         depends_on,
         health,
         tags,
+        send,
+        expect,
+        certificate_days,
     );
 }
 

@@ -211,6 +211,72 @@ async fn turning_http_into_tcp_drops_what_only_http_has() {
 }
 
 #[tokio::test]
+async fn every_kind_of_target_is_created_and_shown_with_what_is_asked_of_it() {
+    let bench = Bench::with_regions(&["us-east"]).await;
+    for (url, asked) in [
+        (
+            "tcp://a.example:25",
+            wire::Monitor {
+                send: r"QUIT\r\n".into(),
+                expect: vec!["221".into()],
+                ..wire::Monitor::default()
+            },
+        ),
+        ("tls://a.example:443", wire::Monitor { certificate_days: 14, ..wire::Monitor::default() }),
+        (
+            "dns://192.0.2.1:53/a.example?type=MX",
+            wire::Monitor { expect: vec!["10 mx.a.example".into()], ..wire::Monitor::default() },
+        ),
+        ("icmp://a.example", wire::Monitor::default()),
+        (
+            "grpcs://a.example:443/acme.v1.Orders",
+            wire::Monitor { certificate_days: 14, ..wire::Monitor::default() },
+        ),
+        (
+            "wss://a.example/chat",
+            wire::Monitor { send: "hello".into(), expect: vec!["world".into()], ..wire::Monitor::default() },
+        ),
+        (
+            "imap://a.example:143",
+            wire::Monitor { expect: vec!["STARTTLS".into()], ..wire::Monitor::default() },
+        ),
+    ] {
+        let made = bench.create(wire::Monitor { url: url.into(), ..asked.clone() }).await.unwrap();
+        assert_eq!(
+            (made.url.as_str(), &made.send, &made.expect, made.certificate_days),
+            (url, &asked.send, &asked.expect, asked.certificate_days)
+        );
+        // Another kind drops what it has no use for.
+        let ping = wire::Monitor { id: made.id, url: "icmp://b.example".into(), ..wire::Monitor::default() };
+        let ping = bench.update(ping, &["url"]).await.unwrap();
+        assert_eq!((ping.send.as_str(), ping.expect.len(), ping.certificate_days), ("", 0, 0), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_kind_of_target_has_no_use_for_is_refused_by_name() {
+    let bench = Bench::with_regions(&["us-east"]).await;
+    let asked = |url: &str| wire::Monitor {
+        headers: vec![wire::Header { name: "x-a".into(), value: "1".into() }],
+        send: "hello".into(),
+        expect: vec!["world".into()],
+        certificate_days: 14,
+        ..monitor(url)
+    };
+    for (url, fields) in [
+        ("https://a.example", vec!["send", "expect"]),
+        ("icmp://a.example", vec!["headers", "send", "expect", "certificate_days"]),
+        ("ws://a.example", vec!["certificate_days"]),
+    ] {
+        assert_eq!(refused(bench.create(asked(url)).await).1, fields, "{url}");
+    }
+    let wrong = wire::Monitor { send: r"\q".into(), ..monitor("tcp://a.example:1") };
+    assert_eq!(refused(bench.create(wrong).await).1, ["send"]);
+    let long = wire::Monitor { certificate_days: 70_000, ..monitor("tls://a.example") };
+    assert_eq!(refused(bench.create(long).await).1, ["certificate_days"]);
+}
+
+#[tokio::test]
 async fn what_a_health_report_means_is_one_of_four_words() {
     let bench = Bench::with_regions(&["us-east"]).await;
     let id = bench.create(monitor("http://a.example")).await.unwrap().id;
@@ -438,9 +504,17 @@ async fn updates_by_mask_reach_every_changeable_field() {
         depends_on: vec![parent],
         health: "expect".into(),
         tags: vec!["prod".into()],
+        send: "hello".into(),
+        expect: vec!["world".into()],
+        certificate_days: 14,
         ..wire::Monitor::default()
     };
-    let done = bench.update(new.clone(), &draft::CHANGEABLE).await.unwrap();
+    let over_http = |field: &str| !matches!(field, "send" | "expect");
+    let over_websocket = ["url", "send", "expect"];
+    let mask: Vec<&str> = draft::CHANGEABLE.into_iter().filter(|field| over_http(field)).collect();
+    let done = bench.update(new.clone(), &mask).await.unwrap();
+    let socket = wire::Monitor { url: "wss://b.example/x".into(), ..new.clone() };
+    let socket = bench.update(socket, &over_websocket).await.unwrap();
     let told = format!("{done:?}");
     let wrong: BTreeSet<&str> = draft::CHANGEABLE
         .into_iter()
@@ -464,6 +538,9 @@ async fn updates_by_mask_reach_every_changeable_field() {
             "depends_on" => done.depends_on != new.depends_on,
             "tags" => done.tags != new.tags,
             "health" => done.health != new.health,
+            "send" => socket.send != new.send,
+            "expect" => socket.expect != new.expect,
+            "certificate_days" => done.certificate_days != new.certificate_days,
             unknown => panic!("{unknown} is not tested"),
         })
         .collect();

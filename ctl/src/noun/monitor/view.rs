@@ -40,6 +40,8 @@ impl Described for Monitor {
             .field("method", &self.method)
             .field("headers", headers.join(", "))
             .field("expects", expected.join(", "))
+            .field("must contain", self.expect.join(", "))
+            .field("certificate", certificate(self.certificate_days))
             .field("interval", duration::setting(self.interval.as_ref()))
             .field("timeout", duration::setting(self.timeout.as_ref()))
             .field("quorum", &self.quorum)
@@ -119,6 +121,15 @@ fn in_a_row(checks: u32, kind: &str) -> String {
 /// A span; nothing where there is none, as usual.
 fn unless_zero(span: Option<&prost_types::Duration>) -> String {
     duration::setting(span.filter(|span| (span.seconds, span.nanos) != (0, 0)))
+}
+
+/// How long a certificate must last; nothing where it merely has to be valid.
+fn certificate(days: u32) -> String {
+    match days {
+        0 => String::new(),
+        1 => "valid for 1 day or longer".to_owned(),
+        days => format!("valid for {days} days or longer"),
+    }
 }
 
 /// What a health report means; nothing where it is merely read, as usual.

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use model::check::{MAX_INTERVAL, MIN_INTERVAL, Method};
-use model::{Check, CheckSpec, HealthPolicy, HttpCheck, MonitorId, TcpCheck};
+use model::check::{Extras, MAX_CERTIFICATE_DAYS, MAX_INTERVAL, MIN_INTERVAL, Method};
+use model::{Check, CheckSpec, HealthPolicy, HttpCheck, MonitorId};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -141,27 +141,31 @@ pub fn assignment_from_wire(wire: v1::Assignment) -> Result<Assignment, Invalid>
 }
 
 fn check_to_wire(check: &Check) -> v1::assignment::Check {
+    let Extras { headers, send, expect, certificate_days } = check.extras();
+    let headers = headers.into_iter().map(|(name, value)| v1::Header { name, value }).collect();
+    let certificate_days = certificate_days.into();
     match check {
         Check::Http(http) => v1::assignment::Check::Http(v1::HttpCheck {
             url: http.url.to_string(),
             method: http.method.as_str().to_owned(),
-            headers: http
-                .headers
-                .iter()
-                .map(|(name, value)| v1::Header { name: name.clone(), value: value.clone() })
-                .collect(),
+            headers,
             expected_status: http.expected_status.iter().copied().map(u32::from).collect(),
             health: health_to_wire(http.health).into(),
+            certificate_days,
         }),
-        Check::Tcp(tcp) => {
-            v1::assignment::Check::Tcp(v1::TcpCheck { host: tcp.host.clone(), port: u32::from(tcp.port) })
-        }
+        other => v1::assignment::Check::Target(v1::TargetCheck {
+            url: other.target(),
+            headers,
+            send,
+            expect,
+            certificate_days,
+        }),
     }
 }
 
 /// The check; `None` if it asks for something that this build does not know.
 fn check_from_wire(wire: v1::assignment::Check) -> Result<Option<Check>, Invalid> {
-    let check = match wire {
+    let (mut check, extras) = match wire {
         v1::assignment::Check::Http(http) => {
             let url = Url::parse(&http.url)
                 .map_err(|error| Invalid::new("http.url", format!("cannot be read: {error}")))?;
@@ -174,16 +178,34 @@ fn check_from_wire(wire: v1::assignment::Check) -> Result<Option<Check>, Invalid
                 .map(u16::try_from)
                 .collect::<Result<_, _>>()
                 .map_err(|_| Invalid::new("http.expected_status", "must be 100 to 599"))?;
-            let headers = http.headers.into_iter().map(|header| (header.name, header.value)).collect();
             let Some(health) = health_from_wire(http.health) else { return Ok(None) };
-            Check::Http(HttpCheck { url, method, headers, expected_status, health })
+            let extras = extras(http.headers, String::new(), vec![], http.certificate_days)?;
+            let (headers, certificate_days) = (vec![], 0);
+            let check =
+                Check::Http(HttpCheck { url, method, headers, expected_status, health, certificate_days });
+            (check, extras)
         }
-        v1::assignment::Check::Tcp(tcp) => {
-            let port = u16::try_from(tcp.port).map_err(|_| Invalid::new("tcp.port", "must be 1 to 65535"))?;
-            Check::Tcp(TcpCheck { host: tcp.host, port })
+        v1::assignment::Check::Target(target) => {
+            let extras = extras(target.headers, target.send, target.expect, target.certificate_days)?;
+            // Whatever this build cannot read a newer one may mean something by.
+            let Ok(check) = Check::from_target(&target.url) else { return Ok(None) };
+            (check, extras)
         }
     };
-    Ok(Some(check))
+    let understood = check.set_extras(extras).is_empty();
+    Ok(understood.then_some(check))
+}
+
+fn extras(
+    headers: Vec<v1::Header>,
+    send: String,
+    expect: Vec<String>,
+    certificate_days: u32,
+) -> Result<Extras, Invalid> {
+    let headers = headers.into_iter().map(|header| (header.name, header.value)).collect();
+    let certificate_days = u16::try_from(certificate_days)
+        .map_err(|_| Invalid::new("certificate_days", format!("must be at most {MAX_CERTIFICATE_DAYS}")))?;
+    Ok(Extras { headers, send, expect, certificate_days })
 }
 
 const fn health_to_wire(policy: HealthPolicy) -> v1::HealthPolicy {
@@ -227,9 +249,48 @@ mod tests {
 
     #[test]
     fn assignments_survive_the_wire() {
-        for target in ["https://user:pw@example.com:8443/a?b#c", "http://[::1]/", "tcp://[::1]:5432"] {
-            let assignment = assignment(target);
+        for target in [
+            "https://user:pw@example.com:8443/a?b#c",
+            "http://[::1]/",
+            "tcp://[::1]:5432",
+            "tls://a.example:8443",
+            "dns://[::1]:5353/a.example?type=MX",
+            "icmp://a.example",
+            "grpcs://a.example/acme.v1.Orders",
+            "wss://a.example/chat?b",
+            "imaps://a.example",
+        ] {
+            let mut assignment = assignment(target);
+            assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment.clone()));
+            let all = Extras {
+                headers: vec![("a".into(), "b".into())],
+                send: r"PING\r\n".into(),
+                expect: vec!["PONG".into()],
+                certificate_days: 14,
+            };
+            if let Some(check) = &mut assignment.check {
+                let has_certificate = !target.starts_with("http:");
+                let certificate_days = if has_certificate { 14 } else { 0 };
+                check.set_extras(Extras { certificate_days, ..all.clone() });
+            }
             assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment));
+        }
+    }
+
+    #[test]
+    fn what_a_newer_coordinator_asks_for_is_not_measured() {
+        let target = |url: &str, send: &str| v1::Assignment {
+            check: Some(v1::assignment::Check::Target(v1::TargetCheck {
+                url: url.into(),
+                send: send.into(),
+                ..v1::TargetCheck::default()
+            })),
+            ..assignment_to_wire(&assignment("http://a.example"))
+        };
+        for (url, send) in
+            [("quic://a.example", ""), ("dns://a.example?type=HTTPS", ""), ("icmp://a.example", "x")]
+        {
+            assert_eq!(assignment_from_wire(target(url, send)).unwrap().check, None, "{url}");
         }
     }
 
@@ -320,15 +381,18 @@ mod tests {
         fn arbitrary_fields_never_panic(
             monitor_id in proptest::collection::vec(any::<u8>(), 14..18),
             (seconds, nanos, role) in (any::<i64>(), any::<i32>(), any::<i32>()),
-            (url, method, port, health) in (".{0,40}", ".{0,8}", any::<u32>(), any::<i32>()),
-            tcp in any::<bool>(),
+            (url, method, port, health) in ("((tcp|dns|icmp|grpc|ws|imap)://)?.{0,40}", ".{0,8}", any::<u32>(), any::<i32>()),
+            (target, send, expect) in (any::<bool>(), ".{0,8}", ".{0,8}"),
         ) {
             let span = Some(prost_types::Duration { seconds, nanos });
-            let check = if tcp {
-                v1::assignment::Check::Tcp(v1::TcpCheck { host: url, port })
+            let certificate_days = port;
+            let check = if target {
+                v1::assignment::Check::Target(v1::TargetCheck {
+                    url, headers: vec![], send, expect: vec![expect], certificate_days,
+                })
             } else {
                 v1::assignment::Check::Http(v1::HttpCheck {
-                    url, method, headers: vec![], expected_status: vec![port], health,
+                    url, method, headers: vec![], expected_status: vec![port], health, certificate_days,
                 })
             };
             let _ = assignment_from_wire(v1::Assignment {

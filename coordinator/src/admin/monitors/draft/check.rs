@@ -1,8 +1,8 @@
-//! What each check does, from a user's words: the target, and what is sent to and expected of it over HTTP.
+//! What each check does, from a user's words: the target, and what is sent to and expected of it.
 //!
 //! Every wrong field is named; how often and how long is the draft's business.
 
-use model::check::{Method, validate_header};
+use model::check::{Extras, Method, TARGETS, validate_header};
 use model::{Check, HealthPolicy};
 use proto::admin::v1 as wire;
 
@@ -14,36 +14,75 @@ const MAX_LISTED: usize = 50;
 /// The check that is asked for; `None` if there is no telling what would be checked.
 pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check> {
     if asked.url.trim().is_empty() {
-        invalid.add("url", "is required: use http://, https:// or tcp://HOST:PORT");
+        invalid.add("url", format!("is required: use {TARGETS}"));
         return None;
     }
     let check = Check::from_target(&asked.url).map_err(|error| error.problem);
-    match invalid.check("url", check)? {
-        Check::Tcp(tcp) => {
-            let is_default = |health: &str| HealthPolicy::parse(health) == Some(HealthPolicy::default());
-            for (field, is_given) in [
-                ("method", !asked.method.is_empty()),
-                ("headers", !asked.headers.is_empty()),
-                ("expected_status", !asked.expected_status.is_empty()),
-                ("health", !asked.health.is_empty() && !is_default(&asked.health)),
-            ] {
-                if is_given {
-                    invalid.add(field, "is for http:// and https:// only: leave it empty");
-                }
+    let mut check = invalid.check("url", check)?;
+    let extras = Extras {
+        headers: read_headers(&asked.headers, invalid),
+        send: asked.send.clone(),
+        expect: asked.expect.clone(),
+        certificate_days: u16::try_from(asked.certificate_days).unwrap_or(u16::MAX),
+    };
+    for useless in check.set_extras(extras) {
+        invalid.add(useless.field, useless.problem);
+    }
+    if let Check::Http(http) = &mut check {
+        if !asked.method.is_empty() {
+            match Method::parse(&asked.method) {
+                Some(method) => http.method = method,
+                None => invalid.add("method", "must be GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"),
             }
-            Some(Check::Tcp(tcp))
         }
-        Check::Http(mut http) => {
-            if !asked.method.is_empty() {
-                match Method::parse(&asked.method) {
-                    Some(method) => http.method = method,
-                    None => invalid.add("method", "must be GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS"),
-                }
+        http.expected_status = read_statuses(&asked.expected_status, invalid);
+        http.health = read_health(&asked.health, http.method, invalid);
+    } else {
+        let is_default = |health: &str| HealthPolicy::parse(health) == Some(HealthPolicy::default());
+        for (field, is_given) in [
+            ("method", !asked.method.is_empty()),
+            ("expected_status", !asked.expected_status.is_empty()),
+            ("health", !asked.health.is_empty() && !is_default(&asked.health)),
+        ] {
+            if is_given {
+                invalid.add(field, "is for http:// and https:// only: leave it empty");
             }
-            http.headers = read_headers(&asked.headers, invalid);
-            http.expected_status = read_statuses(&asked.expected_status, invalid);
-            http.health = read_health(&asked.health, http.method, invalid);
-            Some(Check::Http(http))
+        }
+    }
+    if let Err(error) = check.validate() {
+        invalid.add(error.field, error.problem);
+    }
+    Some(check)
+}
+
+/// After a change of the target, drops what the new kind of check has no use for, unless the request insists on it.
+pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
+    let insists_on = |field: &str| mask.contains(&field);
+    let Ok(mut check) = Check::from_target(&draft.url) else { return };
+    if !matches!(check, Check::Http(_)) {
+        if !insists_on("method") {
+            draft.method.clear();
+        }
+        if !insists_on("expected_status") {
+            draft.expected_status.clear();
+        }
+        if !insists_on("health") {
+            draft.health.clear();
+        }
+    }
+    let extras = Extras {
+        headers: draft.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
+        send: draft.send.clone(),
+        expect: draft.expect.clone(),
+        certificate_days: u16::try_from(draft.certificate_days).unwrap_or(u16::MAX),
+    };
+    for useless in check.set_extras(extras) {
+        match useless.field {
+            field if insists_on(field) => {}
+            "headers" => draft.headers.clear(),
+            "send" => draft.send.clear(),
+            "expect" => draft.expect.clear(),
+            _ => draft.certificate_days = 0,
         }
     }
 }

@@ -1,0 +1,203 @@
+//! HTTP and HTTPS.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::extras::Slots;
+use super::{InvalidCheck, Kind, invalid, invalid_scheme, validate_certificate_days, validate_url};
+use crate::HealthPolicy;
+
+/// An HTTP(S) check passes on a final 2xx answer (or the status asked for) after at most
+/// [`MAX_REDIRECTS`](super::MAX_REDIRECTS).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpCheck {
+    /// Absolute `http:` or `https:` URL.
+    pub url: Url,
+    /// The method, `GET` unless said otherwise.
+    pub method: Method,
+    /// Further request headers, in order; each passed [`validate_header`].
+    pub headers: Vec<(String, String)>,
+    /// Statuses that pass; empty means any 2xx.
+    pub expected_status: Vec<u16>,
+    /// What a structured health report in the body means.
+    #[serde(default)]
+    pub health: HealthPolicy,
+    /// A certificate that ends within so many days fails; 0: one that is valid passes.
+    #[serde(default)]
+    pub certificate_days: u16,
+}
+
+/// The methods a check may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "RFC 9110 says what they mean")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+}
+
+impl Method {
+    /// The method's name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+
+    /// Reads a method's name, in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Get, Self::Head, Self::Post, Self::Put, Self::Patch, Self::Delete, Self::Options]
+            .into_iter()
+            .find(|method| method.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+impl HttpCheck {
+    pub(super) fn from_url(url: Url) -> Self {
+        Self {
+            url,
+            method: Method::Get,
+            headers: vec![],
+            expected_status: vec![],
+            health: HealthPolicy::default(),
+            certificate_days: 0,
+        }
+    }
+}
+
+impl Kind for HttpCheck {
+    fn validate(&self) -> Result<(), InvalidCheck> {
+        if !matches!(self.url.scheme(), "http" | "https") {
+            return invalid_scheme(self.url.scheme(), "use http:// or https://");
+        }
+        validate_url(&self.url)?;
+        validate_headers(&self.headers)?;
+        if let Some(status) = self.expected_status.iter().find(|status| !(100..=599).contains(*status)) {
+            return Err(invalid(
+                "expected_status",
+                format!("{status} is not an HTTP status: use 100 to 599"),
+            ));
+        }
+        if self.health.needs_report() && self.method == Method::Head {
+            let policy = self.health.as_str();
+            return Err(invalid(
+                "health",
+                format!("`{policy}` needs a body, and an answer to HEAD has none: use GET"),
+            ));
+        }
+        validate_certificate_days(self.certificate_days, self.url.scheme() == "https")
+    }
+
+    fn target(&self) -> String {
+        self.url.to_string()
+    }
+
+    fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    fn default_name(&self) -> String {
+        without_scheme(&self.url)
+    }
+
+    fn slots(&mut self) -> Slots<'_> {
+        Slots {
+            headers: Some(&mut self.headers),
+            certificate_days: Some(&mut self.certificate_days),
+            ..Slots::default()
+        }
+    }
+}
+
+/// A URL without its scheme, credentials, fragment and final slash.
+pub(super) fn without_scheme(url: &Url) -> String {
+    let mut url = url.clone();
+    let cleared = url.set_username("").and_then(|()| url.set_password(None));
+    debug_assert!(cleared.is_ok(), "the URL has an authority");
+    url.set_fragment(None);
+    let text = url.as_str();
+    text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/').to_owned()
+}
+
+pub(super) fn validate_headers(headers: &[(String, String)]) -> Result<(), InvalidCheck> {
+    if headers.len() > 50 {
+        return Err(invalid("headers", "at most 50 are allowed"));
+    }
+    headers.iter().try_for_each(|(name, value)| validate_header(name, value))
+}
+
+/// Refuses a header that could split the request, smuggle a second one, or fight with the client for framing.
+///
+/// # Errors
+/// Says what is wrong with the name or the value, without repeating the value (it may be a secret).
+pub fn validate_header(name: &str, value: &str) -> Result<(), InvalidCheck> {
+    // RFC 9110 §5.6.2 `token`.
+    let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
+        return Err(invalid(
+            "headers",
+            "a name must be 1 to 256 letters, digits or -_.!#$%&'*+^`|~ and nothing else",
+        ));
+    }
+    let framing = ["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
+    if framing.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        return Err(invalid("headers", format!("`{name}` is set by the client and cannot be given")));
+    }
+    if value.len() > 8_192 || !value.chars().all(|c| c == '\t' || (' '..='~').contains(&c)) {
+        return Err(invalid(
+            "headers",
+            format!(
+                "the value of `{name}` must be at most 8,192 printable ASCII characters, without line breaks"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Check;
+    use super::*;
+
+    #[test]
+    fn headers_cannot_split_or_frame_a_request() {
+        assert_eq!(validate_header("authorization", "Bearer x"), Ok(()));
+        for (name, value) in [
+            ("x\r\nhost", "v"),
+            ("x-a", "1\r\nGET / HTTP/1.1"),
+            ("Host", "internal"),
+            ("Content-Length", "0"),
+            ("Transfer-Encoding", "chunked"),
+            ("", "v"),
+            ("x", "\0"),
+        ] {
+            assert_eq!(validate_header(name, value).unwrap_err().field, "headers", "{name}");
+        }
+    }
+
+    #[test]
+    fn a_health_report_cannot_be_expected_of_an_answer_without_a_body() {
+        let Ok(Check::Http(mut check)) = Check::from_target("http://a.example") else { panic!("it is HTTP") };
+        for (method, health, is_valid) in [
+            (Method::Head, HealthPolicy::Read, true),
+            (Method::Head, HealthPolicy::Expect, false),
+            (Method::Head, HealthPolicy::Strict, false),
+            (Method::Get, HealthPolicy::Strict, true),
+        ] {
+            (check.method, check.health) = (method, health);
+            assert_eq!(check.validate().map_err(|error| error.field), is_valid.then_some(()).ok_or("health"));
+        }
+    }
+}
