@@ -4,7 +4,7 @@
 //! What the *target* did wrong is [`Outcome::Fail`]; what kept *us* from measuring is [`Outcome::Error`] and never
 //! counts against the target.
 //!
-//! One file for each kind of check: [`Attempt`] for what `model` says of it. They share the way to the target (`dial`,
+//! One file for each kind of check: `Attempt` for what `model` says of it. They share the way to the target (`dial`,
 //! `tls`), how much is read from it (`bounded`) and what is heard there (`expect`).
 
 mod bounded;

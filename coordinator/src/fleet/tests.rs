@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
-use model::TestClock;
+use model::{CheckResult, TestClock};
 
+use super::once::Unasked;
 use super::silence::Process;
 use super::*;
 use crate::shard::Input;
@@ -182,4 +183,69 @@ fn canaries_that_fail_from_every_live_region_say_nothing_of_an_agent() {
     assert_eq!(news(), [(1, Failing), (2, Well)]);
     stage.fleet.note_canaries(first, one, None);
     assert_eq!(news(), [(1, Well)], "taken away");
+}
+
+fn single_check(id: u8) -> Assignment {
+    Assignment {
+        monitor: MonitorId::from_bytes([id; 16]),
+        spec_revision: 1,
+        check: Some(model::Check::from_target("http://a.example").unwrap()),
+        interval: Duration::from_secs(60),
+        timeout: Duration::from_secs(10),
+        phase: Duration::ZERO,
+        role: proto::probe::convert::Role::Primary,
+        check_now: false,
+    }
+}
+
+fn found(id: u8) -> CheckResult {
+    CheckResult {
+        monitor: MonitorId::from_bytes([id; 16]),
+        spec_revision: 1,
+        region: region(),
+        slot: 0,
+        attempt: 0,
+        round: 0,
+        started_at: Timestamp::EPOCH,
+        duration: Duration::ZERO,
+        outcome: model::Outcome::Pass,
+        phases: model::Phases::default(),
+        http_status: None,
+        peer: None,
+        health: None,
+    }
+}
+
+#[test]
+fn a_single_check_is_answered_by_the_agent_that_was_asked_and_by_no_other() {
+    let stage = Stage::new();
+    assert_eq!(stage.fleet.check_once(&region(), single_check(1)).unwrap_err(), Unasked::NobodyThere);
+    let (_session, mut wire) = stage.join(1, 1).unwrap();
+    let mut asked = stage.fleet.check_once(&region(), single_check(1)).unwrap();
+    assert_eq!((asked.agent, asked.agent_name.as_str()), (agent(), "probe-1"));
+    assert!(matches!(wire.try_recv(), Ok(ToAgent::CheckOnce(sent)) if *sent == single_check(1)));
+
+    stage.fleet.checked(AgentId::from_bytes([2; 16]), found(1));
+    stage.fleet.checked(agent(), found(9));
+    assert!(asked.answer.try_recv().is_err(), "a stranger's word, or about something else");
+    stage.fleet.checked(agent(), found(1));
+    assert_eq!(asked.answer.try_recv(), Ok(found(1)));
+    // A second answer is nobody's.
+    stage.fleet.checked(agent(), found(1));
+}
+
+#[test]
+fn single_checks_that_nobody_waits_for_make_room_for_others() {
+    let stage = Stage::new();
+    let (_session, _wire) = stage.join(1, 1).unwrap();
+    let ask = |id: u16| {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&id.to_be_bytes());
+        let assignment = Assignment { monitor: MonitorId::from_bytes(bytes), ..single_check(0) };
+        stage.fleet.check_once(&region(), assignment)
+    };
+    let mut waiting: Vec<_> = (0..1_000).map(|id| ask(id).unwrap()).collect();
+    assert_eq!(ask(1_000).unwrap_err(), Unasked::TooMany);
+    waiting.pop();
+    ask(1_001).unwrap();
 }

@@ -357,3 +357,57 @@ fn the_facts_for_the_next_session_follow_the_assignments() {
     world.assign(&[assignment()]);
     assert_eq!(world.agent.facts().assignments_digest, assignments_digest([assignment().placement()]));
 }
+
+fn asked(id: u8) -> FromCoordinator {
+    let assignment = Assignment { monitor: MonitorId::from_bytes([id; 16]), ..assignment() };
+    FromCoordinator::CheckOnce(v1::CheckOnce { assignment: Some(assignment_to_wire(&assignment)) })
+}
+
+impl World {
+    /// The answers to single checks since the last call: whose, and what came of it.
+    fn checked(&mut self) -> Vec<(u8, v1::Outcome)> {
+        let mut all = vec![];
+        for message in self.said.drain(..) {
+            if let ToCoordinator::Checked(v1::Checked { result: Some(result) }) = message {
+                all.push((result.monitor_id[0], result.outcome()));
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn a_single_check_is_made_at_once_answered_and_kept_nowhere() {
+    let mut world = World::new();
+    world.receive(asked(7));
+    let job = world.one(0);
+    world.finish(&job, failing(FailureKind::Connect));
+    assert!(world.pass(10_000).is_empty(), "it is no monitor and has no second attempt");
+    assert_eq!(world.checked(), [(7, v1::Outcome::Fail)]);
+    assert!(world.agent.has_said_all(), "nothing waits for an acknowledgement");
+}
+
+#[test]
+fn of_too_many_single_checks_the_last_are_refused_until_others_have_ended() {
+    let mut world = World::new();
+    for _ in 0..=MAX_SINGLE_CHECKS {
+        world.receive(asked(7));
+    }
+    let started: Vec<Job> = world.pass(0).into_iter().map(|(_, job)| job).collect();
+    assert_eq!(world.checked(), [(7, v1::Outcome::Error)]);
+    world.finish(&started[0], Outcome::Pass);
+    world.receive(asked(8));
+    world.pass(0);
+    assert_eq!(world.checked(), [(7, v1::Outcome::Pass)], "the next one is under way");
+}
+
+#[test]
+fn an_answer_that_nobody_is_connected_to_hear_is_dropped() {
+    let mut world = World::new();
+    world.receive(asked(7));
+    let job = world.one(0);
+    world.agent.offline();
+    world.finish(&job, Outcome::Pass);
+    world.pass(10);
+    assert_eq!(world.checked(), []);
+}
