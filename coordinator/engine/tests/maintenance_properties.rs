@@ -78,6 +78,19 @@ fn a_time_of_day_that_the_clock_shows_twice_comes_the_first_time() {
 }
 
 #[test]
+fn a_window_is_known_though_its_time_of_day_comes_again_within_it() {
+    // Troll, 25 October 2026: 03:00 becomes 01:00 at 01:00 UTC.
+    let schedule = recurring("30 1 * * *", "Antarctica/Troll", 4 * HOUR);
+    let window = Window { start: at("2026-10-24T23:30:00Z"), end: at("2026-10-25T03:30:00Z") };
+    for inside in
+        ["2026-10-24T23:30:00Z", "2026-10-25T01:29:59Z", "2026-10-25T01:30:00Z", "2026-10-25T03:29:59Z"]
+    {
+        assert_eq!(schedule.active_at(at(inside)), Some(window), "{inside}");
+    }
+    assert_eq!(schedule.active_at(window.end), None);
+}
+
+#[test]
 fn wildcards_follow_the_wall_clock() {
     let sunday = |cron| starts(cron, "Europe/Berlin", "2026-10-24T23:59:00Z", "2026-10-25T02:00:00Z");
     let twice = ["2026-10-25T00:15:00Z", "2026-10-25T01:15:00Z"];

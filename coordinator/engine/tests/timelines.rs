@@ -854,6 +854,15 @@ timelines! { monitor::play:
         t+55.3s eu,us pass
         t+65.3s eu,us,ap pass
     "
+    a_region_that_failed_before_a_restart_and_stays_away_keeps_the_incident "
+        monitor a b c; interval 1h; quorum any
+        t+0 live all; all pass
+        t+100s a 503
+        t+200s restart 190s; live b,c
+        t+201s b,c pass
+        t+212s b,c pass
+        t+213s explain
+    "
     nobody_is_judged_absent_soon_after_a_restart "
         monitor eu; interval 60s
         t+0 live all; all pass
