@@ -36,7 +36,8 @@ enum Command {
         /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST,
         /// grpc://HOST:PORT/SERVICE, wss://…, smtp://HOST, imap://HOST, pop3://HOST, or the last ones with an s for TLS
         url: String,
-        /// What to send once connected; tcp://, ws:// and wss:// only. \r, \n, \t, \\ and \xHH stand for single bytes
+        /// What to send once connected, over HTTP as the body of a POST, PUT or PATCH; for http://, https://, tcp://, ws://
+        /// and wss:// only. \r, \n, \t, \\ and \xHH stand for single bytes
         #[arg(
             long,
             value_name = "TEXT",
@@ -45,7 +46,7 @@ enum Command {
             allow_hyphen_values = true
         )]
         send: String,
-        /// What must come: text for tcp://, ws:// and wss://, a record or a response code for dns:, a capability for
+        /// What must come: text for http://, https://, tcp://, ws:// and wss://, a record or a response code for dns:, a capability for
         /// mail servers; may be repeated
         #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
         expect: Vec<String>,

@@ -37,7 +37,7 @@ pub(crate) struct Check {
     /// What a health report in the body means [default: read]
     #[arg(long, value_parser = PossibleValuesParser::new(HealthPolicy::ALL.map(HealthPolicy::as_str)))]
     health: Option<String>,
-    /// What to send once connected; tcp://, ws:// and wss:// only
+    /// What to send once connected, over HTTP as the body of a POST, PUT or PATCH
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     send: Option<String>,
     /// What must come: text, a record or response code, a capability; may be repeated

@@ -176,10 +176,11 @@ struct Settings {
     /// Word by which to group it, such as payments; several are allowed [default: none]
     #[arg(long = "tag", value_delimiter = ',', num_args = 1.., value_name = "TAG")]
     tags: Vec<String>,
-    /// What to send once connected; tcp://, ws:// and wss:// only. \r, \n, \t, \\ and \xHH stand for single bytes
+    /// What to send once connected, over HTTP as the body of a POST, PUT or PATCH; for http://, https://, tcp://, ws://
+    /// and wss:// only. \r, \n, \t, \\ and \xHH stand for single bytes
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     send: Option<String>,
-    /// What must come: text for tcp://, ws:// and wss://, a record or a response code for dns:, a capability for mail
+    /// What must come: text for http://, https://, tcp://, ws:// and wss://, a record or a response code for dns:, a capability for mail
     /// servers; may be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     expect: Vec<String>,

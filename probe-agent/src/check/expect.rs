@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use model::check::{MAX_BODY_BYTES, text};
-use model::{FailureKind, result};
+use model::{Failure, FailureKind, result};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Stopped, Trace, dial};
@@ -85,6 +85,18 @@ impl Expected {
             }
         }
         Stopped::failed(FailureKind::Body, detail)
+    }
+
+    /// What it means that an HTTP answer's body ends here; `None` if all has been found. What it holds instead may be
+    /// nobody else's business.
+    pub(super) fn missing_from_body(&self) -> Option<Failure> {
+        let part = if self.is_full {
+            format!("first {} MiB of the body", MAX_BODY_BYTES >> 20)
+        } else {
+            "body".to_owned()
+        };
+        let wanted = self.awaited()?;
+        Some(Failure::new(FailureKind::Body, format_args!("{wanted} is not in the {part}")))
     }
 
     /// Reads until all has been found.

@@ -13,12 +13,12 @@ use http::header::{
     USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
-use model::check::{MAX_BODY_BYTES, MAX_REDIRECTS, Method};
+use model::check::{MAX_BODY_BYTES, MAX_REDIRECTS, Method, text};
 use model::result::clean;
 use model::{Failure, FailureKind, HttpCheck};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use url::{Position, Url};
 
 use super::dial;
+use super::expect::Expected;
 use super::health;
 use super::tls::Alpn;
 use super::{Attempt, Network, Stopped, Trace, add};
@@ -67,25 +68,31 @@ struct Hop {
     method: Method,
     /// The user's headers; empty once a redirect has left the host they were meant for.
     headers: HeaderMap,
+    /// Empty unless the method's requests have one.
+    body: Bytes,
 }
 
 impl Hop {
     fn first(check: &HttpCheck) -> Result<Self, Stopped> {
         let headers = user_headers(&check.headers, &check.url)?;
-        Ok(Self { url: check.url.clone(), method: check.method, headers })
+        let body = Bytes::from(text::to_bytes(&check.send).unwrap_or_default());
+        Ok(Self { url: check.url.clone(), method: check.method, headers, body })
     }
 
-    fn request(&self) -> Result<Request<Empty<Bytes>>, Stopped> {
+    fn request(&self) -> Result<Request<Full<Bytes>>, Stopped> {
         let unusable =
             |error: http::Error| Stopped::unmeasured(format_args!("the request cannot be sent: {error}"));
         let mut request = Request::builder()
             .method(self.method.as_str())
             .uri(path(&self.url)?)
             .header(HOST, &self.url[Position::BeforeHost..Position::AfterPort])
-            .body(Empty::new())
+            .body(Full::new(self.body.clone()))
             .map_err(unusable)?;
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, OUR_NAME);
+        if !self.body.is_empty() {
+            headers.insert(CONTENT_TYPE, media_type(&self.body));
+        }
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for name in self.headers.keys() {
@@ -95,8 +102,8 @@ impl Hop {
             headers.append(name, value.clone());
         }
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        if matches!(self.method, Method::Post | Method::Put | Method::Patch) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        if self.method.has_body() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
         Ok(request)
     }
@@ -122,10 +129,21 @@ impl Hop {
         };
         if becomes_get {
             self.method = Method::Get;
+            self.body = Bytes::new();
+        } else if !self.body.is_empty() && !keeps_secrets(&self.url, &next) {
+            return Err(redirect_failure(
+                "redirect of a request with a body to another host, which is not followed",
+            ));
         }
         self.url = next;
         Ok(())
     }
+}
+
+/// What a body is unless the user says so.
+fn media_type(body: &[u8]) -> HeaderValue {
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    HeaderValue::from_static(if is_json { "application/json" } else { "text/plain; charset=utf-8" })
 }
 
 /// Whether headers meant for one URL may go to another: the same host and port over no weaker a scheme, or the same
@@ -211,7 +229,7 @@ enum Answer {
 /// it stands even if the rest of the body never comes.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
     check: &HttpCheck,
     trace: &mut Trace,
 ) -> Result<Answer, Stopped> {
@@ -235,14 +253,16 @@ async fn exchange(
     }
     let mut reader = health::Reader::new(check.health, response.headers().get(CONTENT_TYPE));
     let started = Instant::now();
-    let body = drive(&mut connection, read(response.into_body(), &mut reader)).await;
+    let mut expected = Expected::new(&check.expect);
+    let body = drive(&mut connection, read(response.into_body(), &mut reader, &mut expected)).await;
     add(&mut trace.phases.body, started);
     match body {
         Ok(()) => {
             let health::Reading { report, failure } = reader.finish();
             trace.health = report.map(Box::new);
             // A wrong status is the better answer to what went wrong.
-            trace.wrong_answer = trace.wrong_answer.take().or(failure);
+            trace.wrong_answer =
+                trace.wrong_answer.take().or(failure).or_else(|| expected.missing_from_body());
         }
         Err(_) if trace.wrong_answer.is_some() => {}
         Err(error) => return Err(error),
@@ -304,12 +324,19 @@ pub(super) fn status_text(response: &Response<Incoming>) -> String {
 }
 
 /// Reads a body to its end or to [`MAX_BODY_BYTES`]; the rest is left unread.
-async fn read(mut body: Incoming, reader: &mut health::Reader) -> Result<(), hyper::Error> {
+async fn read(
+    mut body: Incoming,
+    reader: &mut health::Reader,
+    expected: &mut Expected,
+) -> Result<(), hyper::Error> {
     let mut read_bytes = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         read_bytes += data.len();
         reader.push(&data);
+        if !expected.is_met() {
+            expected.hear(&data);
+        }
         if read_bytes >= MAX_BODY_BYTES {
             break;
         }

@@ -376,6 +376,81 @@ async fn secrets_stay_with_the_host_they_were_meant_for() {
     assert!(!redirected.contains("x-api-key") && !redirected.contains("authorization"), "{redirected}");
 }
 
+#[tokio::test]
+async fn what_is_expected_must_be_in_the_body() {
+    let page = Target::answering(ok("<title>Shop</title> 3 in stock")).await;
+    let check = |expect: &[&str]| {
+        let mut check = Check::from_target(&page.url()).unwrap();
+        if let Check::Http(http) = &mut check {
+            http.expect = expect.iter().map(|text| (*text).to_owned()).collect();
+        }
+        check
+    };
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    let run = async |expect: &[&str]| checker.run(Some(&check(expect)), TIMEOUT).await.outcome;
+    assert_eq!(run(&["in stock", "<title>Shop"]).await, Outcome::Pass);
+    assert_eq!(run(&["Shop", "out of"]).await, fail(FailureKind::Body, "`out of` is not in the body"));
+
+    let broken = Target::answering("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\n\r\nno").await;
+    let mut check = Check::from_target(&broken.url()).unwrap();
+    if let Check::Http(http) = &mut check {
+        http.expect = vec!["yes".to_owned()];
+    }
+    let outcome = checker.run(Some(&check), TIMEOUT).await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Status, "500 Internal Server Error"), "the status says more");
+}
+
+#[tokio::test]
+async fn a_body_is_sent_follows_to_the_same_host_only_and_becomes_no_get() {
+    let (sent, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let echo = Target::new(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            let mut whole = request(&mut stream).await;
+            let length = whole.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let head = whole.find("\r\n\r\n").map_or(whole.len(), |end| end + 4);
+            let left = length.map_or(0, |length| length.parse::<usize>().unwrap()) + head - whole.len();
+            let mut rest = vec![0; left];
+            stream.read_exact(&mut rest).await.unwrap();
+            whole.push_str(&String::from_utf8(rest).unwrap());
+            let again = whole.contains("/again");
+            sent.send(whole).unwrap();
+            let answer = if again { ok("") } else { "HTTP/1.1 307 x\r\nlocation: /again\r\n\r\n".to_owned() };
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    })
+    .await;
+    let posting = |url: &str, send: &str| {
+        let mut check = Check::from_target(url).unwrap();
+        if let Check::Http(http) = &mut check {
+            (http.method, http.send) = (model::check::Method::Post, send.to_owned());
+        }
+        check
+    };
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    let finding = checker.run(Some(&posting(&echo.url(), r#"{"ping":1}"#)), TIMEOUT).await;
+    assert_eq!(finding.outcome, Outcome::Pass);
+    for path in ["POST /health ", "POST /again "] {
+        let request = requests.recv().await.unwrap();
+        assert!(request.starts_with(path), "{request}");
+        for part in ["content-type: application/json\r\n", "content-length: 10\r\n", "\r\n\r\n{\"ping\":1}"] {
+            assert!(request.contains(part), "{part:?} is not in {request}");
+        }
+    }
+    let elsewhere = format!("HTTP/1.1 307 x\r\nlocation: {}\r\n\r\n", echo.url());
+    let redirecting = Target::answering(elsewhere).await;
+    let finding = checker.run(Some(&posting(&redirecting.url(), "secret")), TIMEOUT).await;
+    let detail = "redirect of a request with a body to another host, which is not followed";
+    assert_eq!(finding.outcome, fail(FailureKind::Redirect, detail));
+    let redirecting = Target::answering(moved(&format!("{}/again", echo.url()))).await;
+    assert_eq!(
+        checker.run(Some(&posting(&redirecting.url(), "secret")), TIMEOUT).await.outcome,
+        Outcome::Pass
+    );
+    let request = requests.recv().await.unwrap();
+    assert!(request.starts_with("GET ") && !request.contains("secret"), "{request}");
+}
+
 // ---- TLS
 
 /// An authority and what it signs.

@@ -146,7 +146,7 @@ impl Check {
             other => invalid("url", format!("cannot be read: {other}")),
         })?;
         let check = match url.scheme() {
-            "http" | "https" => Self::Http(HttpCheck::from_url(url)),
+            "http" | "https" => Self::Http(HttpCheck::new(url)),
             "tcp" => Self::Tcp(TcpCheck::from_url(&url)?),
             "tls" => Self::Tls(TlsCheck::from_url(&url)?),
             "dns" => Self::Dns(DnsCheck::from_url(&url)?),

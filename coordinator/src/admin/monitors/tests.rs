@@ -246,7 +246,13 @@ async fn every_kind_of_target_is_created_and_shown_with_what_is_asked_of_it() {
             (made.url.as_str(), &made.send, &made.expect, made.certificate_days),
             (url, &asked.send, &asked.expect, asked.certificate_days)
         );
-        // Another kind drops what it has no use for.
+        // Another kind drops what it has no use for, also what it could have had.
+        let page = wire::Monitor {
+            id: made.id.clone(),
+            url: "https://b.example".into(),
+            ..wire::Monitor::default()
+        };
+        assert_eq!(bench.update(page, &["url"]).await.unwrap().send, "", "{url}");
         let ping = wire::Monitor { id: made.id, url: "icmp://b.example".into(), ..wire::Monitor::default() };
         let ping = bench.update(ping, &["url"]).await.unwrap();
         assert_eq!((ping.send.as_str(), ping.expect.len(), ping.certificate_days), ("", 0, 0), "{url}");
@@ -264,7 +270,7 @@ async fn what_a_kind_of_target_has_no_use_for_is_refused_by_name() {
         ..monitor(url)
     };
     for (url, fields) in [
-        ("https://a.example", vec!["send", "expect"]),
+        ("https://a.example", vec!["send"]),
         ("icmp://a.example", vec!["headers", "send", "expect", "certificate_days"]),
         ("ws://a.example", vec!["certificate_days"]),
     ] {

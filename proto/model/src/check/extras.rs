@@ -7,7 +7,7 @@ use super::{Check, InvalidCheck, invalid};
 pub struct Extras {
     /// Further request headers.
     pub headers: Vec<(String, String)>,
-    /// What is sent once connected.
+    /// What is sent once connected; over HTTP the request's body.
     pub send: String,
     /// What must be found in what comes, each of them.
     pub expect: Vec<String>,
@@ -49,8 +49,12 @@ impl Check {
             }
         };
         set("headers", put(slots.headers, extras.headers), "http://, https://, ws:// and wss://");
-        set("send", put(slots.send, extras.send), "tcp://, ws:// and wss://");
-        set("expect", put(slots.expect, extras.expect), "tcp://, dns:, ws://, wss:// and mail servers");
+        set("send", put(slots.send, extras.send), "http://, https://, tcp://, ws:// and wss://");
+        set(
+            "expect",
+            put(slots.expect, extras.expect),
+            "http://, https://, tcp://, dns:, ws://, wss:// and mail servers",
+        );
         set(
             "certificate_days",
             put(slots.certificate_days, extras.certificate_days),
@@ -73,6 +77,7 @@ fn put<T: Default + PartialEq>(slot: Option<&mut T>, value: T) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Method;
     use super::*;
 
     #[test]
@@ -84,7 +89,7 @@ mod tests {
             certificate_days: 14,
         };
         for (target, useless) in [
-            ("https://a.com", vec!["send", "expect"]),
+            ("https://a.com", vec![]),
             ("tcp://a.com:1", vec!["headers", "certificate_days"]),
             ("tls://a.com", vec!["headers", "send", "expect"]),
             ("dns://a.com", vec!["headers", "send", "certificate_days"]),
@@ -94,6 +99,9 @@ mod tests {
             ("imap://a.com", vec!["headers", "send"]),
         ] {
             let mut check = Check::from_target(target).unwrap();
+            if let Check::Http(http) = &mut check {
+                http.method = Method::Post;
+            }
             assert_eq!((check.extras(), check.set_extras(Extras::default())), (Extras::default(), vec![]));
             let fields: Vec<_> = check.set_extras(all.clone()).iter().map(|it| it.field).collect();
             assert_eq!(fields, useless, "{target}");

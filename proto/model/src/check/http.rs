@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::extras::Slots;
+use super::text::{validate_expect, validate_send};
 use super::{InvalidCheck, Kind, invalid, invalid_scheme, validate_certificate_days, validate_url};
 use crate::HealthPolicy;
 
@@ -22,6 +23,12 @@ pub struct HttpCheck {
     /// What a structured health report in the body means.
     #[serde(default)]
     pub health: HealthPolicy,
+    /// The request's body, with [escapes](super::text); empty: none.
+    #[serde(default)]
+    pub send: String,
+    /// What must be found in the answer's body, each of them, with [escapes](super::text).
+    #[serde(default)]
+    pub expect: Vec<String>,
     /// A certificate that ends within so many days fails; 0: one that is valid passes.
     #[serde(default)]
     pub certificate_days: u16,
@@ -55,6 +62,12 @@ impl Method {
         }
     }
 
+    /// Whether its requests have a body.
+    #[must_use]
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
+    }
+
     /// Reads a method's name, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -65,13 +78,17 @@ impl Method {
 }
 
 impl HttpCheck {
-    pub(super) fn from_url(url: Url) -> Self {
+    /// A check of a URL in the usual way: a GET that wants a 2xx answer.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
         Self {
             url,
             method: Method::Get,
             headers: vec![],
             expected_status: vec![],
             health: HealthPolicy::default(),
+            send: String::new(),
+            expect: vec![],
             certificate_days: 0,
         }
     }
@@ -97,6 +114,15 @@ impl Kind for HttpCheck {
                 format!("`{policy}` needs a body, and an answer to HEAD has none: use GET"),
             ));
         }
+        validate_send(&self.send)?;
+        if !self.send.is_empty() && !self.method.has_body() {
+            let problem = format!("a {} request has no body: use POST, PUT or PATCH", self.method.as_str());
+            return Err(invalid("send", problem));
+        }
+        validate_expect(&self.expect)?;
+        if !self.expect.is_empty() && self.method == Method::Head {
+            return Err(invalid("expect", "needs a body, and an answer to HEAD has none: use GET"));
+        }
         validate_certificate_days(self.certificate_days, self.url.scheme() == "https")
     }
 
@@ -115,8 +141,9 @@ impl Kind for HttpCheck {
     fn slots(&mut self) -> Slots<'_> {
         Slots {
             headers: Some(&mut self.headers),
+            send: Some(&mut self.send),
+            expect: Some(&mut self.expect),
             certificate_days: Some(&mut self.certificate_days),
-            ..Slots::default()
         }
     }
 }
@@ -185,6 +212,26 @@ mod tests {
         ] {
             assert_eq!(validate_header(name, value).unwrap_err().field, "headers", "{name}");
         }
+    }
+
+    #[test]
+    fn a_body_is_sent_and_expected_only_where_there_is_one() {
+        let Ok(Check::Http(mut check)) = Check::from_target("http://a.example") else { panic!("it is HTTP") };
+        for (method, field) in [
+            (Method::Get, Some("send")),
+            (Method::Head, Some("send")),
+            (Method::Post, None),
+            (Method::Put, None),
+            (Method::Patch, None),
+            (Method::Delete, Some("send")),
+        ] {
+            (check.method, check.send) = (method, "{}".to_owned());
+            assert_eq!(check.validate().err().map(|error| error.field), field, "{method:?}");
+        }
+        (check.method, check.send, check.expect) = (Method::Head, String::new(), vec!["ok".to_owned()]);
+        assert_eq!(check.validate().unwrap_err().field, "expect");
+        check.method = Method::Get;
+        assert_eq!(check.validate(), Ok(()));
     }
 
     #[test]

@@ -152,6 +152,8 @@ fn check_to_wire(check: &Check) -> v1::assignment::Check {
             expected_status: http.expected_status.iter().copied().map(u32::from).collect(),
             health: health_to_wire(http.health).into(),
             certificate_days,
+            send,
+            expect,
         }),
         other => v1::assignment::Check::Target(v1::TargetCheck {
             url: other.target(),
@@ -179,11 +181,10 @@ fn check_from_wire(wire: v1::assignment::Check) -> Result<Option<Check>, Invalid
                 .collect::<Result<_, _>>()
                 .map_err(|_| Invalid::new("http.expected_status", "must be 100 to 599"))?;
             let Some(health) = health_from_wire(http.health) else { return Ok(None) };
-            let extras = extras(http.headers, String::new(), vec![], http.certificate_days)?;
-            let (headers, certificate_days) = (vec![], 0);
-            let check =
-                Check::Http(HttpCheck { url, method, headers, expected_status, health, certificate_days });
-            (check, extras)
+            let extras = extras(http.headers, http.send, http.expect, http.certificate_days)?;
+            let mut check = HttpCheck::new(url);
+            (check.method, check.expected_status, check.health) = (method, expected_status, health);
+            (Check::Http(check), extras)
         }
         v1::assignment::Check::Target(target) => {
             let extras = extras(target.headers, target.send, target.expect, target.certificate_days)?;
@@ -269,6 +270,9 @@ mod tests {
                 certificate_days: 14,
             };
             if let Some(check) = &mut assignment.check {
+                if let Check::Http(http) = check {
+                    http.method = Method::Post;
+                }
                 let has_certificate = !target.starts_with("http:");
                 let certificate_days = if has_certificate { 14 } else { 0 };
                 check.set_extras(Extras { certificate_days, ..all.clone() });
@@ -392,7 +396,8 @@ mod tests {
                 })
             } else {
                 v1::assignment::Check::Http(v1::HttpCheck {
-                    url, method, headers: vec![], expected_status: vec![port], health, certificate_days,
+                    url, method, headers: vec![], expected_status: vec![port], health, certificate_days, send,
+                    expect: vec![expect],
                 })
             };
             let _ = assignment_from_wire(v1::Assignment {

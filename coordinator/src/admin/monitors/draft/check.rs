@@ -59,7 +59,13 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
 pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
     let insists_on = |field: &str| mask.contains(&field);
     let Ok(mut check) = Check::from_target(&draft.url) else { return };
-    if !matches!(check, Check::Http(_)) {
+    if let Check::Http(http) = &check {
+        // Without a body to be, it was something for a port.
+        let method = Method::parse(&draft.method).unwrap_or(http.method);
+        if !insists_on("send") && !insists_on("method") && !method.has_body() {
+            draft.send.clear();
+        }
+    } else {
         if !insists_on("method") {
             draft.method.clear();
         }
