@@ -29,7 +29,8 @@ use crate::view::{Status, SubjectView, Views};
 /// Arguments of `up`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// What to monitor: https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME, icmp://HOST and more. Those already monitored stay as they are
+    /// What to monitor: https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME, icmp://HOST and more. Those already
+    /// monitored stay as they are
     #[arg(value_name = "URL", value_parser = Check::from_target)]
     pub targets: Vec<Check>,
     /// Regions to check from, one embedded agent each; may be repeated [default: local]

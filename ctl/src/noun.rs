@@ -6,6 +6,7 @@
 pub(crate) mod agent;
 pub(crate) mod channel;
 pub(crate) mod check;
+mod exchange;
 pub(crate) mod heartbeat;
 pub(crate) mod incident;
 pub(crate) mod maintenance;

@@ -46,8 +46,8 @@ enum Command {
             allow_hyphen_values = true
         )]
         send: String,
-        /// What must come: text for http://, https://, tcp://, ws:// and wss://, a record or a response code for dns:, a capability for
-        /// mail servers; may be repeated
+        /// What must come: text for http://, https://, tcp://, ws:// and wss://, a record or a response code for dns:, a
+        /// capability for mail servers; may be repeated
         #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
         expect: Vec<String>,
         /// A certificate that ends within so many days is a failure

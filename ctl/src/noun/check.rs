@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
-use model::{Clock, HealthPolicy, Timestamp};
-use proto::admin::v1::{Header, Monitor, Result as Found, RunCheckRequest, RunCheckResponse};
+use model::{Clock, Timestamp};
+use proto::admin::v1::{Monitor, Result as Found, RunCheckRequest, RunCheckResponse};
 
-use super::monitor::header;
+use super::exchange::Exchange;
 use super::{Context, client};
 use crate::duration;
 use crate::exit::{Exit, Failure};
@@ -25,45 +24,20 @@ pub(crate) struct Check {
     /// How long a check may take [default: 10s]
     #[arg(long, value_parser = duration::parse)]
     timeout: Option<Duration>,
-    /// HTTP method [default: GET]
-    #[arg(long)]
-    method: Option<String>,
-    /// HTTP header to send, such as 'Accept: text/html'; may be repeated
-    #[arg(long = "header", value_parser = header, value_name = "NAME: VALUE")]
-    headers: Vec<Header>,
-    /// HTTP statuses that pass [default: any 2xx]
-    #[arg(long, value_delimiter = ',', value_name = "STATUS")]
-    expect_status: Vec<u32>,
-    /// What a health report in the body means [default: read]
-    #[arg(long, value_parser = PossibleValuesParser::new(HealthPolicy::ALL.map(HealthPolicy::as_str)))]
-    health: Option<String>,
-    /// What to send once connected, over HTTP as the body of a POST, PUT or PATCH
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    send: Option<String>,
-    /// What must come: text, a record or response code, a capability; may be repeated
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    expect: Vec<String>,
-    /// A certificate that ends within so many days is a failure
-    #[arg(long, value_name = "DAYS")]
-    certificate_days: Option<u32>,
+    #[command(flatten)]
+    exchange: Exchange,
 }
 
 /// Prints each region's answer as it comes; a negative answer unless all pass.
 pub(crate) async fn run(check: Check, context: &Context) -> Result<(), Failure> {
     let is_all = check.regions.iter().any(|region| region == "all");
-    let monitor = Monitor {
+    let mut monitor = Monitor {
         url: check.url,
         regions: if is_all { vec![] } else { check.regions },
         timeout: check.timeout.map(duration::to_wire),
-        method: check.method.unwrap_or_default(),
-        headers: check.headers,
-        expected_status: check.expect_status,
-        health: check.health.unwrap_or_default(),
-        send: check.send.unwrap_or_default(),
-        expect: check.expect,
-        certificate_days: check.certificate_days.unwrap_or_default(),
         ..Monitor::default()
     };
+    check.exchange.apply(&mut monitor, &mut vec![]);
     let request = RunCheckRequest { monitor: Some(monitor) };
     let mut answers =
         client!(context, monitors_client::MonitorsClient).run_check(request).await?.into_inner();

@@ -8,15 +8,15 @@ mod view;
 
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
-use model::{Clock, HealthPolicy};
+use model::Clock;
 use proto::admin::v1::{
-    CreateMonitorRequest, DeleteMonitorRequest, ExplainMonitorRequest, GetMonitorRequest, Header,
+    CreateMonitorRequest, DeleteMonitorRequest, ExplainMonitorRequest, GetMonitorRequest,
     ListMonitorsRequest, ListResultsRequest, Monitor, PauseMonitorRequest, ResumeMonitorRequest,
     UpdateMonitorRequest,
 };
 
+use super::exchange::{Exchange, given, set};
 use super::{Context, Get, Ls, Which, all, client};
 use crate::duration;
 use crate::exit::Failure;
@@ -139,15 +139,6 @@ struct Settings {
     /// Channel to notify, by id or name; several are allowed [default: none]
     #[arg(long = "channel", value_delimiter = ',', num_args = 1.., value_name = "CHANNEL")]
     channels: Vec<String>,
-    /// HTTP method [default: GET]
-    #[arg(long)]
-    method: Option<String>,
-    /// HTTP header to send, such as 'Accept: text/html'; may be repeated
-    #[arg(long = "header", value_parser = header, value_name = "NAME: VALUE")]
-    headers: Vec<Header>,
-    /// HTTP statuses that pass [default: any 2xx]
-    #[arg(long, value_delimiter = ',', value_name = "STATUS")]
-    expect_status: Vec<u32>,
     /// How long the regions must agree before an incident opens [default: 0s]
     #[arg(long, value_parser = duration::parse, value_name = "DURATION")]
     confirmation_period: Option<Duration>,
@@ -169,24 +160,11 @@ struct Settings {
     /// Monitor without which this one cannot work, by id or name; may be repeated [default: none]
     #[arg(long, value_name = "MONITOR")]
     depends_on: Vec<String>,
-    /// What a health report in the body means. ignore: it is not read; read: degraded at most; expect: there has to be
-    /// one, and unhealthy is down; strict: degraded is down too [default: read]
-    #[arg(long, value_parser = PossibleValuesParser::new(HealthPolicy::ALL.map(HealthPolicy::as_str)))]
-    health: Option<String>,
     /// Word by which to group it, such as payments; several are allowed [default: none]
     #[arg(long = "tag", value_delimiter = ',', num_args = 1.., value_name = "TAG")]
     tags: Vec<String>,
-    /// What to send once connected, over HTTP as the body of a POST, PUT or PATCH; for http://, https://, tcp://, ws://
-    /// and wss:// only. \r, \n, \t, \\ and \xHH stand for single bytes
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    send: Option<String>,
-    /// What must come: text for http://, https://, tcp://, ws:// and wss://, a record or a response code for dns:, a capability for mail
-    /// servers; may be repeated
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    expect: Vec<String>,
-    /// A certificate that ends within so many days is a failure [default: only one that is not valid]
-    #[arg(long, value_name = "DAYS")]
-    certificate_days: Option<u32>,
+    #[command(flatten)]
+    exchange: Exchange,
 }
 
 /// Arguments of `results`.
@@ -319,25 +297,14 @@ impl Settings {
     /// Sets what was given and returns the names of those fields.
     fn apply(self, monitor: &mut Monitor) -> Vec<&'static str> {
         let mut paths = Vec::new();
-        macro_rules! set {
-            ($($field:ident = $value:expr;)+) => { $(
-                if let Some(value) = $value {
-                    monitor.$field = value;
-                    paths.push(stringify!($field));
-                }
-            )+ };
-        }
         let wire = |span: Option<Duration>| span.map(duration::to_wire).map(Some);
-        set! {
+        set! { monitor, paths:
             name = self.name;
             interval = wire(self.interval);
             timeout = wire(self.timeout);
             regions = given(self.regions);
             quorum = self.quorum;
             channels = given(self.channels);
-            method = self.method;
-            headers = given(self.headers);
-            expected_status = given(self.expect_status);
             confirmation_period = wire(self.confirmation_period);
             recovery_checks = self.recovery_checks;
             failure_threshold = self.failures;
@@ -345,12 +312,9 @@ impl Settings {
             recovery_period = wire(self.recovery_period);
             latency_limit = wire(self.latency_limit);
             depends_on = given(self.depends_on);
-            health = self.health;
             tags = given(self.tags);
-            send = self.send;
-            expect = given(self.expect);
-            certificate_days = self.certificate_days;
         }
+        self.exchange.apply(monitor, &mut paths);
         paths
     }
 }
@@ -369,13 +333,4 @@ impl Clearable {
             Self::CertificateDays => "certificate_days",
         }
     }
-}
-
-pub(super) fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
-    Some(list).filter(|list| !list.is_empty())
-}
-
-pub(super) fn header(text: &str) -> Result<Header, &'static str> {
-    let (name, value) = text.split_once(':').ok_or("use 'Name: value'")?;
-    Ok(Header { name: name.trim().to_owned(), value: value.trim().to_owned() })
 }

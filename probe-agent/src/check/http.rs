@@ -182,22 +182,18 @@ fn basic_credentials(url: &Url) -> Option<HeaderValue> {
 }
 
 /// The bytes that a text with `%HH` in it stands for.
-pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+pub(super) fn percent_decoded(written: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(written.len());
+    let mut rest = written.as_bytes();
     while let [first, tail @ ..] = rest {
         let escaped = match tail {
-            [high, low, ..] if *first == b'%' => hex(*high).zip(hex(*low)),
+            [high, low, ..] if *first == b'%' => text::hex(*high).zip(text::hex(*low)),
             _ => None,
         };
         decoded.push(escaped.map_or(*first, |(high, low)| high * 16 + low));
         rest = if escaped.is_some() { &tail[2..] } else { tail };
     }
     decoded
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// Path and query as the request line carries them. A URL may hold a few characters there that HTTP does not allow.

@@ -36,7 +36,9 @@ pub fn to_bytes(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn hex(digit: u8) -> Option<u8> {
+/// The value of a hexadecimal digit, in either case.
+#[must_use]
+pub fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 

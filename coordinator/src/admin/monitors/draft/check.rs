@@ -19,13 +19,8 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
     }
     let check = Check::from_target(&asked.url).map_err(|error| error.problem);
     let mut check = invalid.check("url", check)?;
-    let extras = Extras {
-        headers: read_headers(&asked.headers, invalid),
-        send: asked.send.clone(),
-        expect: asked.expect.clone(),
-        certificate_days: u16::try_from(asked.certificate_days).unwrap_or(u16::MAX),
-    };
-    for useless in check.set_extras(extras) {
+    let headers = read_headers(&asked.headers, invalid);
+    for useless in check.set_extras(extras(asked, headers)) {
         invalid.add(useless.field, useless.problem);
     }
     if let Check::Http(http) = &mut check {
@@ -36,7 +31,7 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
             }
         }
         http.expected_status = read_statuses(&asked.expected_status, invalid);
-        http.health = read_health(&asked.health, http.method, invalid);
+        http.health = read_health(&asked.health, invalid);
     } else {
         let is_default = |health: &str| HealthPolicy::parse(health) == Some(HealthPolicy::default());
         for (field, is_given) in [
@@ -76,13 +71,8 @@ pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
             draft.health.clear();
         }
     }
-    let extras = Extras {
-        headers: draft.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
-        send: draft.send.clone(),
-        expect: draft.expect.clone(),
-        certificate_days: u16::try_from(draft.certificate_days).unwrap_or(u16::MAX),
-    };
-    for useless in check.set_extras(extras) {
+    let headers = draft.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect();
+    for useless in check.set_extras(extras(draft, headers)) {
         match useless.field {
             field if insists_on(field) => {}
             "headers" => draft.headers.clear(),
@@ -90,6 +80,16 @@ pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
             "expect" => draft.expect.clear(),
             _ => draft.certificate_days = 0,
         }
+    }
+}
+
+/// What is asked besides the target. Days that no number holds are more than any check may ask for.
+fn extras(asked: &wire::Monitor, headers: Vec<(String, String)>) -> Extras {
+    Extras {
+        headers,
+        send: asked.send.clone(),
+        expect: asked.expect.clone(),
+        certificate_days: u16::try_from(asked.certificate_days).unwrap_or(u16::MAX),
     }
 }
 
@@ -120,18 +120,12 @@ fn read_statuses(asked: &[u32], invalid: &mut Invalid) -> Vec<u16> {
     asked.iter().filter_map(read).collect()
 }
 
-fn read_health(asked: &str, method: Method, invalid: &mut Invalid) -> HealthPolicy {
-    const FIELD: &str = "health";
+fn read_health(asked: &str, invalid: &mut Invalid) -> HealthPolicy {
     if asked.is_empty() {
         return HealthPolicy::default();
     }
-    let Some(policy) = HealthPolicy::parse(asked) else {
-        invalid.add(FIELD, "must be ignore, read, expect or strict");
-        return HealthPolicy::default();
-    };
-    if method == Method::Head && policy.needs_report() {
-        let name = policy.as_str();
-        invalid.add(FIELD, format!("`{name}` needs a body, and an answer to HEAD has none: use GET"));
-    }
-    policy
+    HealthPolicy::parse(asked).unwrap_or_else(|| {
+        invalid.add("health", "must be ignore, read, expect or strict");
+        HealthPolicy::default()
+    })
 }

@@ -1,0 +1,71 @@
+//! What a check sends and expects: the flags that monitors and single checks have in common.
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use model::HealthPolicy;
+use proto::admin::v1::{Header, Monitor};
+
+/// What a check does, besides its target and how long it may take.
+#[derive(Debug, Args)]
+pub(super) struct Exchange {
+    /// HTTP method [default: GET]
+    #[arg(long)]
+    method: Option<String>,
+    /// HTTP header to send, such as 'Accept: text/html'; may be repeated
+    #[arg(long = "header", value_parser = header, value_name = "NAME: VALUE")]
+    headers: Vec<Header>,
+    /// HTTP statuses that pass [default: any 2xx]
+    #[arg(long, value_delimiter = ',', value_name = "STATUS")]
+    expect_status: Vec<u32>,
+    /// What a health report in the body means. ignore: it is not read; read: degraded at most; expect: there has to be
+    /// one, and unhealthy is down; strict: degraded is down too [default: read]
+    #[arg(long, value_parser = PossibleValuesParser::new(HealthPolicy::ALL.map(HealthPolicy::as_str)))]
+    health: Option<String>,
+    /// What to send once connected, over HTTP as the body of a POST, PUT or PATCH; for http://, https://, tcp://, ws://
+    /// and wss:// only. \r, \n, \t, \\ and \xHH stand for single bytes
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    send: Option<String>,
+    /// What must come: text for http://, https://, tcp://, ws:// and wss://, a record or a response code for dns:, a
+    /// capability for mail servers; may be repeated
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    expect: Vec<String>,
+    /// A certificate that ends within so many days is a failure [default: only one that is not valid]
+    #[arg(long, value_name = "DAYS")]
+    certificate_days: Option<u32>,
+}
+
+/// Sets the fields of a monitor for which there is a value, and notes their names.
+macro_rules! set {
+    ($monitor:ident, $paths:ident: $($field:ident = $value:expr;)+) => { $(
+        if let Some(value) = $value {
+            $monitor.$field = value;
+            $paths.push(stringify!($field));
+        }
+    )+ };
+}
+pub(super) use set;
+
+impl Exchange {
+    /// Sets what was given and notes the names of those fields.
+    pub(super) fn apply(self, monitor: &mut Monitor, paths: &mut Vec<&'static str>) {
+        set! { monitor, paths:
+            method = self.method;
+            headers = given(self.headers);
+            expected_status = given(self.expect_status);
+            health = self.health;
+            send = self.send;
+            expect = given(self.expect);
+            certificate_days = self.certificate_days;
+        }
+    }
+}
+
+/// A list that was given; an empty one was not.
+pub(super) fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
+    Some(list).filter(|list| !list.is_empty())
+}
+
+fn header(text: &str) -> Result<Header, &'static str> {
+    let (name, value) = text.split_once(':').ok_or("use 'Name: value'")?;
+    Ok(Header { name: name.trim().to_owned(), value: value.trim().to_owned() })
+}
