@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ pub async fn run(
     let coordinator = loopback(app.agent_address);
     let running = app.start();
     for token in tokens {
-        start_agent(&running.parts, token, coordinator)?;
+        start_agent(&running.parts, token, coordinator, &config.data)?;
     }
     let parts = running.parts.clone();
     let drain = parts.supervisor.drain().clone();
@@ -104,7 +105,7 @@ async fn embedded_agent(parts: &Parts, region: &RegionId) -> anyhow::Result<Agen
             region: region.clone(),
             secret_digest: token.digest(),
             epoch: known.map_or(0, |row| row.epoch),
-            process_nonce: None,
+            process_nonce: known.and_then(|row| row.process_nonce),
             created_at: known.map_or(now, |row| row.created_at),
         };
         Ok::<_, store::Error>(ConfigChange::PutAgent(row))
@@ -113,8 +114,10 @@ async fn embedded_agent(parts: &Parts, region: &RegionId) -> anyhow::Result<Agen
     Ok(token)
 }
 
-fn start_agent(parts: &Parts, token: AgentToken, coordinator: SocketAddr) -> anyhow::Result<()> {
-    let config = probe_agent::Config::new(Url::parse(&format!("https://{coordinator}"))?, token);
+fn start_agent(parts: &Parts, token: AgentToken, coordinator: SocketAddr, data: &Path) -> anyhow::Result<()> {
+    let spool = data.join("spool").join(token.agent.to_string());
+    let mut config = probe_agent::Config::new(Url::parse(&format!("https://{coordinator}"))?, token);
+    config.spool = Some(spool);
     let (clock, random) = (Arc::clone(&parts.clock), Arc::clone(&parts.random));
     let drain = parts.supervisor.drain().clone();
     parts.supervisor.spawn(Task::EmbeddedAgent, async move {

@@ -27,7 +27,7 @@ use crate::check::Finding;
 use crate::gate::{Class, Concurrency, Gate};
 use crate::monitor::{Held, Job, Seen};
 use crate::schedule::Schedule;
-use crate::spool::{Spool, Window};
+use crate::spool::{Done, Order, Spool, Window};
 
 /// How long news wait for company.
 const COALESCE: Duration = Duration::from_millis(5);
@@ -73,7 +73,6 @@ pub(crate) struct Agent {
     outbox: VecDeque<v1::AgentMessage>,
     /// The present session; `None` while cut off.
     terms: Option<Terms>,
-    known_epoch: Option<u64>,
     region: Option<RegionId>,
     /// The coordinator's clock minus ours, in microseconds.
     offset_us: i64,
@@ -105,7 +104,7 @@ enum Alarm {
 }
 
 impl Agent {
-    pub(crate) fn new(concurrency: Concurrency) -> Self {
+    pub(crate) fn new(concurrency: Concurrency, spool: Spool) -> Self {
         Self {
             held: BTreeMap::new(),
             has_assignments: false,
@@ -115,10 +114,9 @@ impl Agent {
             next_number: 1,
             single_checks: 0,
             alarms: BTreeMap::new(),
-            spool: Spool::default(),
+            spool,
             outbox: VecDeque::new(),
             terms: None,
-            known_epoch: None,
             region: None,
             offset_us: 0,
             next_beat: Timestamp::EPOCH,
@@ -151,15 +149,7 @@ impl Agent {
         if step > CLOCK_STEP_US {
             self.schedule.replace_all(self.server(now));
         }
-        self.spool.reconnected();
-        // A process keeps its epoch. Another one means that the coordinator lost its memory of us.
-        if self.known_epoch.is_some_and(|epoch| epoch != terms.agent_epoch) {
-            warn!(
-                "the coordinator has forgotten this process: sending the results of the last 15 minutes again"
-            );
-            self.spool.replay();
-        }
-        self.known_epoch = Some(terms.agent_epoch);
+        self.spool.connected(terms.agent_epoch, offset_us);
         self.region = Some(terms.region.clone());
         self.terms = Some(terms);
         self.outbox.clear();
@@ -318,6 +308,18 @@ impl Agent {
         }
         self.is_blocked = self.spool.has_waiting();
         has_sent
+    }
+
+    /// What is to be done with the spool's disk next.
+    pub(crate) fn next_order(&mut self) -> Option<Order> {
+        self.spool.next_order()
+    }
+
+    /// Takes what came of an order to the disk.
+    pub(crate) fn stored(&mut self, done: Done, now: Timestamp) {
+        if self.spool.heed(done) && self.is_blocked {
+            self.flush(now);
+        }
     }
 
     fn beat(&mut self, now: Timestamp) {

@@ -28,7 +28,18 @@ pub struct Config {
     pub concurrency: Concurrency,
     /// Targets that are known to be well: when most of them fail, it is this agent.
     pub canaries: Vec<Check>,
+    /// Directory for results until the coordinator has them; `None`: they wait in memory.
+    pub spool: Option<PathBuf>,
+    /// The most bytes in that directory.
+    pub spool_bytes: u64,
 }
+
+/// The most bytes of results in the spool, unless its operator says otherwise.
+const SPOOL_MIB: u64 = 256;
+/// The smallest spool.
+const MIN_SPOOL_MIB: u64 = 16;
+/// The largest: a terabyte.
+const MAX_SPOOL_MIB: u64 = 1 << 20;
 
 impl Config {
     /// A configuration with nothing but what is needed.
@@ -41,6 +52,8 @@ impl Config {
             extra_roots: None,
             concurrency: Concurrency::default(),
             canaries: vec![],
+            spool: None,
+            spool_bytes: SPOOL_MIB << 20,
         }
     }
 }
@@ -80,6 +93,13 @@ pub struct RunOptions {
     /// be repeated [env: VIGILMON_CANARY, separated by commas]
     #[arg(long, value_name = "URL")]
     pub canary: Vec<String>,
+    /// Directory for results until the coordinator has them, kept over restarts of this agent and of the machine; without
+    /// it 16 MiB of them wait in memory [env: VIGILMON_SPOOL]
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+    /// The most that the spool takes on disk, in MiB; 256 by default [env: VIGILMON_SPOOL_MIB]
+    #[arg(long, value_name = "MIB")]
+    pub spool_mib: Option<u64>,
     /// Where checks go.
     #[command(flatten)]
     pub targets: TargetOptions,
@@ -102,6 +122,8 @@ struct File {
     max_checks: Option<usize>,
     max_checks_per_host: Option<usize>,
     canary: Vec<String>,
+    spool: Option<PathBuf>,
+    spool_mib: Option<u64>,
     ca_file: Option<PathBuf>,
     allow_target: Vec<String>,
     deny_private: bool,
@@ -126,10 +148,21 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
             .unwrap_or(default.per_host),
     };
     let canaries = canaries(&options.canary, &mut mistakes);
+    let spool_mib = options.spool_mib.unwrap_or(SPOOL_MIB);
+    if !(MIN_SPOOL_MIB..=MAX_SPOOL_MIB).contains(&spool_mib) {
+        mistakes.add("spool_mib", format_args!("must be from {MIN_SPOOL_MIB} to {MAX_SPOOL_MIB}"));
+    }
     match (coordinator, token) {
-        (Some(coordinator), Some(token)) if mistakes.0.is_empty() => {
-            Ok(Config { coordinator, token, addresses, extra_roots, concurrency, canaries })
-        }
+        (Some(coordinator), Some(token)) if mistakes.0.is_empty() => Ok(Config {
+            coordinator,
+            token,
+            addresses,
+            extra_roots,
+            concurrency,
+            canaries,
+            spool: options.spool,
+            spool_bytes: spool_mib << 20,
+        }),
         _ => Err(Invalid(mistakes.0)),
     }
 }
@@ -172,11 +205,13 @@ impl Mistakes {
 
 fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &mut Mistakes) -> RunOptions {
     let mut number = |name: &str| {
-        let value = variable(environment, name)?.parse();
+        let value = variable(environment, name)?.parse::<u64>();
         value.map_err(|_| mistakes.add(name, "must be a number")).ok()
     };
+    let mut count = |name: &str| number(name).map(|value| usize::try_from(value).unwrap_or(usize::MAX));
     let (max_checks, max_checks_per_host) =
-        (number("VIGILMON_MAX_CHECKS"), number("VIGILMON_MAX_CHECKS_PER_HOST"));
+        (count("VIGILMON_MAX_CHECKS"), count("VIGILMON_MAX_CHECKS_PER_HOST"));
+    let spool_mib = number("VIGILMON_SPOOL_MIB");
     let path = |name| variable(environment, name).map(PathBuf::from);
     let config = flags.config.or_else(|| path("VIGILMON_CONFIG"));
     let file = config.as_deref().and_then(|path| file(path, mistakes)).unwrap_or_default();
@@ -196,6 +231,8 @@ fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &m
             Some(list) => list.split(',').map(|target| target.trim().to_owned()).collect(),
             None => file.canary,
         },
+        spool: flags.spool.or_else(|| path("VIGILMON_SPOOL")).or(file.spool),
+        spool_mib: flags.spool_mib.or(spool_mib).or(file.spool_mib),
         targets: merge_targets(flags.targets, environment, file_targets, mistakes),
         config,
     }
@@ -319,6 +356,7 @@ mod tests {
         let flags = RunOptions {
             coordinator: Some("http://x".into()),
             max_checks: Some(0),
+            spool_mib: Some(1),
             canary: vec!["example.com".into()],
             targets: TargetOptions { allow_target: vec!["10.0.0.0/99".into()], ..TargetOptions::default() },
             ..RunOptions::default()
@@ -326,7 +364,10 @@ mod tests {
         let Invalid(mistakes) =
             load(flags, &environment(&[("VIGILMON_AGENT_TOKEN", "vat_secret")])).unwrap_err();
         let options: Vec<_> = mistakes.iter().filter_map(|mistake| mistake.split(':').next()).collect();
-        assert_eq!(options, ["coordinator", "VIGILMON_AGENT_TOKEN", "allow_target", "max_checks", "canary"]);
+        assert_eq!(
+            options,
+            ["coordinator", "VIGILMON_AGENT_TOKEN", "allow_target", "max_checks", "canary", "spool_mib"]
+        );
         assert!(!mistakes.join("").contains("vat_secret"));
     }
 
@@ -335,8 +376,11 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("vigilmon-agent-config-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("agent.toml");
-        std::fs::write(&path, "coordinator = 'https://file'\nmax_checks = 1\nmax_checks_per_host = 2\n")
-            .unwrap();
+        std::fs::write(
+            &path,
+            "coordinator = 'https://file'\nmax_checks = 1\nmax_checks_per_host = 2\nspool = '/a'\n",
+        )
+        .unwrap();
         let flags = RunOptions {
             coordinator: Some("https://flag".into()),
             config: Some(path.clone()),
@@ -347,6 +391,7 @@ mod tests {
             ("VIGILMON_AGENT_TOKEN", &text),
             ("VIGILMON_COORDINATOR", "https://variable"),
             ("VIGILMON_MAX_CHECKS", "7"),
+            ("VIGILMON_SPOOL_MIB", "16"),
             ("VIGILMON_CANARY", "https://a.example, tcp://b.example:443"),
             ("VIGILMON_ALLOW_TARGET", "10.0.0.0/8, 169.254.169.254"),
         ]);
@@ -355,6 +400,7 @@ mod tests {
         assert_eq!(config.concurrency, Concurrency { total: 7, per_host: 2 });
         assert_eq!(config.addresses.allow.len(), 2);
         assert_eq!(config.canaries.len(), 2);
+        assert_eq!((config.spool, config.spool_bytes), (Some("/a".into()), 16 << 20));
         assert_eq!(config.token, token());
 
         std::fs::write(&path, "coordinater = 'https://file'\n").unwrap();

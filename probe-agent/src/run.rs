@@ -22,6 +22,7 @@ use crate::check::{Checker, Finding, Untrusted};
 use crate::config::Config;
 use crate::monitor::Job;
 use crate::session::{Event, Session};
+use crate::spool::{self, Done, Writer};
 
 /// The longest sleep: the machine may have been suspended, which timers do not notice and the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -36,6 +37,14 @@ pub enum Error {
     /// The file of further authorities cannot be used.
     #[error("ca_file: {0}")]
     CaFile(#[from] Untrusted),
+    /// The directory of the spool cannot be used.
+    #[error("spool: {directory}: {why}")]
+    Spool {
+        /// The directory.
+        directory: String,
+        /// Why not.
+        why: String,
+    },
 }
 
 /// Runs an agent until `shutdown`. It goes on checking while the coordinator is out of reach, and tries for ever to
@@ -50,14 +59,29 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let checker = Checker::new(config.addresses, config.extra_roots.as_deref())?;
-    let agent = Agent::new(config.concurrency);
+    let directory = config.spool.as_deref();
+    let opened =
+        spool::open(directory, config.spool_bytes, config.token.agent, Arc::clone(&clock), &*random).await;
+    let (spool, writer, stored) = opened.map_err(|why| Error::Spool {
+        directory: directory.map(|path| path.display().to_string()).unwrap_or_default(),
+        why: why.to_string(),
+    })?;
+    let process_nonce = spool.nonce();
+    let agent = Agent::new(config.concurrency, spool);
     let (facts, own_facts) = watch::channel(agent.facts());
     let (events, incoming) = mpsc::channel(EVENTS);
-    let session =
-        Session::new(&config.coordinator, &config.token, own_facts, events, Arc::clone(&clock), random);
+    let session = Session::new(
+        &config.coordinator,
+        &config.token,
+        process_nonce,
+        own_facts,
+        events,
+        Arc::clone(&clock),
+        random,
+    );
     info!(coordinator = %config.coordinator, agent.id = %config.token.agent, "agent started");
     let (say, canaries) = watch::channel(None);
-    let driver = Driver { agent, clock, facts, outbox: None, canaries };
+    let driver = Driver { agent, clock, facts, outbox: None, canaries, writer, stored };
     tokio::select! {
         never = Box::pin(session.run()) => match never {},
         never = Box::pin(canary::watch(&checker, &config.canaries, &say)) => match never {},
@@ -75,6 +99,10 @@ struct Driver {
     outbox: Option<mpsc::Sender<v1::AgentMessage>>,
     /// What the canaries say.
     canaries: watch::Receiver<Option<Canaries>>,
+    /// Does what the spool orders.
+    writer: Writer,
+    /// What came of it.
+    stored: mpsc::UnboundedReceiver<Done>,
 }
 
 impl Driver {
@@ -92,6 +120,7 @@ impl Driver {
                 attempts.push(Box::pin(attempt(checker, job)));
             }
             self.speak();
+            self.store();
             let pause = self.agent.next_wake().map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
             tokio::select! {
                 biased;
@@ -103,6 +132,7 @@ impl Driver {
                         self.agent.heed(said, self.clock.now());
                     }
                 }
+                Some(done) = self.stored.recv() => self.agent.stored(done, self.clock.now()),
                 Some((job, finding)) = attempts.next() => self.agent.finished(&job, finding, self.clock.now()),
                 () = sleep(pause) => {}
             }
@@ -118,8 +148,16 @@ impl Driver {
                 self.speak();
             }
         };
-        // Without an answer in time the results are lost with the process; the coordinator checks again.
+        // Without an answer in time the next process says what is left.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.store();
+        self.writer.finish().await;
+    }
+
+    fn store(&mut self) {
+        while let Some(order) = self.agent.next_order() {
+            self.writer.submit(order);
+        }
     }
 
     fn hear(&mut self, event: Event) {

@@ -86,10 +86,12 @@ enum Ended {
 }
 
 impl Session {
-    /// A session that will be kept with `coordinator`, proving with `token` who we are.
+    /// A session that will be kept with `coordinator`, proving with `token` who we are; `process_nonce` names the
+    /// numbering of our results.
     pub(crate) fn new(
         coordinator: &Url,
         token: &AgentToken,
+        process_nonce: [u8; 16],
         facts: watch::Receiver<Facts>,
         events: mpsc::Sender<Event>,
         clock: Arc<dyn Clock>,
@@ -98,7 +100,6 @@ impl Session {
         let bearer = token.credential().bearer();
         let mut bearer: MetadataValue<_> = bearer.expose().parse().expect("base64url is printable ASCII");
         bearer.set_sensitive(true);
-        let process_nonce = model::random::bytes(&*random);
         Self {
             dial: Dial::new(coordinator, token.fingerprint),
             bearer,

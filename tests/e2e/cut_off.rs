@@ -64,6 +64,57 @@ async fn an_agent_cut_off_for_a_minute_opens_nothing_and_reports_the_minute_afte
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agent_saw_while_it_was_cut_off_outlives_its_process() -> Result<()> {
+    let mut fleet = Fleet::start(&[]).await?;
+    let proxy = FaultProxy::start(fleet.coordinator.agent_address()).await?;
+    let lonely = Settings {
+        name: "us-east-1".to_owned(),
+        token: fleet::token(&fleet.admin, "us-east-1", "us-east").await?,
+        coordinator: proxy.address(),
+        ca_file: None,
+        hosts: None,
+        canary: None,
+    };
+    fleet.agents.push(Agent::start(lonely)?);
+    fleet.connected(1).await?;
+    let target = Site::start(Answer::Status(200)).await?;
+    let monitor = Monitor { url: target.url("/"), interval: seconds(1), ..Monitor::default() };
+    let id = fleet.admin.create_monitor(monitor).await?.id;
+    fleet.admin.until_status(&id, MonitorStatus::Up, SOON).await?;
+
+    let from = environment::now();
+    proxy.set(Line::Cut);
+    let before = target.requests().len();
+    let seen = eventually("the agent went on checking", Duration::from_secs(30), async || {
+        let seen = target.requests().len() - before;
+        Ok((seen >= 10).then_some(seen))
+    })
+    .await?;
+    fleet.agents[0].kill()?;
+    let killed = environment::now();
+    proxy.set(Line::Open);
+    fleet.agents[0].start_again()?;
+
+    eventually("the results of the dead process were listed", Duration::from_secs(60), async || {
+        let results = fleet.admin.results(&id, wire_time(from)).await?;
+        let mut slots = vec![];
+        for result in &results {
+            if time(result.started_at.as_ref())? <= killed {
+                slots.push(result.slot);
+            }
+        }
+        slots.sort_unstable();
+        let all = slots.len();
+        slots.dedup();
+        ensure!(slots.len() == all, "some are there twice");
+        // The check that ran when it was killed, and the one before the cut, may be missing.
+        ensure!(all + 2 >= seen, "{all} of {seen} are there");
+        Ok(Some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_hears_nothing_is_told_apart_from_one_that_is_well() -> Result<()> {
     let mut fleet = Fleet::start(&["us-east"]).await?;
     let proxy = FaultProxy::start(fleet.coordinator.agent_address()).await?;

@@ -63,7 +63,7 @@ impl Agent {
         self.process.end().await
     }
 
-    /// Starts it again with the same token.
+    /// Starts it again with the same token and spool.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -105,6 +105,8 @@ fn spawn(settings: &Settings, scratch: &Scratch) -> Result<Process> {
         .args(["--coordinator", &format!("https://{}", settings.coordinator)])
         .arg("--token-file")
         .arg(token)
+        .arg("--spool")
+        .arg(scratch.join("spool"))
         .current_dir(scratch.path());
     if let Some(file) = &settings.ca_file {
         command.arg("--ca-file").arg(file);

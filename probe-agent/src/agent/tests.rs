@@ -2,6 +2,7 @@ use model::{Check, Failure, FailureKind, Phases};
 use proto::probe::convert::{Assignment, Role, assignment_to_wire};
 
 use super::*;
+use crate::spool::Shelf;
 
 const TARGET: &str = "http://a.example/health";
 const SERVER_AHEAD_SECS: i64 = 1_000_000;
@@ -9,6 +10,7 @@ const SERVER_AHEAD_SECS: i64 = 1_000_000;
 /// An agent, the time, and what it said.
 struct World {
     agent: Agent,
+    shelf: Shelf,
     now: Timestamp,
     said: Vec<ToCoordinator>,
 }
@@ -16,8 +18,10 @@ struct World {
 impl World {
     /// Online at second 1000 of its own clock; the coordinator's is far ahead.
     fn new() -> Self {
+        let (spool, shelf) = Shelf::new();
         let mut world = Self {
-            agent: Agent::new(Concurrency::default()),
+            agent: Agent::new(Concurrency::default(), spool),
+            shelf,
             now: Timestamp::from_secs(1_000),
             said: vec![],
         };
@@ -69,6 +73,11 @@ impl World {
             self.agent.wake(self.now);
             while let Some(job) = self.agent.next_check(self.now) {
                 started.push((milli, job));
+            }
+            while let Some(order) = self.agent.next_order() {
+                if let Some(done) = self.shelf.execute(order) {
+                    self.agent.stored(done, self.now);
+                }
             }
             while let Some(message) = self.agent.next_message() {
                 self.said.extend(message.message);
