@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use engine::quorum;
-use model::check::{DEFAULT_INTERVAL, DEFAULT_TIMEOUT};
+use model::check::{Criteria, DEFAULT_INTERVAL, DEFAULT_TIMEOUT};
 use model::{
     AgentId, Check, CheckSpec, Clock, MonitorId, Random, RegionId, Secret, SubjectId, Timestamp, random,
 };
@@ -139,7 +139,12 @@ async fn add_monitor(parts: &Parts, check: Check, regions: &BTreeSet<RegionId>) 
     }
     let now = parts.clock.now();
     let definition = MonitorDefinition {
-        spec: CheckSpec { check: check.clone(), interval: DEFAULT_INTERVAL, timeout: DEFAULT_TIMEOUT },
+        spec: CheckSpec {
+            check: check.clone(),
+            criteria: Criteria::default(),
+            interval: DEFAULT_INTERVAL,
+            timeout: DEFAULT_TIMEOUT,
+        },
         regions: regions.iter().cloned().collect(),
         quorum: quorum::Policy::default(),
         confirmation_period: Duration::ZERO,

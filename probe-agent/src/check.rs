@@ -28,6 +28,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ::http::HeaderMap;
+use model::check::Criteria;
+use model::check::assertion::Facts;
 use model::{Check, Failure, FailureKind, HealthReport, Outcome, Phases, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use url::Host;
@@ -83,18 +86,54 @@ impl Checker {
         Ok(Self { network: Network { dialer: dial::Dialer::new(policy), tls: tls::Tls::new(extra_roots)? } })
     }
 
-    /// Runs one attempt. `None` stands for a kind of check that this build does not know.
+    /// Runs one attempt that is asked for nothing besides. `None` stands for a kind of check that this build does not
+    /// know.
     pub async fn run(&self, check: Option<&Check>, timeout: Duration) -> Finding {
+        self.run_against(check, &Criteria::default(), timeout).await
+    }
+
+    /// Runs one attempt, of which `criteria` must hold.
+    pub async fn run_against(
+        &self,
+        check: Option<&Check>,
+        criteria: &Criteria,
+        timeout: Duration,
+    ) -> Finding {
         let started = Instant::now();
-        let mut trace = Trace::default();
+        let mut trace = Trace {
+            is_status_judged: criteria.judge_status(),
+            headers: (!criteria.assertions.is_empty()).then(HeaderMap::new),
+            kept: criteria.read_body().then(Vec::new),
+            ..Trace::default()
+        };
         let end = timeout_at(started + timeout, self.attempt(check, &mut trace)).await;
         let outcome = match end {
-            Ok(Ok(())) => Outcome::Pass,
+            Ok(Ok(())) => {
+                self.judge(criteria, &trace, started.elapsed()).map_or(Outcome::Pass, Outcome::Fail)
+            }
             Ok(Err(stopped)) => stopped.into(),
             Err(_) => trace.out_of_time(timeout).into(),
         };
+        let outcome = if criteria.upside_down { upside_down(outcome) } else { outcome };
         let Trace { phases, http_status, peer, health, certificate_ends, .. } = trace;
         Finding { duration: started.elapsed(), outcome, phases, http_status, peer, health, certificate_ends }
+    }
+
+    /// What does not hold of an attempt that went through.
+    fn judge(&self, criteria: &Criteria, trace: &Trace, latency: Duration) -> Option<Failure> {
+        let header = |name: &str| {
+            let value = trace.headers.as_ref()?.get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let facts = Facts {
+            status: trace.http_status,
+            header: &header,
+            body: trace.kept.as_deref().unwrap_or_default(),
+            latency,
+            phases: trace.phases,
+            certificate_days: self.network.tls.days_left(trace),
+        };
+        criteria.assertions.iter().find_map(|assertion| assertion.judge(&facts))
     }
 
     async fn attempt(&self, check: Option<&Check>, trace: &mut Trace) -> Result<(), Stopped> {
@@ -128,6 +167,18 @@ impl Finding {
     }
 }
 
+/// What an outcome is to somebody who wants the contrary. That nothing could be measured stays what it is.
+fn upside_down(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Pass => Outcome::Fail(Failure::new(
+            FailureKind::Body,
+            "the check passes, and must not: it is upside down",
+        )),
+        Outcome::Fail(_) => Outcome::Pass,
+        Outcome::Error(why) => Outcome::Error(why),
+    }
+}
+
 /// A host as text.
 fn host(text: &str) -> Host<&str> {
     match text.parse::<IpAddr>() {
@@ -145,6 +196,12 @@ struct Trace {
     peer: Option<IpAddr>,
     health: Option<Box<HealthReport>>,
     certificate_ends: Option<Timestamp>,
+    /// Whether somebody else says which HTTP status is right.
+    is_status_judged: bool,
+    /// The headers of the final answer, if somebody wants them.
+    headers: Option<HeaderMap>,
+    /// Its body, if somebody wants it.
+    kept: Option<Vec<u8>>,
     /// A definite wrong answer, once it is known: nothing that happens later makes it less wrong.
     wrong_answer: Option<Failure>,
     /// What has not come yet, in a few words.

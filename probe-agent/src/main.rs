@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use model::check::{Extras, InvalidCheck};
+use model::check::{Assertion, Criteria, Extras, InvalidCheck};
 use model::{Check, SystemClock, SystemRandom};
 use probe_agent::check::Checker;
 use probe_agent::config::{self, RunOptions, TargetOptions};
@@ -53,6 +53,13 @@ enum Command {
         /// A certificate that ends within so many days is a failure
         #[arg(long, value_name = "DAYS", default_value_t = 0, hide_default_value = true)]
         certificate_days: u16,
+        /// What must hold of what is found: status, latency, body, header("name"), json("$.path") and certificate_days, as
+        /// in 'status == 200 && latency < 300ms && json("$.queue") < 10'; may be repeated
+        #[arg(long = "assert", value_name = "EXPRESSION", value_parser = assertion)]
+        assertions: Vec<Assertion>,
+        /// Passes exactly when it would have failed: for what must not be reachable
+        #[arg(long)]
+        upside_down: bool,
         /// Total time for the check, such as 500ms, 10s or 1m.
         #[arg(long, default_value = "10s", value_parser = timeout)]
         timeout: Duration,
@@ -75,10 +82,11 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(options) => run(&runtime, options, &environment),
-        Command::Check { url, send, expect, certificate_days, timeout, targets } => {
+        Command::Check { url, send, expect, certificate_days, assertions, upside_down, timeout, targets } => {
             let extras = Extras { headers: vec![], send, expect, certificate_days };
-            match asked(&url, extras) {
-                Ok(asked) => check(&runtime, &asked, timeout, targets, &environment),
+            let criteria = Criteria { assertions, upside_down };
+            match asked(&url, extras, &criteria) {
+                Ok(asked) => check(&runtime, &asked, &criteria, timeout, targets, &environment),
                 Err(error) => fail(USAGE, &error.to_string()),
             }
         }
@@ -141,17 +149,18 @@ async fn stop_signal() -> io::Result<()> {
 }
 
 /// The check that is asked for.
-fn asked(url: &str, extras: Extras) -> Result<Check, InvalidCheck> {
+fn asked(url: &str, extras: Extras, criteria: &Criteria) -> Result<Check, InvalidCheck> {
     let mut check = Check::from_target(url)?;
     match check.set_extras(extras).into_iter().next() {
         Some(useless) => Err(useless),
-        None => check.validate().map(|()| check),
+        None => check.validate().and_then(|()| criteria.validate(&check)).map(|()| check),
     }
 }
 
 fn check(
     runtime: &Runtime,
     check: &Check,
+    criteria: &Criteria,
     timeout: Duration,
     targets: TargetOptions,
     environment: &BTreeMap<String, String>,
@@ -163,7 +172,7 @@ fn check(
         Ok(checker) => checker,
         Err(error) => return fail(USAGE, &error),
     };
-    let finding = runtime.block_on(checker.run(Some(check), timeout));
+    let finding = runtime.block_on(checker.run_against(Some(check), criteria, timeout));
     // A closed pipe is the reader's choice, not an error.
     let _ = io::stdout().write_all(report::table(check, &finding).as_bytes());
     if finding.outcome.is_pass() { ExitCode::SUCCESS } else { ExitCode::from(NEGATIVE) }
@@ -174,6 +183,10 @@ fn fail(code: u8, message: &str) -> ExitCode {
         let _ = writeln!(io::stderr(), "vigilmon-agent: {line}");
     }
     ExitCode::from(code)
+}
+
+fn assertion(text: &str) -> Result<Assertion, String> {
+    Assertion::parse(text).map_err(|error| error.to_string())
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -170,7 +170,7 @@ impl Driver {
             Event::Received(message) => {
                 let changes_facts =
                     matches!(message.message, Some(v1::coordinator_message::Message::Assignments(_)));
-                self.agent.receive(message, now);
+                self.agent.receive(*message, now);
                 if changes_facts {
                     self.facts.send_replace(self.agent.facts());
                 }
@@ -197,7 +197,8 @@ impl Driver {
 }
 
 async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
-    let run = checker.run(job.assignment.check.as_ref(), job.assignment.timeout);
+    let assignment = &job.assignment;
+    let run = checker.run_against(assignment.check.as_ref(), &assignment.criteria, assignment.timeout);
     let finding = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
         warn!(monitor.id = %job.monitor(), "a check broke off inside the agent");
         Finding::unmeasured("the check broke off inside the agent")

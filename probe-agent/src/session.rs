@@ -50,7 +50,7 @@ pub(crate) enum Event {
     /// A session has begun; the agent's messages go into `outbox`.
     Online { terms: Terms, outbox: mpsc::Sender<v1::AgentMessage> },
     /// The coordinator said something.
-    Received(v1::CoordinatorMessage),
+    Received(Box<v1::CoordinatorMessage>),
     /// The session has ended.
     Offline,
 }
@@ -173,7 +173,7 @@ impl Session {
                 let reason = model::result::clean(&drain.reason, 200);
                 return Err(Ended::Drained { reason, reconnect_after: reconnect_after.min(MAX_DRAIN) });
             }
-            self.tell(Event::Received(message)).await?;
+            self.tell(Event::Received(Box::new(message))).await?;
         }
     }
 

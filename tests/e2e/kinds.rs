@@ -63,6 +63,43 @@ async fn a_port_that_says_something_else_than_expected_is_one_incident_that_says
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_assertion_that_no_longer_holds_is_one_incident_that_says_what_was_found() -> Result<()> {
+    let fleet = Fleet::start(&["eu-west", "us-east"]).await?;
+    let receiver = Site::start(Answer::Status(200)).await?;
+    fleet.admin.create_channel(ChannelKind::Webhook, "ops", &receiver.url("/")).await?;
+    let stats = Site::start(Answer::Json(200, r#"{"queue": 3}"#.to_owned())).await?;
+    let create = |assertion: &str| {
+        let (url, coordinator) = (stats.url("/stats"), &fleet.coordinator);
+        let options = ["--name", "stats", "--interval", "2s", "--channel", "ops", "--assert", assertion];
+        ctl::ctl(coordinator, &[["monitor", "create", &url].as_slice(), &options].concat())
+    };
+    let refused = create("latency < 300")?;
+    ensure!(refused.code == 2 && refused.stderr.contains("a duration needs a unit"), "{refused:?}");
+    let made = create(r#"status == 200 && latency < 30s && json("$.queue") < 10"#)?;
+    let monitor = made.stdout.trim().to_owned();
+    fleet.admin.until_status(&monitor, MonitorStatus::Up, SOON).await?;
+
+    stats.answer(Answer::Json(200, r#"{"queue": 12}"#.to_owned()));
+    fleet.admin.until_status(&monitor, MonitorStatus::Down, SOON * 2).await?;
+    eventually("the message came", SOON, async || {
+        Ok((of_type(&receiver.requests(), "incident.opened").len() == 1).then_some(()))
+    })
+    .await?;
+    let told = of_type(&receiver.requests(), "incident.opened").pop().context("one")?.text();
+    ensure!(told.contains(r#"json(\"$.queue\") is 12, wanted json(\"$.queue\") < 10"#), "{told}");
+
+    ctl::done(&fleet.coordinator, &["monitor", "edit", &monitor, "--upside-down"])?;
+    fleet.admin.until_status(&monitor, MonitorStatus::Up, SOON * 2).await?;
+    ctl::done(
+        &fleet.coordinator,
+        &["monitor", "edit", &monitor, "--upside-down=false", "--clear", "assert"],
+    )?;
+    let shown = fleet.admin.monitor(&monitor).await?;
+    ensure!(shown.assertions.is_empty() && !shown.upside_down, "{shown:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_that_a_running_server_speaks_are_found_up_and_an_absent_one_down() -> Result<()> {
     let fleet = Fleet::start(&["us-east"]).await?;
     let own = fleet.coordinator.url("");

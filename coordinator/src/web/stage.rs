@@ -278,7 +278,12 @@ fn monitor_definition(id: MonitorId, name: &str) -> Definition {
         created_at: NOW,
         updated_at: NOW,
         kind: Kind::Monitor(Arc::new(MonitorDefinition {
-            spec: CheckSpec { check, interval: Duration::from_secs(60), timeout: Duration::from_secs(10) },
+            spec: CheckSpec {
+                check,
+                criteria: model::check::Criteria::default(),
+                interval: Duration::from_secs(60),
+                timeout: Duration::from_secs(10),
+            },
             regions: vec![region("eu-west"), region("us-east")],
             quorum: quorum::Policy::default(),
             confirmation_period: Duration::ZERO,

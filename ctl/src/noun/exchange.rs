@@ -32,6 +32,13 @@ pub(super) struct Exchange {
     /// A certificate that ends within so many days is a failure [default: only one that is not valid]
     #[arg(long, value_name = "DAYS")]
     certificate_days: Option<u32>,
+    /// What must hold of what is found: status, latency, body, header("name"), json("$.path") and certificate_days, as in
+    /// 'status == 200 && latency < 300ms && json("$.queue") < 10'; may be repeated
+    #[arg(long = "assert", value_name = "EXPRESSION")]
+    assertions: Vec<String>,
+    /// Passes exactly when it would have failed: for what must not be reachable
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    upside_down: Option<bool>,
 }
 
 /// Sets the fields of a monitor for which there is a value, and notes their names.
@@ -56,6 +63,8 @@ impl Exchange {
             send = self.send;
             expect = given(self.expect);
             certificate_days = self.certificate_days;
+            assertions = given(self.assertions);
+            upside_down = self.upside_down;
         }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Edit {
 }
 
 /// The ids of what `edit` needs at least one of.
-const CHANGES: [&str; 23] = [
+const CHANGES: [&str; 25] = [
     "url",
     "name",
     "interval",
@@ -100,6 +100,8 @@ const CHANGES: [&str; 23] = [
     "send",
     "expect",
     "certificate_days",
+    "assertions",
+    "upside_down",
     "clear",
 ];
 
@@ -115,6 +117,7 @@ enum Clearable {
     Send,
     Expect,
     CertificateDays,
+    Assert,
 }
 
 /// What `create` and `edit` can set.
@@ -331,6 +334,7 @@ impl Clearable {
             Self::Send => "send",
             Self::Expect => "expect",
             Self::CertificateDays => "certificate_days",
+            Self::Assert => "assertions",
         }
     }
 }

@@ -79,6 +79,8 @@ pub(crate) fn monitor(base: Timestamp) -> Monitor {
         send: "s3cret".into(),
         expect: vec!["+PONG".into()],
         certificate_days: 14,
+        assertions: vec!["latency < 300ms".into()],
+        upside_down: true,
     }
 }
 

@@ -244,13 +244,18 @@ async fn exchange(
         return Ok(Answer::Redirect { status, location });
     }
     trace.http_status = Some(status.as_u16());
-    if !passes(status, &check.expected_status) {
+    let is_judged = trace.is_status_judged && check.expected_status.is_empty();
+    if !is_judged && !passes(status, &check.expected_status) {
         trace.wrong_answer = Some(Failure::new(FailureKind::Status, status_text(&response)));
+    }
+    if let Some(headers) = &mut trace.headers {
+        headers.clone_from(response.headers());
     }
     let mut reader = health::Reader::new(check.health, response.headers().get(CONTENT_TYPE));
     let started = Instant::now();
     let mut expected = Expected::new(&check.expect);
-    let body = drive(&mut connection, read(response.into_body(), &mut reader, &mut expected)).await;
+    let kept = trace.kept.as_mut();
+    let body = drive(&mut connection, read(response.into_body(), &mut reader, &mut expected, kept)).await;
     add(&mut trace.phases.body, started);
     match body {
         Ok(()) => {
@@ -324,12 +329,16 @@ async fn read(
     mut body: Incoming,
     reader: &mut health::Reader,
     expected: &mut Expected,
+    mut kept: Option<&mut Vec<u8>>,
 ) -> Result<(), hyper::Error> {
     let mut read_bytes = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         read_bytes += data.len();
         reader.push(&data);
+        if let Some(kept) = &mut kept {
+            kept.extend_from_slice(&data[..data.len().min(MAX_BODY_BYTES - kept.len())]);
+        }
         if !expected.is_met() {
             expected.hear(&data);
         }

@@ -90,12 +90,21 @@ impl Tls {
         Ok(stream)
     }
 
+    /// Whole days until the certificate that was shown ends.
+    pub(super) fn days_left(&self, trace: &Trace) -> Option<i32> {
+        let left = trace.certificate_ends?.since(self.now()).as_secs() / DAY_SECS;
+        Some(i32::try_from(left).unwrap_or(i32::MAX))
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = self.0.config().time_provider.current_time();
+        Timestamp::from_secs(now.and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(i64::MAX))
+    }
+
     /// Notes a certificate that ends within so many days as a wrong answer. 0: none does.
     pub(super) fn outlasts(&self, days: u16, trace: &mut Trace) {
-        let now = self.0.config().time_provider.current_time();
-        let now = now.and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(i64::MAX);
         let Some(ends) = trace.certificate_ends.filter(|_| days > 0) else { return };
-        let left = ends.since(Timestamp::from_secs(now));
+        let left = ends.since(self.now());
         if left < Duration::from_secs(u64::from(days) * DAY_SECS) && trace.wrong_answer.is_none() {
             let detail = match left.as_secs() / DAY_SECS {
                 0 => "certificate expires within a day".to_owned(),

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::check::{Assertion, Criteria, MAX_BODY_BYTES};
 use model::{Check, Failure, FailureKind, Outcome};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -610,4 +611,50 @@ async fn a_server_without_tls_behind_https_is_told_as_such() {
 fn files_of_authorities_without_one_are_refused() {
     let error = Checker::new(AddressPolicy::default(), Some(b"hello")).unwrap_err();
     assert_eq!(error.to_string(), "holds no PEM certificate");
+}
+
+#[tokio::test]
+async fn what_is_asserted_must_hold_and_is_told_with_what_was_found() {
+    let body = r#"{"queue": 12, "state": "ok"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 x\r\nx-version: v1.2\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let api = Target::answering(answer).await;
+    let check = Check::from_target(&api.url()).unwrap();
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    let run = async |assertions: &[&str], upside_down| {
+        let assertions = assertions.iter().map(|text| Assertion::parse(text).unwrap()).collect();
+        let criteria = Criteria { assertions, upside_down };
+        checker.run_against(Some(&check), &criteria, TIMEOUT).await.outcome
+    };
+    let wanted =
+        "status == 503 && latency < 10s && json('$.queue') > 10 && header('X-Version') matches '^v1'";
+    assert_eq!(run(&[wanted, "body.contains('state')"], false).await, Outcome::Pass);
+    let too_long = "json(\"$.queue\") is 12, wanted json('$.queue') < 10";
+    assert_eq!(
+        run(&["status > 200", "json('$.queue') < 10"], false).await,
+        fail(FailureKind::Body, too_long)
+    );
+    let status = fail(FailureKind::Status, "503 Service Unavailable");
+    assert_eq!(run(&["json('$.queue') > 10"], false).await, status, "nobody else says which status is right");
+    assert_eq!(run(&["json('$.queue') > 10"], true).await, Outcome::Pass);
+    let passes = "the check passes, and must not: it is upside down";
+    assert_eq!(run(&[wanted], true).await, fail(FailureKind::Body, passes));
+    let refused = Check::from_target("http://127.0.0.1:1/").unwrap();
+    let criteria = Criteria { assertions: vec![], upside_down: true };
+    assert_eq!(checker.run_against(Some(&refused), &criteria, TIMEOUT).await.outcome, Outcome::Pass);
+    let unmeasured = checker.run_against(None, &criteria, TIMEOUT).await.outcome;
+    assert!(matches!(unmeasured, Outcome::Error(_)), "{unmeasured:?}");
+}
+
+#[tokio::test]
+async fn a_body_beyond_what_is_read_is_judged_by_its_beginning() {
+    let body = "x".repeat(MAX_BODY_BYTES + 100_000);
+    let huge = Target::answering(ok(&body)).await;
+    let check = Check::from_target(&huge.url()).unwrap();
+    let assertions = vec![Assertion::parse(&format!("size(body) == {MAX_BODY_BYTES}")).unwrap()];
+    let criteria = Criteria { assertions, upside_down: false };
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    assert_eq!(checker.run_against(Some(&check), &criteria, TIMEOUT).await.outcome, Outcome::Pass);
 }

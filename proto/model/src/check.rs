@@ -1,5 +1,7 @@
 //! What one execution of a check does.
 
+pub mod assertion;
+mod criteria;
 pub mod dns;
 mod extras;
 mod grpc;
@@ -17,6 +19,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+pub use assertion::Assertion;
+pub use criteria::Criteria;
 pub use dns::{DnsCheck, NameServer, RecordType};
 pub use extras::Extras;
 pub use grpc::GrpcCheck;
@@ -57,6 +61,9 @@ pub const TARGETS: &str = "https://, http://, tcp://HOST:PORT, tls://, dns://, i
 pub struct CheckSpec {
     /// The kind of check with its parameters.
     pub check: Check,
+    /// What must hold of what it finds.
+    #[serde(default)]
+    pub criteria: Criteria,
     /// Time between two scheduled checks from one region.
     pub interval: Duration,
     /// Total time one attempt may take, body included.
@@ -127,7 +134,8 @@ impl CheckSpec {
         if self.timeout > self.interval {
             return Err(invalid("timeout", "must not be longer than the interval"));
         }
-        self.check.validate()
+        self.check.validate()?;
+        self.criteria.validate(&self.check)
     }
 }
 
@@ -189,6 +197,13 @@ impl Check {
     #[must_use]
     pub fn default_name(&self) -> String {
         self.kind().default_name()
+    }
+
+    /// Whether there is a certificate to see.
+    fn shows_certificate(&self) -> bool {
+        let mut asked = self.clone();
+        let extras = Extras { certificate_days: 1, ..asked.extras() };
+        asked.set_extras(extras).is_empty() && asked.validate().is_ok()
     }
 
     fn kind_mut(&mut self) -> &mut dyn Kind {
@@ -406,6 +421,7 @@ mod tests {
         let check = Check::from_target("http://a.example").unwrap();
         let spec = |interval, timeout| CheckSpec {
             check: check.clone(),
+            criteria: Criteria::default(),
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(timeout),
         };

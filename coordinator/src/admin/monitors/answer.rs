@@ -49,6 +49,8 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         send,
         expect,
         certificate_days: certificate_days.into(),
+        assertions: monitor.spec.criteria.assertions.iter().map(ToString::to_string).collect(),
+        upside_down: monitor.spec.criteria.upside_down,
         created_at: instant(definition.created_at),
         updated_at: instant(definition.updated_at),
         spec_revision: monitor.spec_revision,

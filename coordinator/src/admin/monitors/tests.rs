@@ -513,6 +513,8 @@ async fn updates_by_mask_reach_every_changeable_field() {
         send: "hello".into(),
         expect: vec!["world".into()],
         certificate_days: 14,
+        assertions: vec!["latency < 300ms".into()],
+        upside_down: true,
         ..wire::Monitor::default()
     };
     let over_http = |field: &str| !matches!(field, "send" | "expect");
@@ -547,6 +549,8 @@ async fn updates_by_mask_reach_every_changeable_field() {
             "send" => socket.send != new.send,
             "expect" => socket.expect != new.expect,
             "certificate_days" => done.certificate_days != new.certificate_days,
+            "assertions" => done.assertions != new.assertions,
+            "upside_down" => done.upside_down != new.upside_down,
             unknown => panic!("{unknown} is not tested"),
         })
         .collect();

@@ -42,6 +42,8 @@ impl Described for Monitor {
             .field("expects", expected.join(", "))
             .field("must contain", self.expect.join(", "))
             .field("certificate", certificate(self.certificate_days))
+            .field("must hold", self.assertions.join(", "))
+            .field("upside down", if self.upside_down { "passes when the check fails" } else { "" })
             .field("interval", duration::setting(self.interval.as_ref()))
             .field("timeout", duration::setting(self.timeout.as_ref()))
             .field("quorum", &self.quorum)

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use model::check::{Extras, MAX_CERTIFICATE_DAYS, MAX_INTERVAL, MIN_INTERVAL, Method};
+use model::check::{Assertion, Criteria, Extras, MAX_CERTIFICATE_DAYS, MAX_INTERVAL, MIN_INTERVAL, Method};
 use model::{Check, CheckSpec, HealthPolicy, HttpCheck, MonitorId};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -23,6 +23,8 @@ pub struct Assignment {
     pub spec_revision: u64,
     /// The check; `None` if it is of a kind, or asks for something, that this build does not know.
     pub check: Option<Check>,
+    /// What must hold of what it finds.
+    pub criteria: Criteria,
     /// Time between two scheduled checks from this region.
     pub interval: Duration,
     /// Total time one attempt may take, body included.
@@ -105,6 +107,8 @@ pub fn assignment_to_wire(assignment: &Assignment) -> v1::Assignment {
         role: role.into(),
         check_now: assignment.check_now,
         check: assignment.check.as_ref().map(check_to_wire),
+        assertions: assignment.criteria.assertions.iter().map(ToString::to_string).collect(),
+        upside_down: assignment.criteria.upside_down,
     }
 }
 
@@ -128,16 +132,20 @@ pub fn assignment_from_wire(wire: v1::Assignment) -> Result<Assignment, Invalid>
     if phase >= interval {
         return Err(Invalid::new("phase", "must be less than the interval"));
     }
-    let check = match wire.check.map(check_from_wire).transpose()?.flatten() {
-        None => None,
-        Some(check) => {
-            let spec = CheckSpec { check, interval, timeout };
+    // Whatever this build cannot read a newer one may mean something by.
+    let assertions: Result<_, _> = wire.assertions.iter().map(|text| Assertion::parse(text)).collect();
+    let criteria = assertions.ok().map(|assertions| Criteria { assertions, upside_down: wire.upside_down });
+    let understood = wire.check.map(check_from_wire).transpose()?.flatten().zip(criteria);
+    let (check, criteria) = match understood {
+        None => (None, Criteria::default()),
+        Some((check, criteria)) => {
+            let spec = CheckSpec { check, criteria, interval, timeout };
             spec.validate().map_err(|error| Invalid::new(error.field, error.problem))?;
-            Some(spec.check)
+            (Some(spec.check), spec.criteria)
         }
     };
     let (spec_revision, check_now) = (wire.spec_revision, wire.check_now);
-    Ok(Assignment { monitor, spec_revision, check, interval, timeout, phase, role, check_now })
+    Ok(Assignment { monitor, spec_revision, check, criteria, interval, timeout, phase, role, check_now })
 }
 
 fn check_to_wire(check: &Check) -> v1::assignment::Check {
@@ -240,6 +248,7 @@ mod tests {
             monitor: MonitorId::from_bytes([7; 16]),
             spec_revision: 3,
             check: Some(Check::from_target(target).unwrap()),
+            criteria: Criteria::default(),
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(10),
             phase: Duration::from_millis(1_250),
@@ -277,6 +286,8 @@ mod tests {
                 let certificate_days = if has_certificate { 14 } else { 0 };
                 check.set_extras(Extras { certificate_days, ..all.clone() });
             }
+            let assertions = vec![Assertion::parse("latency < 300ms && connect < 1s").unwrap()];
+            assignment.criteria = Criteria { assertions, upside_down: true };
             assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment));
         }
     }
@@ -296,6 +307,9 @@ mod tests {
         {
             assert_eq!(assignment_from_wire(target(url, send)).unwrap().check, None, "{url}");
         }
+        let assertions = vec!["colour == 'red'".to_owned()];
+        let wire = v1::Assignment { assertions, ..assignment_to_wire(&assignment("http://a.example")) };
+        assert_eq!(assignment_from_wire(wire).unwrap().check, None);
     }
 
     #[test]
@@ -386,7 +400,7 @@ mod tests {
             monitor_id in proptest::collection::vec(any::<u8>(), 14..18),
             (seconds, nanos, role) in (any::<i64>(), any::<i32>(), any::<i32>()),
             (url, method, port, health) in ("((tcp|dns|icmp|grpc|ws|imap)://)?.{0,40}", ".{0,8}", any::<u32>(), any::<i32>()),
-            (target, send, expect) in (any::<bool>(), ".{0,8}", ".{0,8}"),
+            (target, send, expect, assertion) in (any::<bool>(), ".{0,8}", ".{0,8}", ".{0,20}"),
         ) {
             let span = Some(prost_types::Duration { seconds, nanos });
             let certificate_days = port;
@@ -402,7 +416,7 @@ mod tests {
             };
             let _ = assignment_from_wire(v1::Assignment {
                 monitor_id, interval: span, timeout: span, phase: span, role,
-                check: Some(check), ..v1::Assignment::default()
+                check: Some(check), assertions: vec![assertion], ..v1::Assignment::default()
             });
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Every wrong field is named; how often and how long is the draft's business.
 
-use model::check::{Extras, Method, TARGETS, validate_header};
+use model::check::assertion::{Assertion, MAX_ASSERTIONS};
+use model::check::{Criteria, Extras, Method, TARGETS, validate_header};
 use model::{Check, HealthPolicy};
 use proto::admin::v1 as wire;
 
@@ -50,6 +51,21 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
     Some(check)
 }
 
+/// What must hold of what is found.
+pub(super) fn read_criteria(asked: &wire::Monitor, check: Option<&Check>, invalid: &mut Invalid) -> Criteria {
+    let read = |text: &String| {
+        invalid.check("assertions", Assertion::parse(text).map_err(|error| error.to_string()))
+    };
+    let assertions = asked.assertions.iter().take(MAX_ASSERTIONS + 1).filter_map(read).collect();
+    let criteria = Criteria { assertions, upside_down: asked.upside_down };
+    if let Some(check) = check
+        && let Err(error) = criteria.validate(check)
+    {
+        invalid.add(error.field, error.problem);
+    }
+    criteria
+}
+
 /// After a change of the target, drops what the new kind of check has no use for, unless the request insists on it.
 pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
     let insists_on = |field: &str| mask.contains(&field);
@@ -70,6 +86,13 @@ pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
         if !insists_on("health") {
             draft.health.clear();
         }
+    }
+    if !insists_on("assertions") {
+        let can_tell = |text: &String| {
+            let assertions = Assertion::parse(text).into_iter().collect();
+            Criteria { assertions, upside_down: false }.validate(&check).is_ok()
+        };
+        draft.assertions.retain(can_tell);
     }
     let headers = draft.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect();
     for useless in check.set_extras(extras(draft, headers)) {
