@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use model::Check;
 use model::address::Cidr;
 use proto::probe::token::AgentToken;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::check::AddressPolicy;
@@ -106,6 +106,9 @@ pub struct RunOptions {
     /// TOML file with the same options, in snake_case [env: VIGILMON_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Prints what flags, variables and file come to, as such a file, and ends; the token is not in it
+    #[arg(long)]
+    pub print_config: bool,
 }
 
 /// Everything that is wrong with a configuration.
@@ -114,7 +117,7 @@ pub struct RunOptions {
 pub struct Invalid(pub Vec<String>);
 
 /// The TOML file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     coordinator: Option<String>,
@@ -165,6 +168,29 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
         }),
         _ => Err(Invalid(mistakes.0)),
     }
+}
+
+/// What flags, environment and file come to, as a file that says all of it. Of the token only where it is.
+///
+/// # Errors
+/// As [`load`].
+pub fn effective(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result<String, Invalid> {
+    let config = load(flags.clone(), environment)?;
+    let options = merge(flags, environment, &mut Mistakes::default());
+    let file = File {
+        coordinator: Some(config.coordinator.to_string()),
+        token_file: options.token_file,
+        max_checks: Some(config.concurrency.total),
+        max_checks_per_host: Some(config.concurrency.per_host),
+        canary: options.canary,
+        spool: config.spool,
+        spool_mib: Some(config.spool_bytes >> 20),
+        ca_file: options.targets.ca_file,
+        allow_target: options.targets.allow_target,
+        deny_private: options.targets.deny_private,
+    };
+    let text = toml::to_string(&file).map_err(|error| Invalid(vec![error.to_string()]))?;
+    Ok(format!("# agent {}\n{text}", config.token.agent))
 }
 
 /// Puts together what is said of targets alone: address policy and further authorities.
@@ -235,6 +261,7 @@ fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &m
         spool_mib: flags.spool_mib.or(spool_mib).or(file.spool_mib),
         targets: merge_targets(flags.targets, environment, file_targets, mistakes),
         config,
+        print_config: flags.print_config,
     }
 }
 
@@ -402,6 +429,16 @@ mod tests {
         assert_eq!(config.canaries.len(), 2);
         assert_eq!((config.spool, config.spool_bytes), (Some("/a".into()), 16 << 20));
         assert_eq!(config.token, token());
+        let printed =
+            effective(RunOptions { config: Some(path.clone()), ..RunOptions::default() }, &variables)
+                .unwrap();
+        assert!(!printed.contains(&text), "the token is a secret");
+        std::fs::write(&path, &printed).unwrap();
+        let again = RunOptions { config: Some(path.clone()), ..RunOptions::default() };
+        let bare = environment(&[("VIGILMON_AGENT_TOKEN", &text)]);
+        let again = load(again, &bare).unwrap();
+        assert_eq!(again.coordinator.host_str(), Some("variable"));
+        assert_eq!((again.concurrency.total, again.spool_bytes, again.canaries.len()), (7, 16 << 20, 2));
 
         std::fs::write(&path, "coordinater = 'https://file'\n").unwrap();
         let flags = RunOptions { config: Some(path), ..RunOptions::default() };

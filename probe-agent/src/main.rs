@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use model::check::{Assertion, Criteria, Extras, InvalidCheck};
 use model::{Check, SystemClock, SystemRandom};
 use probe_agent::check::Checker;
@@ -60,12 +60,24 @@ enum Command {
         /// Passes exactly when it would have failed: for what must not be reachable
         #[arg(long)]
         upside_down: bool,
+        /// How to print what was found
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
         /// Total time for the check, such as 500ms, 10s or 1m.
         #[arg(long, default_value = "10s", value_parser = timeout)]
         timeout: Duration,
         #[command(flatten)]
         targets: TargetOptions,
     },
+}
+
+/// How `check` prints what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people: where the time went, as a waterfall.
+    Table,
+    /// For programs: one object.
+    Json,
 }
 
 const NEGATIVE: u8 = 1;
@@ -82,11 +94,21 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(options) => run(&runtime, options, &environment),
-        Command::Check { url, send, expect, certificate_days, assertions, upside_down, timeout, targets } => {
+        Command::Check {
+            url,
+            send,
+            expect,
+            certificate_days,
+            assertions,
+            upside_down,
+            output,
+            timeout,
+            targets,
+        } => {
             let extras = Extras { headers: vec![], send, expect, certificate_days };
             let criteria = Criteria { assertions, upside_down };
             match asked(&url, extras, &criteria) {
-                Ok(asked) => check(&runtime, &asked, &criteria, timeout, targets, &environment),
+                Ok(asked) => check(&runtime, &asked, &criteria, timeout, output, targets, &environment),
                 Err(error) => fail(USAGE, &error.to_string()),
             }
         }
@@ -99,6 +121,15 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 fn run(runtime: &Runtime, options: RunOptions, environment: &BTreeMap<String, String>) -> ExitCode {
+    if options.print_config {
+        return match config::effective(options, environment) {
+            Ok(text) => {
+                let _ = io::stdout().write_all(text.as_bytes());
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(USAGE, &error.to_string()),
+        };
+    }
     let config = match config::load(options, environment) {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error.to_string()),
@@ -162,6 +193,7 @@ fn check(
     check: &Check,
     criteria: &Criteria,
     timeout: Duration,
+    output: Output,
     targets: TargetOptions,
     environment: &BTreeMap<String, String>,
 ) -> ExitCode {
@@ -174,7 +206,11 @@ fn check(
     };
     let finding = runtime.block_on(checker.run_against(Some(check), criteria, timeout));
     // A closed pipe is the reader's choice, not an error.
-    let _ = io::stdout().write_all(report::table(check, &finding).as_bytes());
+    let text = match output {
+        Output::Table => report::table(check, &finding),
+        Output::Json => format!("{:#}\n", report::document(check, &finding)),
+    };
+    let _ = io::stdout().write_all(text.as_bytes());
     if finding.outcome.is_pass() { ExitCode::SUCCESS } else { ExitCode::from(NEGATIVE) }
 }
 

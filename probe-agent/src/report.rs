@@ -1,10 +1,14 @@
-//! What `vigilmon-agent check` prints: outcome and phases as a small table.
+//! What `vigilmon-agent check` prints: outcome and phases as a small table, or all that was found as JSON.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use model::{Check, Outcome};
+use model::{Check, Component, Outcome, Phases};
 use probe_agent::check::Finding;
+use serde_json::{Map, Value, json};
+
+/// How many columns the longest check takes.
+const BAR: usize = 40;
 
 /// The table, one row a line.
 pub(crate) fn table(check: &Check, finding: &Finding) -> String {
@@ -13,20 +17,15 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
         Outcome::Fail(failure) => format!("fail: {}", failure.detail),
         Outcome::Error(why) => format!("error: {why}"),
     };
-    let phases = finding.phases;
     let status = finding.http_status.map(|status| status.to_string());
     let mut rows = vec![
         ("outcome", Some(outcome)),
         ("status", status),
         ("address", finding.peer.map(|peer| peer.to_string())),
         ("certificate", finding.certificate_ends.map(|ends| format!("valid until {ends}"))),
-        ("dns", phases.dns.map(millis)),
-        ("connect", phases.connect.map(millis)),
-        ("tls", phases.tls.map(millis)),
-        ("first byte", phases.first_byte.map(millis)),
-        ("body", phases.body.map(millis)),
-        ("total", Some(millis(finding.duration))),
     ];
+    rows.extend(waterfall(&finding.phases, finding.duration));
+    rows.push(("total", Some(millis(finding.duration))));
     for component in finding.health.iter().flat_map(|health| health.failing()) {
         let detail = component.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         rows.push(("failing", Some(format!("{}{detail}", component.name))));
@@ -40,15 +39,100 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
     table
 }
 
+/// The phases in their order, each with a bar that begins where the one before ended.
+fn waterfall(phases: &Phases, total: Duration) -> Vec<(&'static str, Option<String>)> {
+    let column = |at: Duration| {
+        let share = at.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to BAR")]
+        let column = (share.min(1.0) * BAR as f64).round() as usize;
+        column
+    };
+    let mut begun = Duration::ZERO;
+    let mut rows = vec![];
+    for (name, span) in named(phases) {
+        let Some(span) = span else { continue };
+        let (from, to) = (column(begun), column(begun + span));
+        let bar = "━".repeat((to - from).max(1));
+        rows.push((name, Some(format!("{}  {}{bar}", millis(span), " ".repeat(from)))));
+        begun += span;
+    }
+    rows
+}
+
+const fn named(phases: &Phases) -> [(&'static str, Option<Duration>); 5] {
+    [
+        ("dns", phases.dns),
+        ("connect", phases.connect),
+        ("tls", phases.tls),
+        ("first byte", phases.first_byte),
+        ("body", phases.body),
+    ]
+}
+
+/// One JSON object, its fields named as those of the admin API's results; what was not found is absent.
+pub(crate) fn document(check: &Check, finding: &Finding) -> Value {
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+    put("name", check.default_name().into());
+    match &finding.outcome {
+        Outcome::Pass => put("outcome", "pass".into()),
+        Outcome::Fail(failure) => {
+            put("outcome", "fail".into());
+            put("failure_kind", failure.kind.as_str().into());
+            put("detail", failure.detail.clone().into())
+        }
+        Outcome::Error(why) => {
+            put("outcome", "error".into());
+            put("detail", why.clone().into())
+        }
+    };
+    put("duration", seconds(finding.duration));
+    let phases = named(&finding.phases).into_iter().filter_map(|(name, span)| Some((name, span?)));
+    put("phases", phases.map(|(name, span)| (name.replace(' ', "_"), seconds(span))).collect());
+    if let Some(status) = finding.http_status {
+        put("http_status", status.into());
+    }
+    if let Some(peer) = finding.peer {
+        put("peer", peer.to_string().into());
+    }
+    if let Some(ends) = finding.certificate_ends {
+        put("certificate_ends", ends.to_string().into());
+    }
+    if let Some(health) = finding.health.as_deref() {
+        let failing = health.failing();
+        let component = |component: &Component| json!({ "name": component.name, "detail": component.detail });
+        put("failing_components", failing.map(component).collect());
+    }
+    Value::Object(fields)
+}
+
+/// As protobuf's JSON writes a duration.
+fn seconds(span: Duration) -> Value {
+    format!("{}.{:06}s", span.as_secs(), span.subsec_micros()).into()
+}
+
 fn millis(span: Duration) -> String {
     format!("{:>8.1} ms", span.as_secs_f64() * 1_000.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use model::{Component, Failure, FailureKind, HealthReport, HealthWord, Phases, Timestamp};
+    use model::{Failure, FailureKind, HealthReport, HealthWord, Timestamp};
 
     use super::*;
+
+    #[test]
+    fn each_bar_begins_where_the_one_before_ended() {
+        let millis = |millis| Some(Duration::from_millis(millis));
+        let phases = Phases { dns: millis(10), tls: millis(20), first_byte: millis(0), ..Phases::default() };
+        let rows: Vec<_> = waterfall(&phases, Duration::from_millis(40)).into_iter().collect();
+        let bars: Vec<_> =
+            rows.iter().map(|(name, row)| (*name, row.as_ref().unwrap()[13..].to_owned())).collect();
+        let (ten, twenty) = ("━".repeat(10), "━".repeat(20));
+        let expected =
+            [("dns", ten), ("tls", " ".repeat(10) + &twenty), ("first byte", " ".repeat(30) + "━")];
+        assert_eq!(bars, expected);
+    }
 
     #[test]
     fn the_table_has_what_was_found_and_no_credentials() {
@@ -75,10 +159,23 @@ a.example/health
   status       503
   address      127.0.0.1
   certificate  valid until 2027-01-15T08:00:00Z
-  connect           1.0 ms
+  connect           1.0 ms  ━━━
   total            12.3 ms
   failing      database (could not connect)
 ";
         assert_eq!(table(&check, &finding), expected);
+        let expected = json!({
+            "name": "a.example/health",
+            "outcome": "fail",
+            "failure_kind": "status",
+            "detail": "503 Service Unavailable",
+            "duration": "0.012345s",
+            "phases": { "connect": "0.001040s" },
+            "http_status": 503,
+            "peer": "127.0.0.1",
+            "certificate_ends": "2027-01-15T08:00:00Z",
+            "failing_components": [{ "name": "database", "detail": "could not connect" }],
+        });
+        assert_eq!(document(&check, &finding), expected);
     }
 }

@@ -100,6 +100,22 @@ impl FailureKind {
         Self::Redirect,
     ];
 
+    /// The kind in one word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Certificate => "certificate",
+            Self::Status => "status",
+            Self::Body => "body",
+            Self::Redirect => "redirect",
+        }
+    }
+
     /// Whether the target gave a definite wrong answer. Such a failure counts at once; the others could be noise on
     /// the way and need a second attempt.
     #[must_use]
