@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::placement::{Candidate, phase, place};
-use model::check::Criteria;
+use model::check::Options;
 use model::{AgentId, MonitorId, RegionId};
 use proto::probe::convert::{Assignment, Placement, Role, assignments_digest};
 use tokio_util::sync::CancellationToken;
@@ -149,7 +149,7 @@ impl Wanted {
             monitor: id,
             spec_revision: definition.spec_revision,
             check: None,
-            criteria: Criteria::default(),
+            options: Options::default(),
             interval: definition.spec.interval,
             timeout: definition.spec.timeout,
             phase,
@@ -165,7 +165,7 @@ impl Wanted {
             monitor: self.placement.monitor,
             spec_revision: self.definition.spec_revision,
             check: Some(self.definition.spec.check.clone()),
-            criteria: self.definition.spec.criteria.clone(),
+            options: self.definition.spec.options.clone(),
             interval: self.definition.spec.interval,
             timeout: self.definition.spec.timeout,
             phase: self.phase,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use engine::quorum;
-use model::check::{Criteria, DEFAULT_INTERVAL, DEFAULT_TIMEOUT};
+use model::check::{DEFAULT_INTERVAL, DEFAULT_TIMEOUT, Options};
 use model::{
     AgentId, Check, CheckSpec, Clock, MonitorId, Random, RegionId, Secret, SubjectId, Timestamp, random,
 };
@@ -141,7 +141,7 @@ async fn add_monitor(parts: &Parts, check: Check, regions: &BTreeSet<RegionId>) 
     let definition = MonitorDefinition {
         spec: CheckSpec {
             check: check.clone(),
-            criteria: Criteria::default(),
+            options: Options::default(),
             interval: DEFAULT_INTERVAL,
             timeout: DEFAULT_TIMEOUT,
         },

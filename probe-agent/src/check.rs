@@ -29,8 +29,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ::http::HeaderMap;
-use model::check::Criteria;
 use model::check::assertion::Facts;
+use model::check::{Options, Route};
 use model::{Check, Failure, FailureKind, HealthReport, Outcome, Phases, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use url::Host;
@@ -89,38 +89,33 @@ impl Checker {
     /// Runs one attempt that is asked for nothing besides. `None` stands for a kind of check that this build does not
     /// know.
     pub async fn run(&self, check: Option<&Check>, timeout: Duration) -> Finding {
-        self.run_against(check, &Criteria::default(), timeout).await
+        self.run_against(check, &Options::default(), timeout).await
     }
 
-    /// Runs one attempt, of which `criteria` must hold.
-    pub async fn run_against(
-        &self,
-        check: Option<&Check>,
-        criteria: &Criteria,
-        timeout: Duration,
-    ) -> Finding {
+    /// Runs one attempt, of which `options` must hold.
+    pub async fn run_against(&self, check: Option<&Check>, options: &Options, timeout: Duration) -> Finding {
         let started = Instant::now();
         let mut trace = Trace {
-            is_status_judged: criteria.judge_status(),
-            headers: (!criteria.assertions.is_empty()).then(HeaderMap::new),
-            kept: criteria.read_body().then(Vec::new),
+            route: options.route.clone(),
+            target: check.map(|check| check.host().to_ascii_lowercase()).unwrap_or_default(),
+            is_status_judged: options.judge_status(),
+            headers: (!options.assertions.is_empty()).then(HeaderMap::new),
+            kept: options.read_body().then(Vec::new),
             ..Trace::default()
         };
         let end = timeout_at(started + timeout, self.attempt(check, &mut trace)).await;
         let outcome = match end {
-            Ok(Ok(())) => {
-                self.judge(criteria, &trace, started.elapsed()).map_or(Outcome::Pass, Outcome::Fail)
-            }
+            Ok(Ok(())) => self.judge(options, &trace, started.elapsed()).map_or(Outcome::Pass, Outcome::Fail),
             Ok(Err(stopped)) => stopped.into(),
             Err(_) => trace.out_of_time(timeout).into(),
         };
-        let outcome = if criteria.upside_down { upside_down(outcome) } else { outcome };
+        let outcome = if options.upside_down { upside_down(outcome) } else { outcome };
         let Trace { phases, http_status, peer, health, certificate_ends, .. } = trace;
         Finding { duration: started.elapsed(), outcome, phases, http_status, peer, health, certificate_ends }
     }
 
     /// What does not hold of an attempt that went through.
-    fn judge(&self, criteria: &Criteria, trace: &Trace, latency: Duration) -> Option<Failure> {
+    fn judge(&self, options: &Options, trace: &Trace, latency: Duration) -> Option<Failure> {
         let header = |name: &str| {
             let value = trace.headers.as_ref()?.get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -133,7 +128,7 @@ impl Checker {
             phases: trace.phases,
             certificate_days: self.network.tls.days_left(trace),
         };
-        criteria.assertions.iter().find_map(|assertion| assertion.judge(&facts))
+        options.assertions.iter().find_map(|assertion| assertion.judge(&facts))
     }
 
     async fn attempt(&self, check: Option<&Check>, trace: &mut Trace) -> Result<(), Stopped> {
@@ -196,6 +191,10 @@ struct Trace {
     peer: Option<IpAddr>,
     health: Option<Box<HealthReport>>,
     certificate_ends: Option<Timestamp>,
+    /// How to get to the target.
+    route: Route,
+    /// The host that the check names; redirects may lead to others.
+    target: String,
     /// Whether somebody else says which HTTP status is right.
     is_status_judged: bool,
     /// The headers of the final answer, if somebody wants them.
@@ -214,6 +213,12 @@ impl Trace {
     /// What the wrong answer, if there was one, makes of an attempt that went through.
     fn verdict(&mut self) -> Result<(), Stopped> {
         self.wrong_answer.take().map_or(Ok(()), |wrong| Err(Stopped::Failed(wrong)))
+    }
+
+    /// How to get to a host: the target, or one that it leads to.
+    fn route_to(&self, host: &Host<&str>) -> Route {
+        let is_target = host.to_string().trim_matches(['[', ']']) == self.target.trim_matches(['[', ']']);
+        if is_target { self.route.clone() } else { Route { family: self.route.family, ..Route::default() } }
     }
 
     fn out_of_time(&mut self, timeout: Duration) -> Stopped {

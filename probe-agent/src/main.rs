@@ -4,12 +4,13 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use model::check::{Assertion, Criteria, Extras, InvalidCheck};
+use model::check::{Assertion, Extras, Family, InvalidCheck, Options, Route};
 use model::{Check, SystemClock, SystemRandom};
 use probe_agent::check::Checker;
 use probe_agent::config::{self, RunOptions, TargetOptions};
@@ -60,6 +61,15 @@ enum Command {
         /// Passes exactly when it would have failed: for what must not be reachable
         #[arg(long)]
         upside_down: bool,
+        /// 4 or 6: the target is reached that way or not at all
+        #[arg(long = "ip-version", value_name = "VERSION", value_parser = family, default_value = "0", hide_default_value = true)]
+        family: Family,
+        /// Address to connect to instead of where the target's name points
+        #[arg(long, value_name = "ADDRESS")]
+        connect_to: Option<IpAddr>,
+        /// Name that is asked for in TLS (SNI) and that the certificate must be for, instead of the target's
+        #[arg(long, value_name = "NAME")]
+        server_name: Option<String>,
         /// How to print what was found
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -101,14 +111,18 @@ fn main() -> ExitCode {
             certificate_days,
             assertions,
             upside_down,
+            family,
+            connect_to,
+            server_name,
             output,
             timeout,
             targets,
         } => {
             let extras = Extras { headers: vec![], send, expect, certificate_days };
-            let criteria = Criteria { assertions, upside_down };
-            match asked(&url, extras, &criteria) {
-                Ok(asked) => check(&runtime, &asked, &criteria, timeout, output, targets, &environment),
+            let route = Route { family, connect_to, server_name };
+            let options = Options { route, assertions, upside_down };
+            match asked(&url, extras, &options) {
+                Ok(asked) => check(&runtime, &asked, &options, timeout, output, targets, &environment),
                 Err(error) => fail(USAGE, &error.to_string()),
             }
         }
@@ -180,18 +194,18 @@ async fn stop_signal() -> io::Result<()> {
 }
 
 /// The check that is asked for.
-fn asked(url: &str, extras: Extras, criteria: &Criteria) -> Result<Check, InvalidCheck> {
+fn asked(url: &str, extras: Extras, options: &Options) -> Result<Check, InvalidCheck> {
     let mut check = Check::from_target(url)?;
     match check.set_extras(extras).into_iter().next() {
         Some(useless) => Err(useless),
-        None => check.validate().and_then(|()| criteria.validate(&check)).map(|()| check),
+        None => check.validate().and_then(|()| options.validate(&check)).map(|()| check),
     }
 }
 
 fn check(
     runtime: &Runtime,
     check: &Check,
-    criteria: &Criteria,
+    options: &Options,
     timeout: Duration,
     output: Output,
     targets: TargetOptions,
@@ -204,7 +218,7 @@ fn check(
         Ok(checker) => checker,
         Err(error) => return fail(USAGE, &error),
     };
-    let finding = runtime.block_on(checker.run_against(Some(check), criteria, timeout));
+    let finding = runtime.block_on(checker.run_against(Some(check), options, timeout));
     // A closed pipe is the reader's choice, not an error.
     let text = match output {
         Output::Table => report::table(check, &finding),
@@ -219,6 +233,10 @@ fn fail(code: u8, message: &str) -> ExitCode {
         let _ = writeln!(io::stderr(), "vigilmon-agent: {line}");
     }
     ExitCode::from(code)
+}
+
+fn family(text: &str) -> Result<Family, &'static str> {
+    text.parse().ok().and_then(Family::from_version).ok_or("must be 4 or 6, or 0 for either")
 }
 
 fn assertion(text: &str) -> Result<Assertion, String> {

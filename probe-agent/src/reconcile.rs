@@ -80,7 +80,7 @@ mod tests {
             monitor: MonitorId::from_bytes([n; 16]),
             spec_revision: revision,
             check: None,
-            criteria: model::check::Criteria::default(),
+            options: model::check::Options::default(),
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(10),
             phase: Duration::ZERO,

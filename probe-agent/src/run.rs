@@ -198,7 +198,7 @@ impl Driver {
 
 async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
     let assignment = &job.assignment;
-    let run = checker.run_against(assignment.check.as_ref(), &assignment.criteria, assignment.timeout);
+    let run = checker.run_against(assignment.check.as_ref(), &assignment.options, assignment.timeout);
     let finding = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
         warn!(monitor.id = %job.monitor(), "a check broke off inside the agent");
         Finding::unmeasured("the check broke off inside the agent")

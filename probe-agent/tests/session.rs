@@ -209,7 +209,7 @@ fn assignment(target: &str) -> Assignment {
         monitor: MonitorId::from_bytes([1; 16]),
         spec_revision: 1,
         check: Some(Check::from_target(target).unwrap()),
-        criteria: model::check::Criteria::default(),
+        options: model::check::Options::default(),
         interval: Duration::from_secs(3_600),
         timeout: Duration::from_secs(1),
         phase: Duration::ZERO,

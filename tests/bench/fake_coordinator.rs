@@ -122,7 +122,7 @@ fn assignments(targets: &[String], interval: Duration) -> Result<Vec<Assignment>
             monitor: MonitorId::from_bytes((index as u128 + 1).to_be_bytes()),
             spec_revision: 1,
             check: Some(Check::from_target(target)?),
-            criteria: model::check::Criteria::default(),
+            options: model::check::Options::default(),
             interval,
             timeout: TIMEOUT,
             phase: interval / count * u32::try_from(index)?,

@@ -69,7 +69,7 @@ fn region() -> RegionId {
 fn definition(number: u8) -> Arc<Definition> {
     let spec = CheckSpec {
         check: Check::from_target("https://a.example/").unwrap(),
-        criteria: Criteria::default(),
+        options: Options::default(),
         interval: Duration::from_secs(60),
         timeout: Duration::from_secs(10),
     };

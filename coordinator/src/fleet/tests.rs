@@ -190,7 +190,7 @@ fn single_check(id: u8) -> Assignment {
         monitor: MonitorId::from_bytes([id; 16]),
         spec_revision: 1,
         check: Some(model::Check::from_target("http://a.example").unwrap()),
-        criteria: model::check::Criteria::default(),
+        options: model::check::Options::default(),
         interval: Duration::from_secs(60),
         timeout: Duration::from_secs(10),
         phase: Duration::ZERO,

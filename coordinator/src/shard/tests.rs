@@ -192,7 +192,7 @@ fn monitor(name: &str) -> Definition {
     let definition = MonitorDefinition {
         spec: CheckSpec {
             check: Check::from_target("http://a.example/").unwrap(),
-            criteria: model::check::Criteria::default(),
+            options: model::check::Options::default(),
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(1),
         },

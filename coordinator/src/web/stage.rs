@@ -280,7 +280,7 @@ fn monitor_definition(id: MonitorId, name: &str) -> Definition {
         kind: Kind::Monitor(Arc::new(MonitorDefinition {
             spec: CheckSpec {
                 check,
-                criteria: model::check::Criteria::default(),
+                options: model::check::Options::default(),
                 interval: Duration::from_secs(60),
                 timeout: Duration::from_secs(10),
             },

@@ -39,6 +39,15 @@ pub(super) struct Exchange {
     /// Passes exactly when it would have failed: for what must not be reachable
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     upside_down: Option<bool>,
+    /// 4 or 6: the target is reached that way or not at all; 0: whichever is reached first [default: 0]
+    #[arg(long, value_name = "VERSION")]
+    ip_version: Option<u32>,
+    /// Address to connect to instead of where the target's name points
+    #[arg(long, value_name = "ADDRESS")]
+    connect_to: Option<String>,
+    /// Name that is asked for in TLS (SNI) and that the certificate must be for, instead of the target's
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
 }
 
 /// Sets the fields of a monitor for which there is a value, and notes their names.
@@ -65,6 +74,9 @@ impl Exchange {
             certificate_days = self.certificate_days;
             assertions = given(self.assertions);
             upside_down = self.upside_down;
+            ip_version = self.ip_version;
+            connect_to = self.connect_to;
+            server_name = self.server_name;
         }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Edit {
 }
 
 /// The ids of what `edit` needs at least one of.
-const CHANGES: [&str; 25] = [
+const CHANGES: [&str; 28] = [
     "url",
     "name",
     "interval",
@@ -102,6 +102,9 @@ const CHANGES: [&str; 25] = [
     "certificate_days",
     "assertions",
     "upside_down",
+    "ip_version",
+    "connect_to",
+    "server_name",
     "clear",
 ];
 
@@ -118,6 +121,8 @@ enum Clearable {
     Expect,
     CertificateDays,
     Assert,
+    ConnectTo,
+    ServerName,
 }
 
 /// What `create` and `edit` can set.
@@ -335,6 +340,8 @@ impl Clearable {
             Self::Expect => "expect",
             Self::CertificateDays => "certificate_days",
             Self::Assert => "assertions",
+            Self::ConnectTo => "connect_to",
+            Self::ServerName => "server_name",
         }
     }
 }

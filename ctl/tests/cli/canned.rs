@@ -81,6 +81,9 @@ pub(crate) fn monitor(base: Timestamp) -> Monitor {
         certificate_days: 14,
         assertions: vec!["latency < 300ms".into()],
         upside_down: true,
+        ip_version: 6,
+        connect_to: "2001:db8::1".into(),
+        server_name: "internal.example.com".into(),
     }
 }
 

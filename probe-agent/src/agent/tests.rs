@@ -128,7 +128,7 @@ fn assignment() -> Assignment {
         monitor: MonitorId::from_bytes([1; 16]),
         spec_revision: 1,
         check: Some(Check::from_target(TARGET).unwrap()),
-        criteria: model::check::Criteria::default(),
+        options: model::check::Options::default(),
         interval: Duration::from_secs(60),
         timeout: Duration::from_secs(10),
         phase: Duration::ZERO,

@@ -23,6 +23,8 @@ use super::{AddressPolicy, Stopped, Trace, add};
 const MAX_LOOKUPS: usize = 48;
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 6;
+/// Addresses of a name that are looked at, of either family.
+const MAX_RESOLVED: usize = 64;
 /// How long an address may try alone before the next one joins (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
@@ -66,15 +68,26 @@ impl Dialer {
         port: u16,
         trace: &mut Trace,
     ) -> Result<Vec<SocketAddr>, Stopped> {
-        let addresses = match host {
-            Host::Ipv4(address) => vec![SocketAddr::new(address.into(), port)],
-            Host::Ipv6(address) => vec![SocketAddr::new(address.into(), port)],
-            Host::Domain(name) => self.resolve(name, port, trace).await?,
+        let route = trace.route_to(&host);
+        let addresses = match (route.connect_to, host) {
+            (Some(address), _) => vec![SocketAddr::new(address, port)],
+            (None, Host::Ipv4(address)) => vec![SocketAddr::new(address.into(), port)],
+            (None, Host::Ipv6(address)) => vec![SocketAddr::new(address.into(), port)],
+            (None, Host::Domain(name)) => self.resolve(name, port, trace).await?,
         };
         for address in &addresses {
             self.policy.admit(address.ip()).map_err(Stopped::unmeasured)?;
         }
-        Ok(addresses)
+        let used: Vec<_> = addresses
+            .into_iter()
+            .filter(|address| route.family.includes(address.ip()))
+            .take(MAX_ADDRESSES)
+            .collect();
+        if used.is_empty() {
+            let version = route.family.version();
+            return Err(Stopped::failed(FailureKind::Dns, format_args!("name has no IPv{version} address")));
+        }
+        Ok(used)
     }
 
     async fn resolve(&self, name: &str, port: u16, trace: &mut Trace) -> Result<Vec<SocketAddr>, Stopped> {
@@ -86,7 +99,7 @@ impl Dialer {
         // The permit goes with the blocked thread: it is free again when the thread is.
         let lookup = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            target.to_socket_addrs().map(|addresses| addresses.take(MAX_ADDRESSES).collect::<Vec<_>>())
+            target.to_socket_addrs().map(|addresses| addresses.take(MAX_RESOLVED).collect::<Vec<_>>())
         });
         match lookup.await {
             Ok(Ok(addresses)) if !addresses.is_empty() => {

@@ -75,6 +75,8 @@ impl Tls {
         alpn: Alpn,
         trace: &mut Trace,
     ) -> Result<TlsStream<S>, Stopped> {
+        let route = trace.route_to(&host);
+        let host = route.server_name.as_deref().map_or(host, Host::Domain);
         let name = match host {
             Host::Ipv4(address) => ServerName::from(std::net::IpAddr::V4(address)),
             Host::Ipv6(address) => ServerName::from(std::net::IpAddr::V6(address)),

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::check::{Assertion, Criteria, MAX_BODY_BYTES};
+use model::check::{Assertion, Family, MAX_BODY_BYTES, Options, Route};
 use model::{Check, Failure, FailureKind, Outcome};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -625,8 +625,8 @@ async fn what_is_asserted_must_hold_and_is_told_with_what_was_found() {
     let checker = Checker::new(AddressPolicy::default(), None).unwrap();
     let run = async |assertions: &[&str], upside_down| {
         let assertions = assertions.iter().map(|text| Assertion::parse(text).unwrap()).collect();
-        let criteria = Criteria { assertions, upside_down };
-        checker.run_against(Some(&check), &criteria, TIMEOUT).await.outcome
+        let options = Options { assertions, upside_down, ..Options::default() };
+        checker.run_against(Some(&check), &options, TIMEOUT).await.outcome
     };
     let wanted =
         "status == 503 && latency < 10s && json('$.queue') > 10 && header('X-Version') matches '^v1'";
@@ -642,9 +642,9 @@ async fn what_is_asserted_must_hold_and_is_told_with_what_was_found() {
     let passes = "the check passes, and must not: it is upside down";
     assert_eq!(run(&[wanted], true).await, fail(FailureKind::Body, passes));
     let refused = Check::from_target("http://127.0.0.1:1/").unwrap();
-    let criteria = Criteria { assertions: vec![], upside_down: true };
-    assert_eq!(checker.run_against(Some(&refused), &criteria, TIMEOUT).await.outcome, Outcome::Pass);
-    let unmeasured = checker.run_against(None, &criteria, TIMEOUT).await.outcome;
+    let options = Options { upside_down: true, ..Options::default() };
+    assert_eq!(checker.run_against(Some(&refused), &options, TIMEOUT).await.outcome, Outcome::Pass);
+    let unmeasured = checker.run_against(None, &options, TIMEOUT).await.outcome;
     assert!(matches!(unmeasured, Outcome::Error(_)), "{unmeasured:?}");
 }
 
@@ -654,7 +654,78 @@ async fn a_body_beyond_what_is_read_is_judged_by_its_beginning() {
     let huge = Target::answering(ok(&body)).await;
     let check = Check::from_target(&huge.url()).unwrap();
     let assertions = vec![Assertion::parse(&format!("size(body) == {MAX_BODY_BYTES}")).unwrap()];
-    let criteria = Criteria { assertions, upside_down: false };
+    let options = Options { assertions, ..Options::default() };
     let checker = Checker::new(AddressPolicy::default(), None).unwrap();
-    assert_eq!(checker.run_against(Some(&check), &criteria, TIMEOUT).await.outcome, Outcome::Pass);
+    assert_eq!(checker.run_against(Some(&check), &options, TIMEOUT).await.outcome, Outcome::Pass);
+}
+
+#[tokio::test]
+async fn a_check_goes_where_its_route_leads_and_by_the_name_it_is_told() {
+    let authority = Authority::new("test");
+    let server = authority.server(|_| {}).await;
+    let port = server.address.port();
+    let elsewhere = Check::from_target(&format!("https://nowhere.invalid:{port}/health")).unwrap();
+    let checker = authority.checker();
+    let run = async |check: &Check, route: Route| {
+        let options = Options { route, ..Options::default() };
+        checker.run_against(Some(check), &options, TIMEOUT).await
+    };
+    let there = Route { connect_to: "127.0.0.1".parse().ok(), ..Route::default() };
+    let wrong_name = run(&elsewhere, there.clone()).await;
+    let Outcome::Fail(failure) = &wrong_name.outcome else { panic!("{wrong_name:?}") };
+    assert_eq!(failure.kind, FailureKind::Certificate, "the certificate is for localhost");
+    assert_eq!(wrong_name.phases.dns, None, "nothing was resolved");
+    let named = Route { server_name: Some("localhost".to_owned()), ..there };
+    assert_eq!(run(&elsewhere, named).await.outcome, Outcome::Pass);
+
+    let local = Check::from_target(&format!("https://localhost:{port}/health")).unwrap();
+    let over = |family| Route { family, ..Route::default() };
+    let v4 = run(&local, over(Family::V4)).await;
+    assert_eq!((v4.outcome, v4.peer), (Outcome::Pass, "127.0.0.1".parse().ok()));
+    let literal = Check::from_target(&format!("tcp://127.0.0.1:{port}")).unwrap();
+    assert_eq!(
+        run(&literal, over(Family::V6)).await.outcome,
+        fail(FailureKind::Dns, "name has no IPv6 address")
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_leaves_the_route_and_the_policy_holds_on_it() {
+    let end = Target::answering(ok("")).await;
+    let to = format!("http://localhost:{}/", end.address.port());
+    let redirecting = Target::answering(moved(&to)).await;
+    let check =
+        Check::from_target(&format!("http://nowhere.invalid:{}/", redirecting.address.port())).unwrap();
+    let route = Route { connect_to: "127.0.0.1".parse().ok(), ..Route::default() };
+    let options = Options { route, ..Options::default() };
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    let finding = checker.run_against(Some(&check), &options, TIMEOUT).await;
+    assert_eq!(finding.outcome, Outcome::Pass);
+    assert!(finding.phases.dns.is_some(), "the second host was resolved");
+
+    let strict = Checker::new(AddressPolicy { deny_private: true, allow: vec![] }, None).unwrap();
+    let refused = strict.run_against(Some(&check), &options, TIMEOUT).await.outcome;
+    assert!(matches!(&refused, Outcome::Error(why) if why.contains("127.0.0.1")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_host_header_of_the_users_is_sent_instead_of_the_targets() {
+    let (sent, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let echo = Target::new(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            sent.send(request(&mut stream).await).unwrap();
+            let _ = stream.write_all(ok("").as_bytes()).await;
+        }
+    })
+    .await;
+    let mut check = Check::from_target(&echo.url()).unwrap();
+    if let Check::Http(http) = &mut check {
+        http.headers = vec![("Host".to_owned(), "shop.example".to_owned())];
+    }
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    assert_eq!(checker.run(Some(&check), TIMEOUT).await.outcome, Outcome::Pass);
+    let request = requests.recv().await.unwrap().to_ascii_lowercase();
+    assert_eq!(request.matches("host: ").count(), 1, "{request}");
+    assert!(request.contains("host: shop.example\r\n"), "{request}");
 }

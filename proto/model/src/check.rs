@@ -1,13 +1,13 @@
 //! What one execution of a check does.
 
 pub mod assertion;
-mod criteria;
 pub mod dns;
 mod extras;
 mod grpc;
 mod http;
 mod icmp;
 mod mail;
+mod options;
 mod tcp;
 pub mod text;
 mod tls;
@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 pub use assertion::Assertion;
-pub use criteria::Criteria;
 pub use dns::{DnsCheck, NameServer, RecordType};
 pub use extras::Extras;
 pub use grpc::GrpcCheck;
 pub use http::{HttpCheck, Method, validate_header};
 pub use icmp::IcmpCheck;
 pub use mail::{MailCheck, MailProtocol};
+pub use options::{Family, Options, Route};
 pub use tcp::TcpCheck;
 pub use tls::TlsCheck;
 pub use websocket::WebSocketCheck;
@@ -63,7 +63,7 @@ pub struct CheckSpec {
     pub check: Check,
     /// What must hold of what it finds.
     #[serde(default)]
-    pub criteria: Criteria,
+    pub options: Options,
     /// Time between two scheduled checks from one region.
     pub interval: Duration,
     /// Total time one attempt may take, body included.
@@ -135,7 +135,7 @@ impl CheckSpec {
             return Err(invalid("timeout", "must not be longer than the interval"));
         }
         self.check.validate()?;
-        self.criteria.validate(&self.check)
+        self.options.validate(&self.check)
     }
 }
 
@@ -421,7 +421,7 @@ mod tests {
         let check = Check::from_target("http://a.example").unwrap();
         let spec = |interval, timeout| CheckSpec {
             check: check.clone(),
-            criteria: Criteria::default(),
+            options: Options::default(),
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(timeout),
         };

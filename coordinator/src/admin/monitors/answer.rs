@@ -24,7 +24,7 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         _ => ("", [].as_slice(), ""),
     };
     let Extras { headers, send, expect, certificate_days } = monitor.spec.check.extras();
-    let thresholds = &monitor.thresholds;
+    let (thresholds, route) = (&monitor.thresholds, &monitor.spec.options.route);
     wire::Monitor {
         id: definition.id.to_string(),
         name: definition.name.clone(),
@@ -49,8 +49,11 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         send,
         expect,
         certificate_days: certificate_days.into(),
-        assertions: monitor.spec.criteria.assertions.iter().map(ToString::to_string).collect(),
-        upside_down: monitor.spec.criteria.upside_down,
+        assertions: monitor.spec.options.assertions.iter().map(ToString::to_string).collect(),
+        upside_down: monitor.spec.options.upside_down,
+        ip_version: route.family.version(),
+        connect_to: route.connect_to.map(|address| address.to_string()).unwrap_or_default(),
+        server_name: route.server_name.clone().unwrap_or_default(),
         created_at: instant(definition.created_at),
         updated_at: instant(definition.updated_at),
         spec_revision: monitor.spec_revision,

@@ -22,7 +22,7 @@ use crate::settings::find_region;
 use crate::view::Views;
 
 /// The fields of a monitor that an update may name.
-pub(super) const CHANGEABLE: [&str; 24] = [
+pub(super) const CHANGEABLE: [&str; 27] = [
     "name",
     "url",
     "method",
@@ -47,6 +47,9 @@ pub(super) const CHANGEABLE: [&str; 24] = [
     "certificate_days",
     "assertions",
     "upside_down",
+    "ip_version",
+    "connect_to",
+    "server_name",
 ];
 /// The fields that only answers have.
 pub(super) const FIXED: [&str; 13] = [
@@ -168,6 +171,9 @@ fn overlay(draft: &mut wire::Monitor, asked: &wire::Monitor, mask: &[&str]) {
         certificate_days,
         assertions,
         upside_down,
+        ip_version,
+        connect_to,
+        server_name,
     );
 }
 
@@ -187,7 +193,7 @@ fn read(
     let config = known.config;
     let mut invalid = Invalid::default();
     let check = check::read(asked, &mut invalid);
-    let criteria = check::read_criteria(asked, check.as_ref(), &mut invalid);
+    let options = check::read_options(asked, check.as_ref(), &mut invalid);
     let name = match (&check, named) {
         (_, Named::IfGiven) if asked.name.is_empty() => {
             check.as_ref().map(|check| check.default_name().chars().take(MAX_NAME_CHARS).collect())
@@ -217,7 +223,7 @@ fn read(
     let thresholds = read_thresholds(asked, timeout, &mut invalid);
     let depends_on = find::parents(known.views, itself, &asked.depends_on, &mut invalid);
     let read = || {
-        let spec = CheckSpec { check: check?, criteria, interval: interval?, timeout: timeout? };
+        let spec = CheckSpec { check: check?, options, interval: interval?, timeout: timeout? };
         let definition = MonitorDefinition {
             spec,
             regions: regions?,

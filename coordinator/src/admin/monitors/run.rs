@@ -40,7 +40,7 @@ impl Admin {
             monitor: MonitorId::new(self.clock.now(), self.random.as_ref()),
             spec_revision: 1,
             check: Some(spec.check.clone()),
-            criteria: spec.criteria.clone(),
+            options: spec.options.clone(),
             interval: spec.interval,
             timeout: spec.timeout,
             phase: Duration::ZERO,

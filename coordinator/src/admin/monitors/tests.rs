@@ -99,7 +99,19 @@ async fn each_field_is_refused_by_its_name() {
         (wire::Monitor { method: "BREW".into(), ..http() }, "method"),
         (wire::Monitor { method: "GET".into(), ..monitor("tcp://a.example:1") }, "method"),
         (wire::Monitor { headers: vec![header("x\r\ny", "1")], ..http() }, "headers"),
-        (wire::Monitor { headers: vec![header("Host", "b")], ..http() }, "headers"),
+        (wire::Monitor { headers: vec![header("Host", "b/c")], ..http() }, "headers"),
+        (wire::Monitor { headers: vec![header("Content-Length", "1")], ..http() }, "headers"),
+        (wire::Monitor { assertions: vec!["latency < 300".into()], ..http() }, "assertions"),
+        (wire::Monitor { assertions: vec!["certificate_days > 1".into()], ..http() }, "assertions"),
+        (wire::Monitor { assertions: vec!["latency < 1s".into(); 21], ..http() }, "assertions"),
+        (
+            wire::Monitor { assertions: vec!["status == 200".into()], ..monitor("tcp://a.example:1") },
+            "assertions",
+        ),
+        (wire::Monitor { ip_version: 5, ..http() }, "ip_version"),
+        (wire::Monitor { connect_to: "b.example".into(), ..http() }, "connect_to"),
+        (wire::Monitor { connect_to: "192.0.2.1".into(), ip_version: 6, ..http() }, "connect_to"),
+        (wire::Monitor { server_name: "b.example".into(), ..http() }, "server_name"),
         (wire::Monitor { headers: vec![header("x", "1"); 51], ..http() }, "headers"),
         (wire::Monitor { expected_status: vec![200, 600], ..http() }, "expected_status"),
         (wire::Monitor { expected_status: vec![u32::MAX], ..http() }, "expected_status"),
@@ -515,6 +527,9 @@ async fn updates_by_mask_reach_every_changeable_field() {
         certificate_days: 14,
         assertions: vec!["latency < 300ms".into()],
         upside_down: true,
+        ip_version: 4,
+        connect_to: "192.0.2.1".into(),
+        server_name: "c.example".into(),
         ..wire::Monitor::default()
     };
     let over_http = |field: &str| !matches!(field, "send" | "expect");
@@ -551,6 +566,9 @@ async fn updates_by_mask_reach_every_changeable_field() {
             "certificate_days" => done.certificate_days != new.certificate_days,
             "assertions" => done.assertions != new.assertions,
             "upside_down" => done.upside_down != new.upside_down,
+            "ip_version" => done.ip_version != new.ip_version,
+            "connect_to" => done.connect_to != new.connect_to,
+            "server_name" => done.server_name != new.server_name,
             unknown => panic!("{unknown} is not tested"),
         })
         .collect();

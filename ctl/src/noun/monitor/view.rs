@@ -44,6 +44,12 @@ impl Described for Monitor {
             .field("certificate", certificate(self.certificate_days))
             .field("must hold", self.assertions.join(", "))
             .field("upside down", if self.upside_down { "passes when the check fails" } else { "" })
+            .field("connects to", &self.connect_to)
+            .field(
+                "over",
+                if self.ip_version == 0 { String::new() } else { format!("IPv{}", self.ip_version) },
+            )
+            .field("server name", &self.server_name)
             .field("interval", duration::setting(self.interval.as_ref()))
             .field("timeout", duration::setting(self.timeout.as_ref()))
             .field("quorum", &self.quorum)

@@ -178,9 +178,15 @@ pub fn validate_header(name: &str, value: &str) -> Result<(), InvalidCheck> {
             "a name must be 1 to 256 letters, digits or -_.!#$%&'*+^`|~ and nothing else",
         ));
     }
-    let framing = ["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
+    let framing = ["connection", "content-length", "te", "trailer", "transfer-encoding", "upgrade"];
     if framing.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
         return Err(invalid("headers", format!("`{name}` is set by the client and cannot be given")));
+    }
+    if name.eq_ignore_ascii_case("host") && !is_authority(value) {
+        return Err(invalid(
+            "headers",
+            "the value of `Host` must be a host name or address, with a port if it has one",
+        ));
     }
     if value.len() > 8_192 || !value.chars().all(|c| c == '\t' || (' '..='~').contains(&c)) {
         return Err(invalid(
@@ -193,6 +199,12 @@ pub fn validate_header(name: &str, value: &str) -> Result<(), InvalidCheck> {
     Ok(())
 }
 
+/// Whether it is what comes between `//` and `/`.
+fn is_authority(value: &str) -> bool {
+    let url = Url::parse(&format!("http://{value}/"));
+    !value.contains(['/', '?', '#', '@', '\\', ' ', '\t']) && url.is_ok_and(|url| url.path() == "/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Check;
@@ -201,10 +213,14 @@ mod tests {
     #[test]
     fn headers_cannot_split_or_frame_a_request() {
         assert_eq!(validate_header("authorization", "Bearer x"), Ok(()));
+        assert_eq!(validate_header("Host", "internal.example:8080"), Ok(()));
         for (name, value) in [
             ("x\r\nhost", "v"),
             ("x-a", "1\r\nGET / HTTP/1.1"),
-            ("Host", "internal"),
+            ("Host", "a/b"),
+            ("Host", "a\r\nb"),
+            ("Host", ""),
+            ("Host", "user@a"),
             ("Content-Length", "0"),
             ("Transfer-Encoding", "chunked"),
             ("", "v"),

@@ -5,13 +5,17 @@
 
 use std::time::Duration;
 
-use model::check::{Assertion, Criteria, Extras, MAX_CERTIFICATE_DAYS, MAX_INTERVAL, MIN_INTERVAL, Method};
+use model::check::{
+    Assertion, Extras, Family, MAX_CERTIFICATE_DAYS, MAX_INTERVAL, MIN_INTERVAL, Method, Options, Route,
+};
 use model::{Check, CheckSpec, HealthPolicy, HttpCheck, MonitorId};
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::Invalid;
-use super::scalar::{duration_from_wire, duration_to_wire, micros, monitor_from_wire};
+use super::scalar::{
+    address_from_wire, address_to_wire, duration_from_wire, duration_to_wire, micros, monitor_from_wire,
+};
 use crate::probe::v1;
 
 /// One monitor as one agent is to check it.
@@ -24,7 +28,7 @@ pub struct Assignment {
     /// The check; `None` if it is of a kind, or asks for something, that this build does not know.
     pub check: Option<Check>,
     /// What must hold of what it finds.
-    pub criteria: Criteria,
+    pub options: Options,
     /// Time between two scheduled checks from this region.
     pub interval: Duration,
     /// Total time one attempt may take, body included.
@@ -107,8 +111,9 @@ pub fn assignment_to_wire(assignment: &Assignment) -> v1::Assignment {
         role: role.into(),
         check_now: assignment.check_now,
         check: assignment.check.as_ref().map(check_to_wire),
-        assertions: assignment.criteria.assertions.iter().map(ToString::to_string).collect(),
-        upside_down: assignment.criteria.upside_down,
+        assertions: assignment.options.assertions.iter().map(ToString::to_string).collect(),
+        upside_down: assignment.options.upside_down,
+        route: route_to_wire(&assignment.options.route),
     }
 }
 
@@ -134,18 +139,38 @@ pub fn assignment_from_wire(wire: v1::Assignment) -> Result<Assignment, Invalid>
     }
     // Whatever this build cannot read a newer one may mean something by.
     let assertions: Result<_, _> = wire.assertions.iter().map(|text| Assertion::parse(text)).collect();
-    let criteria = assertions.ok().map(|assertions| Criteria { assertions, upside_down: wire.upside_down });
-    let understood = wire.check.map(check_from_wire).transpose()?.flatten().zip(criteria);
-    let (check, criteria) = match understood {
-        None => (None, Criteria::default()),
-        Some((check, criteria)) => {
-            let spec = CheckSpec { check, criteria, interval, timeout };
+    let route = route_from_wire(wire.route.unwrap_or_default())?;
+    let options =
+        assertions.ok().map(|assertions| Options { route, assertions, upside_down: wire.upside_down });
+    let understood = wire.check.map(check_from_wire).transpose()?.flatten().zip(options);
+    let (check, options) = match understood {
+        None => (None, Options::default()),
+        Some((check, options)) => {
+            let spec = CheckSpec { check, options, interval, timeout };
             spec.validate().map_err(|error| Invalid::new(error.field, error.problem))?;
-            (Some(spec.check), spec.criteria)
+            (Some(spec.check), spec.options)
         }
     };
     let (spec_revision, check_now) = (wire.spec_revision, wire.check_now);
-    Ok(Assignment { monitor, spec_revision, check, criteria, interval, timeout, phase, role, check_now })
+    Ok(Assignment { monitor, spec_revision, check, options, interval, timeout, phase, role, check_now })
+}
+
+fn route_to_wire(route: &Route) -> Option<v1::TargetRoute> {
+    let wire = v1::TargetRoute {
+        ip_version: route.family.version(),
+        connect_to: route.connect_to.map(address_to_wire).unwrap_or_default(),
+        server_name: route.server_name.clone().unwrap_or_default(),
+    };
+    Some(wire).filter(|wire| *wire != v1::TargetRoute::default())
+}
+
+fn route_from_wire(wire: v1::TargetRoute) -> Result<Route, Invalid> {
+    Ok(Route {
+        family: Family::from_version(wire.ip_version)
+            .ok_or_else(|| Invalid::new("route.ip_version", "must be 0, 4 or 6"))?,
+        connect_to: address_from_wire(&wire.connect_to, "route.connect_to")?,
+        server_name: Some(wire.server_name).filter(|name| !name.is_empty()),
+    })
 }
 
 fn check_to_wire(check: &Check) -> v1::assignment::Check {
@@ -248,7 +273,7 @@ mod tests {
             monitor: MonitorId::from_bytes([7; 16]),
             spec_revision: 3,
             check: Some(Check::from_target(target).unwrap()),
-            criteria: Criteria::default(),
+            options: Options::default(),
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(10),
             phase: Duration::from_millis(1_250),
@@ -287,7 +312,8 @@ mod tests {
                 check.set_extras(Extras { certificate_days, ..all.clone() });
             }
             let assertions = vec![Assertion::parse("latency < 300ms && connect < 1s").unwrap()];
-            assignment.criteria = Criteria { assertions, upside_down: true };
+            let route = Route { family: Family::V6, connect_to: "::1".parse().ok(), server_name: None };
+            assignment.options = Options { route, assertions, upside_down: true };
             assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment));
         }
     }
@@ -361,7 +387,7 @@ mod tests {
             (http(|http| http.method = "TRACE".into()), "http.method"),
             (http(|http| http.expected_status = vec![70_000]), "http.expected_status"),
             (
-                http(|http| http.headers = vec![v1::Header { name: "Host".into(), value: "x".into() }]),
+                http(|http| http.headers = vec![v1::Header { name: "Te".into(), value: "x".into() }]),
                 "headers",
             ),
         ] {

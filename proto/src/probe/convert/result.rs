@@ -3,7 +3,6 @@
 //! The agent's clock is not trusted: a result says how long ago its attempt started when the message was sent, and
 //! `started_at = receipt − age`.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use model::result::clean;
@@ -13,7 +12,7 @@ use model::{
 };
 
 use super::Invalid;
-use super::scalar::{micros, monitor_from_wire, timestamp_from_wire};
+use super::scalar::{address_from_wire, address_to_wire, micros, monitor_from_wire, timestamp_from_wire};
 use crate::probe::v1;
 
 /// No attempt takes longer; twice the longest timeout leaves room for two phases that end late.
@@ -95,7 +94,7 @@ pub fn result_from_wire(
         outcome: outcome_from_wire(&wire)?,
         phases: wire.phases.map(phases_from_wire).unwrap_or_default(),
         http_status: status_from_wire(wire.http_status)?,
-        peer: peer_from_wire(&wire.peer)?,
+        peer: address_from_wire(&wire.peer, "peer")?,
         health: wire.health.map(|health| Box::new(health_from_wire(health))),
     };
     Ok(Received { seq, result, is_late })
@@ -123,11 +122,7 @@ pub fn result_to_wire(result: &CheckResult) -> v1::Result {
         detail,
         phases: (result.phases != Phases::default()).then(|| phases_to_wire(result.phases)),
         http_status: result.http_status.map_or(0, u32::from),
-        peer: match result.peer {
-            None => vec![],
-            Some(IpAddr::V4(address)) => address.octets().to_vec(),
-            Some(IpAddr::V6(address)) => address.octets().to_vec(),
-        },
+        peer: result.peer.map(address_to_wire).unwrap_or_default(),
         health: result.health.as_deref().map(health_to_wire),
         started_at: None,
     }
@@ -205,15 +200,6 @@ fn status_from_wire(wire: u32) -> Result<Option<u16>, Invalid> {
         Ok(status @ 100..=999) => Ok(Some(status)),
         _ => Err(Invalid::new("http_status", "must be 0 (none) or 100 to 999")),
     }
-}
-
-fn peer_from_wire(bytes: &[u8]) -> Result<Option<IpAddr>, Invalid> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let any = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
-    any.map(Some).map_err(|_| Invalid::new("peer", "must be 0, 4 or 16 bytes"))
 }
 
 fn phases_from_wire(wire: v1::Phases) -> Phases {

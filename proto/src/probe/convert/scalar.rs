@@ -1,5 +1,6 @@
 //! Ids, instants and spans.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use model::{MonitorId, Timestamp};
@@ -62,6 +63,24 @@ pub fn duration_to_wire(span: Duration) -> prost_types::Duration {
 /// Whole microseconds; saturates.
 pub(super) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An address as 4 or 16 bytes.
+pub(super) fn address_to_wire(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// An address from 4 or 16 bytes; from none: none.
+pub(super) fn address_from_wire(bytes: &[u8], field: &'static str) -> Result<Option<IpAddr>, Invalid> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let any = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from));
+    any.map(Some).map_err(|_| Invalid::new(field, "must be 0, 4 or 16 bytes"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Every wrong field is named; how often and how long is the draft's business.
 
 use model::check::assertion::{Assertion, MAX_ASSERTIONS};
-use model::check::{Criteria, Extras, Method, TARGETS, validate_header};
+use model::check::{Extras, Method, Options, TARGETS, validate_header};
+use model::check::{Family, Route};
 use model::{Check, HealthPolicy};
 use proto::admin::v1 as wire;
 
@@ -52,18 +53,32 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
 }
 
 /// What must hold of what is found.
-pub(super) fn read_criteria(asked: &wire::Monitor, check: Option<&Check>, invalid: &mut Invalid) -> Criteria {
+pub(super) fn read_options(asked: &wire::Monitor, check: Option<&Check>, invalid: &mut Invalid) -> Options {
     let read = |text: &String| {
         invalid.check("assertions", Assertion::parse(text).map_err(|error| error.to_string()))
     };
     let assertions = asked.assertions.iter().take(MAX_ASSERTIONS + 1).filter_map(read).collect();
-    let criteria = Criteria { assertions, upside_down: asked.upside_down };
+    let options = Options { route: read_route(asked, invalid), assertions, upside_down: asked.upside_down };
     if let Some(check) = check
-        && let Err(error) = criteria.validate(check)
+        && let Err(error) = options.validate(check)
     {
         invalid.add(error.field, error.problem);
     }
-    criteria
+    options
+}
+
+/// How to get to the target.
+fn read_route(asked: &wire::Monitor, invalid: &mut Invalid) -> Route {
+    let family = Family::from_version(asked.ip_version).ok_or("must be 4 or 6, or 0 for either");
+    let connect_to = match asked.connect_to.trim() {
+        "" => Ok(None),
+        address => address.parse().map(Some).map_err(|_| "must be an IP address"),
+    };
+    Route {
+        family: invalid.check("ip_version", family).unwrap_or_default(),
+        connect_to: invalid.check("connect_to", connect_to).flatten(),
+        server_name: Some(asked.server_name.trim().to_owned()).filter(|name| !name.is_empty()),
+    }
 }
 
 /// After a change of the target, drops what the new kind of check has no use for, unless the request insists on it.
@@ -87,10 +102,16 @@ pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
             draft.health.clear();
         }
     }
+    if !insists_on("server_name") {
+        let route = Route { server_name: Some(draft.server_name.clone()), ..Route::default() };
+        if (Options { route, ..Options::default() }).validate(&check).is_err() {
+            draft.server_name.clear();
+        }
+    }
     if !insists_on("assertions") {
         let can_tell = |text: &String| {
             let assertions = Assertion::parse(text).into_iter().collect();
-            Criteria { assertions, upside_down: false }.validate(&check).is_ok()
+            Options { assertions, ..Options::default() }.validate(&check).is_ok()
         };
         draft.assertions.retain(can_tell);
     }
