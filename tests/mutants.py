@@ -14,7 +14,7 @@ COLUMNS = {"CaughtMutant": "caught", "Timeout": "timeout", "MissedMutant": "miss
 def outcomes(folder):
     """What became of every mutant, by its name; of two attempts the later one."""
     found = {}
-    for name in ("mutants.out.old", "mutants.out"):
+    for name in ("mutants.out", "again/mutants.out"):
         for path in sorted(pathlib.Path(folder).glob(f"*/{name}/outcomes.json")):
             for outcome in json.loads(path.read_text())["outcomes"]:
                 if outcome["scenario"] != "Baseline":

@@ -73,7 +73,14 @@ work_off() {
         mkdir -p "$kept"
         # Most fall to the quick tests; only those that do not meet all of them.
         attempt --shard "$number/$shards" --output "$kept" "${quick[@]/#/--cargo-arg=}"
-        attempt --shard "$number/$shards" --output "$kept" --iterate --cargo-arg=--lib --cargo-arg=--tests
+        local missed=() name
+        while read -r name; do
+            missed+=(--re "^$(printf '%s' "$name" | sed 's/[][\.*^$(){}?+|]/\\&/g')\$")
+        done < "$kept/mutants.out/missed.txt"
+        if [ ${#missed[@]} -gt 0 ]; then
+            mkdir -p "$kept/again"
+            attempt "${missed[@]}" --output "$kept/again" --cargo-arg=--lib --cargo-arg=--tests
+        fi
         touch "$kept/done"
     done
 }

@@ -447,6 +447,23 @@ mod tests {
         assert!(Regions::new().inline_size() >= 3);
     }
 
+    #[test]
+    fn a_pause_that_ends_as_a_round_ends_holds_nobody_back_any_more() {
+        let (mut first, mut second) = (RegionSet::EMPTY, RegionSet::EMPTY);
+        first.insert(0);
+        second.insert(1);
+        let begun = Timestamp::from_secs(100);
+        let mut quiet = Quiet::since(begun);
+        quiet.extend(first, begun);
+        let end = quiet.holds_back(0, begun).unwrap();
+        let mut still = quiet;
+        still.extend(second, end.minus(Duration::from_micros(1)));
+        assert!(still.holds_back(0, end).is_some() && still.holds_back(1, end).is_some());
+        quiet.extend(second, end);
+        assert_eq!(quiet.holds_back(0, end), None);
+        assert!(quiet.holds_back(1, end).is_some());
+    }
+
     /// A monitor of one region that is live and has voted so, at the Unix epoch.
     fn after(events: &[Event]) -> (Policy, Box<State>) {
         let regions: Vec<RegionId> = vec!["eu".parse().unwrap()];
