@@ -67,7 +67,7 @@ pub struct Introduction {
     pub region: RegionId,
     /// Which of its processes.
     pub process_nonce: [u8; 16],
-    /// The epoch it was given.
+    /// The epoch that its numbering of results was given.
     pub epoch: u64,
     /// Its version.
     pub version: String,

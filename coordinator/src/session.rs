@@ -131,15 +131,19 @@ impl Service {
                 )));
             }
         }
-        let nonce: [u8; 16] = hello
-            .process_nonce
-            .as_slice()
-            .try_into()
-            .map_err(|_| Status::invalid_argument("process_nonce: must be 16 bytes"))?;
+        let read = |field: &str, bytes: &[u8]| {
+            <[u8; 16]>::try_from(bytes)
+                .map_err(|_| Status::invalid_argument(format!("{field}: must be 16 bytes")))
+        };
+        let nonce = read("process_nonce", &hello.process_nonce)?;
+        let numbering = match hello.spool_nonce.as_slice() {
+            [] => nonce,
+            bytes => read("spool_nonce", bytes)?,
+        };
         if self.fleet.is_superseded(row.id, nonce) {
             return Err(superseded(Superseded));
         }
-        let row = self.issue_epoch(row, nonce).await?;
+        let row = self.issue_epoch(row, numbering).await?;
         let who = Introduction {
             agent: row.id,
             process_nonce: nonce,
@@ -156,7 +160,7 @@ impl Service {
         Ok(Admitted { row, who })
     }
 
-    /// The same epoch for a known process, the next one for another.
+    /// The same epoch for a known numbering of results, the next one for another.
     async fn issue_epoch(&self, row: AgentRow, nonce: [u8; 16]) -> Result<AgentRow, Status> {
         if row.process_nonce == Some(nonce) {
             return Ok(row);

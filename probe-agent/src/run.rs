@@ -66,14 +66,14 @@ pub async fn run(
         directory: directory.map(|path| path.display().to_string()).unwrap_or_default(),
         why: why.to_string(),
     })?;
-    let process_nonce = spool.nonce();
+    let spool_nonce = spool.nonce();
     let agent = Agent::new(config.concurrency, spool);
     let (facts, own_facts) = watch::channel(agent.facts());
     let (events, incoming) = mpsc::channel(EVENTS);
     let session = Session::new(
         &config.coordinator,
         &config.token,
-        process_nonce,
+        spool_nonce,
         own_facts,
         events,
         Arc::clone(&clock),

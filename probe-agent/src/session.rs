@@ -60,6 +60,7 @@ pub(crate) struct Session {
     dial: Dial,
     bearer: MetadataValue<tonic::metadata::Ascii>,
     process_nonce: [u8; 16],
+    spool_nonce: [u8; 16],
     facts: watch::Receiver<Facts>,
     events: mpsc::Sender<Event>,
     clock: Arc<dyn Clock>,
@@ -86,12 +87,12 @@ enum Ended {
 }
 
 impl Session {
-    /// A session that will be kept with `coordinator`, proving with `token` who we are; `process_nonce` names the
+    /// A session that will be kept with `coordinator`, proving with `token` who we are; `spool_nonce` names the
     /// numbering of our results.
     pub(crate) fn new(
         coordinator: &Url,
         token: &AgentToken,
-        process_nonce: [u8; 16],
+        spool_nonce: [u8; 16],
         facts: watch::Receiver<Facts>,
         events: mpsc::Sender<Event>,
         clock: Arc<dyn Clock>,
@@ -100,10 +101,12 @@ impl Session {
         let bearer = token.credential().bearer();
         let mut bearer: MetadataValue<_> = bearer.expose().parse().expect("base64url is printable ASCII");
         bearer.set_sensitive(true);
+        let process_nonce = model::random::bytes(&*random);
         Self {
             dial: Dial::new(coordinator, token.fingerprint),
             bearer,
             process_nonce,
+            spool_nonce,
             facts,
             events,
             clock,
@@ -183,6 +186,7 @@ impl Session {
             protocol_min: PROTOCOL,
             protocol_max: PROTOCOL,
             process_nonce: self.process_nonce.to_vec(),
+            spool_nonce: self.spool_nonce.to_vec(),
             agent_name: String::new(),
             region: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -59,6 +59,11 @@ impl Stage {
 
     /// A process of the agent connects; its session, after the Welcome.
     async fn connect(&self, nonce: u8) -> Result<Connected, Status> {
+        self.connect_with(nonce, &[]).await
+    }
+
+    /// The same with a spool.
+    async fn connect_with(&self, nonce: u8, spool: &[u8]) -> Result<Connected, Status> {
         let (near, far) = tokio::io::duplex(1 << 16);
         let routes = tonic::service::Routes::new(ProbeServiceServer::new(self.service.clone())).prepare();
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -75,6 +80,7 @@ impl Stage {
             protocol_min: PROTOCOL,
             protocol_max: PROTOCOL,
             process_nonce: vec![nonce; 16],
+            spool_nonce: spool.to_vec(),
             ..v1::Hello::default()
         };
         outbox.try_send(message(FromAgent::Hello(hello))).unwrap();
@@ -146,4 +152,19 @@ async fn the_older_of_two_processes_is_told_why_and_not_let_in_again() {
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert_eq!(refused.message(), "a newer process with this agent's token is connected");
     assert_eq!(stage.service.fleet.member(stage.token.agent).unwrap().who.process_nonce, [2; 16]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_keeps_its_epoch_whatever_process_has_it_and_copies_of_it_do_not_take_turns() {
+    let stage = Stage::new().await;
+    let epoch = || stage.service.fleet.member(stage.token.agent).unwrap().who.epoch;
+    let (_outbox, mut older) = stage.connect_with(1, &[7; 16]).await.unwrap();
+    let first = epoch();
+    let (_newer_outbox, _newer) = stage.connect_with(2, &[7; 16]).await.unwrap();
+    assert_eq!(epoch(), first);
+    assert_eq!(next(&mut older).await.unwrap_err().code(), Code::Aborted);
+    assert_eq!(stage.connect_with(1, &[7; 16]).await.unwrap_err().code(), Code::PermissionDenied);
+    let (_other_outbox, _other) = stage.connect_with(3, &[8; 16]).await.unwrap();
+    assert_eq!(epoch(), first + 1);
+    assert_eq!(stage.connect_with(4, &[9; 3]).await.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -324,7 +324,7 @@ pub struct AgentRow {
     pub secret_digest: [u8; 32],
     /// The epoch last issued; 0 before the first session.
     pub epoch: u64,
-    /// The process nonce that epoch was issued for.
+    /// The nonce that epoch was issued for: of a spool, or of a process without one.
     pub process_nonce: Option<[u8; 16]>,
     /// When it was created.
     pub created_at: Timestamp,

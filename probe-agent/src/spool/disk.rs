@@ -11,8 +11,8 @@ use model::{AgentId, Timestamp};
 use super::files::Files;
 use super::record::{self, Boot, Header, Record, Records};
 
-/// Each opening numbers its results from a multiple of this: what was sent before a crash, and perhaps not kept, never
-/// shares a number with what comes after.
+/// Each opening numbers its results from within the next multiple of this: what was sent before a crash, and perhaps not
+/// kept, never shares a number with what comes after.
 pub(super) const RUN: u64 = 1 << 40;
 const SUFFIX: &str = ".results";
 const TEMPORARY: &str = "next.tmp";
@@ -133,6 +133,11 @@ pub(super) struct Disk<F> {
     unsynced_from: Option<u64>,
 }
 
+/// Where in the lower half of a run its numbers begin: of two copies of one directory, each in another's.
+fn somewhere(random: [u8; 16]) -> u64 {
+    u128::from_le_bytes(random) as u64 % (RUN / 2)
+}
+
 /// A spool that has just been opened.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -180,7 +185,8 @@ impl<F: Files> Disk<F> {
             nonce: segments.last().map_or(new_nonce, |found| found.header.nonce),
             agent,
             boot,
-            first_seq: highest.map_or(1, |seq| (seq / RUN + 1).saturating_mul(RUN)),
+            first_seq: highest
+                .map_or(1, |seq| (seq / RUN + 1).saturating_mul(RUN).saturating_add(somewhere(new_nonce))),
         };
         let number = numbers.last().map_or(1, |number| number + 1);
         let mut disk = Self { files, active: None, unsynced_from: None };
