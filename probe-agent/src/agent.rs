@@ -213,7 +213,7 @@ impl Agent {
         let alarm = self.alarms.first_key_value().map(|(&(at, _), _)| at);
         let due = self.schedule.next_due().map(|due| self.local(due));
         let talk = self.terms.as_ref().map(|_| self.flush_at.unwrap_or(self.next_beat).min(self.next_beat));
-        [alarm, due, talk].into_iter().flatten().min()
+        [alarm, due, talk, self.spool.next_write()].into_iter().flatten().min()
     }
 
     /// The next attempt to start, now.
@@ -311,8 +311,8 @@ impl Agent {
     }
 
     /// What is to be done with the spool's disk next.
-    pub(crate) fn next_order(&mut self) -> Option<Order> {
-        self.spool.next_order()
+    pub(crate) fn next_order(&mut self, now: Timestamp) -> Option<Order> {
+        self.spool.next_order(now)
     }
 
     /// Takes what came of an order to the disk.

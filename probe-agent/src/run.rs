@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use model::{Clock, Random};
+use model::{Clock, Random, Timestamp};
 use proto::probe::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -120,7 +120,7 @@ impl Driver {
                 attempts.push(Box::pin(attempt(checker, job)));
             }
             self.speak();
-            self.store();
+            self.store(now);
             let pause = self.agent.next_wake().map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
             tokio::select! {
                 biased;
@@ -150,12 +150,13 @@ impl Driver {
         };
         // Without an answer in time the next process says what is left.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
-        self.store();
+        // Whatever waits for company has waited.
+        self.store(self.clock.now().plus(LONGEST_SLEEP));
         self.writer.finish().await;
     }
 
-    fn store(&mut self) {
-        while let Some(order) = self.agent.next_order() {
+    fn store(&mut self, now: Timestamp) {
+        while let Some(order) = self.agent.next_order(now) {
             self.writer.submit(order);
         }
     }

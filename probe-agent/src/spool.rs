@@ -49,6 +49,10 @@ const HOT_BYTES: usize = 4 << 20;
 const HOT_OVERHEAD: usize = 64;
 /// A spool is this many segments when it is full.
 const SEGMENTS: u64 = 64;
+/// How long a routine result may wait for company before it is written, and how many bytes wait at most: waking the
+/// writer for each costs more than the check.
+const GATHER: Duration = Duration::from_millis(100);
+const MAX_GATHERED: usize = 16 << 10;
 /// When a disk that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -91,6 +95,10 @@ pub(crate) struct Spool {
     /// Numbers from here on are not on disk, which is tried again at the instant.
     broken: Option<(u64, Timestamp)>,
     orders: VecDeque<Order>,
+    /// When what is gathered is written at the latest.
+    write_at: Option<Timestamp>,
+    /// Whether it holds news, which does not wait.
+    is_news_gathered: bool,
     /// Results from here on are younger than the connection.
     fresh_from: u64,
     /// Which epoch the coordinator gave this numbering last.
@@ -158,6 +166,8 @@ impl Spool {
             is_thinning_stuck: false,
             broken: None,
             orders: VecDeque::new(),
+            write_at: None,
+            is_news_gathered: false,
             fresh_from: header.first_seq,
             epoch: opened.segments.iter().rev().find_map(|found| found.epoch),
             terms: None,
@@ -231,6 +241,7 @@ impl Spool {
         self.append(seq, |first_seq, records| {
             record::put_result(records, first_seq, seq, is_routine, started_at, &encoded);
         });
+        self.is_news_gathered |= !is_routine;
         self.hot_size += encoded.len() + HOT_OVERHEAD;
         self.hot.insert(seq, Hot { encoded, started_at, is_routine });
         self.unacked.insert(seq..=seq);
@@ -468,9 +479,22 @@ impl Spool {
         }
     }
 
-    /// What is to be done with the disk next.
-    pub(crate) fn next_order(&mut self) -> Option<Order> {
+    /// What is to be done with the disk now.
+    pub(crate) fn next_order(&mut self, now: Timestamp) -> Option<Order> {
+        if let [Order::Append { records, .. }] = self.orders.make_contiguous()
+            && records.len() < MAX_GATHERED
+            && !self.is_news_gathered
+            && now < *self.write_at.get_or_insert_with(|| now.plus(GATHER))
+        {
+            return None;
+        }
+        (self.write_at, self.is_news_gathered) = (None, false);
         self.orders.pop_front()
+    }
+
+    /// When [`Spool::next_order`] has something that waits.
+    pub(crate) const fn next_write(&self) -> Option<Timestamp> {
+        self.write_at
     }
 
     /// Takes what came of an order. `true`: there may be something to send now.

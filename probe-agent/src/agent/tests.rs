@@ -74,7 +74,7 @@ impl World {
             while let Some(job) = self.agent.next_check(self.now) {
                 started.push((milli, job));
             }
-            while let Some(order) = self.agent.next_order() {
+            while let Some(order) = self.agent.next_order(self.now) {
                 if let Some(done) = self.shelf.execute(order) {
                     self.agent.stored(done, self.now);
                 }

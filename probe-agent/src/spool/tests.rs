@@ -15,6 +15,8 @@ use super::*;
 const WINDOW: Window = Window { max_results: 3, max_batches: 3 };
 const EVERYTHING: Window = Window { max_results: 1_000, max_batches: 100 };
 const NOW: Timestamp = Timestamp::from_secs(100);
+/// When nothing waits for company any more.
+const LATER: Timestamp = Timestamp::from_micros(i64::MAX);
 const AGENT: AgentId = AgentId::from_bytes([7; 16]);
 const BOOT: Boot = Boot { id: [1; 16], at: Timestamp::from_secs(1) };
 
@@ -56,7 +58,7 @@ impl<F: Files> World<F> {
     /// Does what is ordered; whether there may be something to send now.
     fn store(&mut self) -> bool {
         let mut is_loaded = false;
-        while let Some(order) = self.spool.next_order() {
+        while let Some(order) = self.spool.next_order(LATER) {
             if let Some(done) = self.disk.execute(order) {
                 is_loaded |= self.spool.heed(done);
             }
@@ -178,6 +180,27 @@ fn what_was_not_acknowledged_is_sent_again_and_nothing_else() {
         world.spool.connected(1, 0);
         assert_eq!(world.send(WINDOW), [(3, 4), (1, 1)]);
     }
+}
+
+#[test]
+fn routine_results_are_written_in_company_and_news_at_once() {
+    let World { mut spool, .. } = World::new(1 << 20, HOT_BYTES);
+    let after = |millis| NOW.plus(Duration::from_millis(millis));
+    let routine = v1::Result::default();
+    spool.push(&routine, NOW, true);
+    assert!(spool.next_order(after(0)).is_none());
+    assert_eq!(spool.next_write(), Some(after(100)));
+    spool.push(&routine, NOW, true);
+    assert!(spool.next_order(after(99)).is_none());
+    assert!(matches!(spool.next_order(after(100)), Some(Order::Append { first_seq: 1, .. })));
+    assert_eq!((spool.next_order(after(100)).is_none(), spool.next_write()), (true, None));
+
+    spool.push(&routine, NOW, true);
+    spool.push(&routine, NOW, false);
+    assert!(matches!(spool.next_order(after(100)), Some(Order::Append { first_seq: 3, .. })));
+    let large = v1::Result { detail: "x".repeat(MAX_GATHERED), ..v1::Result::default() };
+    spool.push(&large, NOW, true);
+    assert!(matches!(spool.next_order(after(100)), Some(Order::Append { first_seq: 5, .. })));
 }
 
 #[test]
