@@ -87,7 +87,8 @@ pub(crate) struct Spool {
     acked: VecDeque<(Timestamp, RangeInclusive<u64>)>,
     /// The segment that was read from disk last.
     loaded: Option<Loaded>,
-    loading: Option<u64>,
+    /// The segment that is being read, and the last number that was pushed before.
+    loading: Option<(u64, u64)>,
     /// The segment that is being thinned.
     thinning: Option<u64>,
     /// Whether that failed, and waits for another try.
@@ -291,7 +292,7 @@ impl Spool {
             let next = self.whereabouts(last);
             if let Next::OnDisk(segment) = next {
                 if self.loading.is_none() {
-                    self.loading = Some(segment);
+                    self.loading = Some((segment, self.next_seq - 1));
                     self.orders.push_back(Order::Load { segment });
                 }
                 return None;
@@ -501,8 +502,12 @@ impl Spool {
     pub(crate) fn heed(&mut self, done: Done) -> bool {
         match done {
             Done::Loaded { segment, contents } => {
-                self.loading = None;
-                self.loaded(segment, contents);
+                // It may have been given up while it was read.
+                if let Some((_, pushed)) = self.loading.take()
+                    && self.segments.contains_key(&segment)
+                {
+                    self.loaded(segment, contents, pushed);
+                }
                 return true;
             }
             Done::NotLoaded { segment, why } => {
@@ -546,9 +551,9 @@ impl Spool {
         false
     }
 
-    fn loaded(&mut self, segment: u64, contents: Contents) {
+    fn loaded(&mut self, segment: u64, contents: Contents, pushed: u64) {
         let span = self.span(segment);
-        let until = (*span.end()).min(self.next_seq - 1);
+        let until = (*span.end()).min(pushed);
         let missing: Vec<u64> = self
             .waiting
             .overlapping(*span.start()..=until)

@@ -204,6 +204,21 @@ fn routine_results_are_written_in_company_and_news_at_once() {
 }
 
 #[test]
+fn what_is_pushed_while_a_segment_is_read_is_found_in_it_later() {
+    let mut world = World::new(1 << 20, 0);
+    world.push(1);
+    world.spool.hot_bytes = HOT_BYTES;
+    assert!(world.spool.next_batch(WINDOW, NOW).is_none(), "it is on disk alone");
+    let Some(load @ Order::Load { .. }) = world.spool.next_order(LATER) else { panic!("it is read") };
+    let read = world.disk.execute(load).unwrap();
+    world.push(1);
+    world.spool.heed(read);
+    world.spool.cool();
+    assert_eq!(world.drain(), (1..=2).collect());
+    assert_eq!(world.spool.dropped(), 0);
+}
+
+#[test]
 fn a_full_spool_thins_its_oldest_results_to_what_is_news_and_counts_the_rest() {
     let mut world = World::new(64 * 400, 0);
     let mut news = BTreeSet::new();

@@ -61,7 +61,7 @@ pub const TARGETS: &str = "https://, http://, tcp://HOST:PORT, tls://, dns://, i
 pub struct CheckSpec {
     /// The kind of check with its parameters.
     pub check: Check,
-    /// What must hold of what it finds.
+    /// How to get to the target, and what must hold of what is found.
     #[serde(default)]
     pub options: Options,
     /// Time between two scheduled checks from one region.

@@ -27,7 +27,7 @@ pub struct Assignment {
     pub spec_revision: u64,
     /// The check; `None` if it is of a kind, or asks for something, that this build does not know.
     pub check: Option<Check>,
-    /// What must hold of what it finds.
+    /// How to get to the target, and what must hold of what is found.
     pub options: Options,
     /// Time between two scheduled checks from this region.
     pub interval: Duration,

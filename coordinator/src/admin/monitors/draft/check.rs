@@ -3,8 +3,7 @@
 //! Every wrong field is named; how often and how long is the draft's business.
 
 use model::check::assertion::{Assertion, MAX_ASSERTIONS};
-use model::check::{Extras, Method, Options, TARGETS, validate_header};
-use model::check::{Family, Route};
+use model::check::{Extras, Family, Method, Options, Route, TARGETS, validate_header};
 use model::{Check, HealthPolicy};
 use proto::admin::v1 as wire;
 
@@ -52,7 +51,7 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
     Some(check)
 }
 
-/// What must hold of what is found.
+/// How to get to the target, and what must hold of what is found.
 pub(super) fn read_options(asked: &wire::Monitor, check: Option<&Check>, invalid: &mut Invalid) -> Options {
     let read = |text: &String| {
         invalid.check("assertions", Assertion::parse(text).map_err(|error| error.to_string()))
