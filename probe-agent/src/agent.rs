@@ -6,16 +6,19 @@
 //! each `Welcome`, and only the schedule knows it. Without a connection everything goes on but the talking.
 
 mod assign;
+mod telling;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Check, CheckResult, MonitorId, Outcome, RegionId, Timestamp};
+use model::{Check, CheckResult, MonitorId, Outcome, PathHop, RegionId, Timestamp};
 use proto::probe::convert::{
-    Slow, assignment_from_wire, assignments_digest, monitor_from_wire, result_to_wire, slow_to_wire,
+    Slow, assignment_from_wire, assignments_digest, capture_to_wire, monitor_from_wire, result_to_wire,
+    slow_to_wire,
 };
 use proto::probe::v1;
 use proto::probe::v1::agent_message::Message as ToCoordinator;
@@ -28,6 +31,7 @@ use crate::gate::{Class, Concurrency, Gate};
 use crate::monitor::{Held, Job, Seen};
 use crate::schedule::Schedule;
 use crate::spool::{Done, Order, Spool, Window};
+use telling::Telling;
 
 /// How long news wait for company.
 const COALESCE: Duration = Duration::from_millis(5);
@@ -35,6 +39,9 @@ const COALESCE: Duration = Duration::from_millis(5);
 const SECOND_ATTEMPT_AFTER: Duration = Duration::from_secs(1);
 /// Most checks at the same time that somebody waits for.
 const MAX_SINGLE_CHECKS: usize = 100;
+/// Ways to targets that wait to be looked at, and how often one is.
+const MAX_PATHS: usize = 16;
+const PATH_AGAIN_AFTER: Duration = Duration::from_secs(300);
 /// A change of the coordinator's clock by more than this is a step; a smaller one is taken on silently.
 const CLOCK_STEP_US: u64 = 1_000_000;
 
@@ -83,6 +90,9 @@ pub(crate) struct Agent {
     told_missed: u64,
     /// What its canaries say.
     canaries: v1::Canaries,
+    telling: Telling,
+    /// Ways to targets that are to be looked at.
+    paths: VecDeque<(MonitorId, SocketAddr)>,
 }
 
 /// An attempt under way.
@@ -124,6 +134,8 @@ impl Agent {
             is_blocked: false,
             told_missed: 0,
             canaries: v1::Canaries::Unspecified,
+            telling: Telling::new(),
+            paths: VecDeque::new(),
         }
     }
 
@@ -244,7 +256,7 @@ impl Agent {
     }
 
     /// An attempt has ended.
-    pub(crate) fn finished(&mut self, job: &Job, finding: Finding, now: Timestamp) {
+    pub(crate) fn finished(&mut self, job: &Job, mut finding: Finding, now: Timestamp) {
         self.gate.done(&job.host);
         let Some(Running { started_at, slow_at, .. }) = self.running.remove(&job.number) else { return };
         if let Some(at) = slow_at {
@@ -269,7 +281,28 @@ impl Agent {
         {
             *settled = is_settled;
         }
-        let is_news = held.seen.replace(seen) != Some(seen);
+        let before = held.seen.replace(seen);
+        let is_news = before != Some(seen);
+        let attempt = telling::Attempt {
+            seen,
+            before,
+            is_verification: job.attempt != 0,
+            told_at: held.told_at,
+            is_online: self.terms.is_some(),
+        };
+        if finding.capture.is_some() && self.telling.admits(attempt, now) {
+            held.told_at = Some(now);
+        } else {
+            finding.capture = None;
+        }
+        if let Some(capture) = &mut finding.capture {
+            capture.path = held.path.take().unwrap_or_default();
+        }
+        let is_looked_at = held.path_at.is_some_and(|at| now.since(at) < PATH_AGAIN_AFTER);
+        if let Some(target) = finding.unreached.filter(|_| !is_looked_at && self.paths.len() < MAX_PATHS) {
+            held.path_at = Some(now);
+            self.paths.push_back((monitor, target));
+        }
         let is_urgent = is_news || job.attempt != 0 || seen == Seen::Failing;
         let is_routine = !is_news && job.attempt == 0 && matches!(seen, Seen::Well | Seen::Unwell);
         if job.attempt == 0 && Arc::ptr_eq(&held.assignment, &job.assignment) {
@@ -287,6 +320,18 @@ impl Agent {
         }
         if overdue {
             self.queue_scheduled(monitor, grid.slot(self.server(now)));
+        }
+    }
+
+    /// The next way to a target that is to be looked at.
+    pub(crate) fn next_path(&mut self) -> Option<(MonitorId, SocketAddr)> {
+        self.paths.pop_front()
+    }
+
+    /// A way has been looked at; the monitor's next capture tells of it.
+    pub(crate) fn looked_at(&mut self, monitor: MonitorId, path: Vec<PathHop>) {
+        if let Some(held) = self.held.get_mut(&monitor).filter(|_| !path.is_empty()) {
+            held.path = Some(path);
         }
     }
 
@@ -375,10 +420,13 @@ impl Agent {
     fn queue(&mut self, monitor: MonitorId, slot: i64, attempt: u32, round: u32) {
         let Some(held) = self.held.get(&monitor) else { return };
         let class = if attempt == 0 { Class::Scheduled } else { Class::Verification };
-        let (assignment, host) = (Arc::clone(&held.assignment), Arc::clone(&held.host));
+        let assignment = Arc::clone(&held.assignment);
         let number = self.next_number;
         self.next_number += 1;
-        let job = Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single: false };
+        let is_close = attempt != 0 || held.seen == Some(Seen::Failing);
+        let (host, is_single) = (Arc::clone(&held.host), false);
+        let job =
+            Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single, is_close };
         self.gate.offer(host, class, job);
     }
 
@@ -392,8 +440,9 @@ impl Agent {
         let host: Arc<str> = assignment.check.as_ref().map_or("", Check::host).into();
         let number = self.next_number;
         self.next_number += 1;
-        let (slot, attempt, round) = (0, 0, 0);
-        let job = Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single: true };
+        let (slot, attempt, round, is_single, is_close) = (0, 0, 0, true, false);
+        let job =
+            Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single, is_close };
         if self.single_checks >= MAX_SINGLE_CHECKS {
             let finding = Finding::unmeasured("the agent is busy with other single checks");
             return self.answer(&job, Timestamp::EPOCH, finding, Timestamp::EPOCH);
@@ -450,11 +499,13 @@ impl Agent {
         }
     }
 
-    fn keep(&mut self, job: &Job, started_at: Timestamp, finding: Finding, is_routine: bool) {
+    fn keep(&mut self, job: &Job, started_at: Timestamp, mut finding: Finding, is_routine: bool) {
         // Assignments come after a Welcome, so the region is known; it does not cross the network anyway.
         let Some(region) = self.region.clone() else { return };
-        let result = result(job, region, started_at, finding);
-        self.spool.push(&result_to_wire(&result), started_at, is_routine);
+        let capture = finding.capture.take();
+        let result = result_to_wire(&result(job, region, started_at, finding));
+        let capture = capture.map(|capture| capture_to_wire(*capture));
+        self.spool.push(&v1::Result { capture, ..result }, started_at, is_routine);
     }
 
     /// The coordinator's clock.

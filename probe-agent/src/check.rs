@@ -8,6 +8,7 @@
 //! `tls`), how much is read from it (`bounded`) and what is heard there (`expect`).
 
 mod bounded;
+mod capture;
 mod dial;
 mod dns;
 mod expect;
@@ -17,6 +18,7 @@ mod http;
 mod icmp;
 mod mail;
 mod policy;
+mod secrets;
 mod tcp;
 mod tls;
 mod websocket;
@@ -25,13 +27,13 @@ mod websocket;
 mod zoo;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ::http::HeaderMap;
+use ::http::response::Parts;
 use model::check::assertion::Facts;
 use model::check::{Options, Route};
-use model::{Check, Failure, FailureKind, HealthReport, Outcome, Phases, Timestamp};
+use model::{Capture, Check, Failure, FailureKind, HealthReport, Outcome, Phases, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use url::Host;
 
@@ -55,6 +57,10 @@ pub struct Finding {
     pub health: Option<Box<HealthReport>>,
     /// Until when the target's certificate is valid, if it has shown one.
     pub certificate_ends: Option<Timestamp>,
+    /// What was met on the way: of an attempt that failed, or that was to be looked at closely.
+    pub capture: Option<Box<Capture>>,
+    /// Where a connection was tried and none came about; port 0 where there are no ports.
+    pub unreached: Option<SocketAddr>,
 }
 
 /// Runs checks. One per process: it holds the TLS configuration that all checks share.
@@ -94,12 +100,26 @@ impl Checker {
 
     /// Runs one attempt, of which `options` must hold.
     pub async fn run_against(&self, check: Option<&Check>, options: &Options, timeout: Duration) -> Finding {
+        self.examine(check, options, timeout, false).await
+    }
+
+    /// The same, looking closely: what was met on the way is told of a pass too.
+    pub async fn run_closely(&self, check: Option<&Check>, options: &Options, timeout: Duration) -> Finding {
+        self.examine(check, options, timeout, true).await
+    }
+
+    async fn examine(
+        &self,
+        check: Option<&Check>,
+        options: &Options,
+        timeout: Duration,
+        is_close: bool,
+    ) -> Finding {
         let started = Instant::now();
         let mut trace = Trace {
             route: options.route.clone(),
             target: check.map(|check| check.host().to_ascii_lowercase()).unwrap_or_default(),
             is_status_judged: options.judge_status(),
-            headers: (!options.assertions.is_empty()).then(HeaderMap::new),
             kept: options.read_body().then(Vec::new),
             ..Trace::default()
         };
@@ -110,14 +130,17 @@ impl Checker {
             Err(_) => trace.out_of_time(timeout).into(),
         };
         let outcome = if options.upside_down { upside_down(outcome) } else { outcome };
+        let duration = started.elapsed();
+        let capture = (is_close || outcome.failure().is_some()).then(|| capture::capture(&trace)).flatten();
+        let unreached = outcome.failure().and_then(|_| trace.unreached());
         let Trace { phases, http_status, peer, health, certificate_ends, .. } = trace;
-        Finding { duration: started.elapsed(), outcome, phases, http_status, peer, health, certificate_ends }
+        Finding { duration, outcome, phases, http_status, peer, health, certificate_ends, capture, unreached }
     }
 
     /// What does not hold of an attempt that went through.
     fn judge(&self, options: &Options, trace: &Trace, latency: Duration) -> Option<Failure> {
         let header = |name: &str| {
-            let value = trace.headers.as_ref()?.get(name)?;
+            let value = trace.answer.as_ref()?.headers.get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         let facts = Facts {
@@ -158,6 +181,8 @@ impl Finding {
             peer: None,
             health: None,
             certificate_ends: None,
+            capture: None,
+            unreached: None,
         }
     }
 }
@@ -197,8 +222,12 @@ struct Trace {
     target: String,
     /// Whether somebody else says which HTTP status is right.
     is_status_judged: bool,
-    /// The headers of the final answer, if somebody wants them.
-    headers: Option<HeaderMap>,
+    /// Where the target, or what it led to last, is.
+    addresses: Vec<SocketAddr>,
+    /// The head of the final answer.
+    answer: Option<Parts>,
+    /// How its body begins, or what else was said.
+    beginning: capture::Beginning,
     /// Its body, if somebody wants it.
     kept: Option<Vec<u8>>,
     /// A definite wrong answer, once it is known: nothing that happens later makes it less wrong.
@@ -213,6 +242,12 @@ impl Trace {
     /// What the wrong answer, if there was one, makes of an attempt that went through.
     fn verdict(&mut self) -> Result<(), Stopped> {
         self.wrong_answer.take().map_or(Ok(()), |wrong| Err(Stopped::Failed(wrong)))
+    }
+
+    /// Where a connection was tried and none came about.
+    fn unreached(&self) -> Option<SocketAddr> {
+        let is_reached = self.phases.connect.is_some() || self.phases.first_byte.is_some();
+        self.addresses.first().copied().filter(|_| !is_reached)
     }
 
     /// How to get to a host: the target, or one that it leads to.

@@ -19,6 +19,7 @@ pub mod config;
 mod gate;
 mod latency;
 mod monitor;
+mod path;
 mod reconcile;
 mod run;
 mod schedule;

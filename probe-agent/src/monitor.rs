@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-use model::{Check, MonitorId, Outcome};
+use model::{Check, MonitorId, Outcome, PathHop, Timestamp};
 use proto::probe::convert::{Assignment, Role};
 
 use crate::check::Finding;
@@ -27,6 +27,12 @@ pub(crate) struct Held {
     pub(crate) is_overdue: bool,
     /// The latest round, and whether its first attempt has settled it.
     pub(crate) round: Option<(u32, bool)>,
+    /// When a capture was told last.
+    pub(crate) told_at: Option<Timestamp>,
+    /// The way to the target, as last looked at and not told yet.
+    pub(crate) path: Option<Vec<PathHop>>,
+    /// When it was looked at last.
+    pub(crate) path_at: Option<Timestamp>,
 }
 
 /// What an attempt saw, as far as a change of it is news.
@@ -53,6 +59,9 @@ impl Held {
             is_busy: false,
             is_overdue: false,
             round: None,
+            told_at: None,
+            path: None,
+            path_at: None,
         }
     }
 
@@ -107,6 +116,8 @@ pub(crate) struct Job {
     pub(crate) round: u32,
     /// Somebody waits for this one check; the monitor is no monitor but their request.
     pub(crate) is_single: bool,
+    /// What is met on the way is told of a pass too.
+    pub(crate) is_close: bool,
 }
 
 impl Job {

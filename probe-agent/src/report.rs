@@ -151,6 +151,8 @@ mod tests {
                 }],
             })),
             certificate_ends: Some(Timestamp::from_secs(1_800_000_000)),
+            capture: None,
+            unreached: None,
         };
         let check = Check::from_target("http://user:secret@a.example/health").unwrap();
         let expected = "\

@@ -21,11 +21,14 @@ use crate::canary::{self, Canaries};
 use crate::check::{Checker, Finding, Untrusted};
 use crate::config::Config;
 use crate::monitor::Job;
+use crate::path;
 use crate::session::{Event, Session};
 use crate::spool::{self, Done, Writer};
 
 /// The longest sleep: the machine may have been suspended, which timers do not notice and the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Ways to targets that are looked at together.
+const MAX_PATHS: usize = 4;
 /// Time to say what is left when stopping.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages of the coordinator that may wait for the agent; then the coordinator waits.
@@ -113,11 +116,17 @@ impl Driver {
         shutdown: CancellationToken,
     ) {
         let mut attempts = FuturesUnordered::new();
+        let mut paths = FuturesUnordered::new();
         loop {
             let now = self.clock.now();
             self.agent.wake(now);
             while let Some(job) = self.agent.next_check(now) {
                 attempts.push(Box::pin(attempt(checker, job)));
+            }
+            while paths.len() < MAX_PATHS
+                && let Some((monitor, target)) = self.agent.next_path()
+            {
+                paths.push(Box::pin(async move { (monitor, path::trace(target).await) }));
             }
             self.speak();
             self.store(now);
@@ -134,6 +143,7 @@ impl Driver {
                 }
                 Some(done) = self.stored.recv() => self.agent.stored(done, self.clock.now()),
                 Some((job, finding)) = attempts.next() => self.agent.finished(&job, finding, self.clock.now()),
+                Some((monitor, path)) = paths.next() => self.agent.looked_at(monitor, path),
                 () = sleep(pause) => {}
             }
         }
@@ -199,7 +209,14 @@ impl Driver {
 
 async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
     let assignment = &job.assignment;
-    let run = checker.run_against(assignment.check.as_ref(), &assignment.options, assignment.timeout);
+    let (check, options, timeout) = (assignment.check.as_ref(), &assignment.options, assignment.timeout);
+    let run = async {
+        if job.is_close {
+            checker.run_closely(check, options, timeout).await
+        } else {
+            checker.run_against(check, options, timeout).await
+        }
+    };
     let finding = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
         warn!(monitor.id = %job.monitor(), "a check broke off inside the agent");
         Finding::unmeasured("the check broke off inside the agent")

@@ -1,4 +1,4 @@
-use model::{Check, Failure, FailureKind, Phases};
+use model::{Capture, Check, Failure, FailureKind, Phases};
 use proto::probe::convert::{Assignment, Role, assignment_to_wire};
 
 use super::*;
@@ -94,16 +94,16 @@ impl World {
     }
 
     fn finish(&mut self, job: &Job, outcome: Outcome) {
-        let finding = Finding {
-            duration: Duration::from_millis(20),
-            outcome,
-            phases: Phases::default(),
-            http_status: None,
-            peer: None,
-            health: None,
-            certificate_ends: None,
-        };
-        self.agent.finished(job, finding, self.now);
+        self.agent.finished(job, finding(outcome), self.now);
+    }
+
+    /// The captures said since the last call.
+    fn captures(&mut self) -> Vec<v1::Capture> {
+        let said = self.said.drain(..).filter_map(|message| match message {
+            ToCoordinator::Results(batch) => Some(batch.results),
+            _ => None,
+        });
+        said.flatten().filter_map(|result| result.capture).collect()
     }
 
     /// The results said since the last call, as (sequence number, attempt, round).
@@ -120,6 +120,20 @@ impl World {
 
     fn slows(&mut self) -> usize {
         self.said.drain(..).filter(|message| matches!(message, ToCoordinator::Slow(_))).count()
+    }
+}
+
+fn finding(outcome: Outcome) -> Finding {
+    Finding {
+        duration: Duration::from_millis(20),
+        outcome,
+        phases: Phases::default(),
+        http_status: None,
+        peer: None,
+        health: None,
+        certificate_ends: None,
+        capture: None,
+        unreached: None,
     }
 }
 
@@ -420,4 +434,35 @@ fn an_answer_that_nobody_is_connected_to_hear_is_dropped() {
     world.finish(&job, Outcome::Pass);
     world.pass(10);
     assert_eq!(world.checked(), []);
+}
+
+#[test]
+fn a_failure_is_told_with_what_was_met_and_the_way_to_where_it_ended_with_the_next() {
+    let mut world = World::new();
+    world.assign(&[assignment()]);
+    let capture =
+        || Some(Box::new(Capture { status_line: Some("HTTP/1.1 503".into()), ..Capture::default() }));
+    let unreached = Some("192.0.2.1:443".parse().unwrap());
+    let job = world.one(60_000);
+    assert!(!job.is_close);
+    let failing = || Finding { capture: capture(), unreached, ..finding(failing(FailureKind::Connect)) };
+    world.agent.finished(&job, failing(), world.now);
+    world.pass(10);
+    let [told] = &world.captures()[..] else { panic!("one capture") };
+    assert_eq!((told.status_line.as_str(), told.path.len()), ("HTTP/1.1 503", 0));
+
+    assert_eq!(world.agent.next_path(), Some((job.monitor(), unreached.unwrap())));
+    let hop = PathHop { distance: 1, address: None, round_trip: None };
+    world.agent.looked_at(job.monitor(), vec![hop]);
+    let job = world.one(60_000);
+    assert!(job.is_close, "the pass after a failure is looked at closely");
+    world.agent.finished(&job, Finding { capture: capture(), ..finding(Outcome::Pass) }, world.now);
+    world.pass(10);
+    let [told] = &world.captures()[..] else { panic!("one capture") };
+    assert_eq!(told.path.len(), 1);
+
+    let job = world.one(60_000);
+    world.agent.finished(&job, Finding { capture: capture(), ..finding(Outcome::Pass) }, world.now);
+    world.pass(10);
+    assert!(world.captures().is_empty() && world.agent.next_path().is_none());
 }

@@ -47,10 +47,10 @@ impl Dialer {
         port: u16,
         trace: &mut Trace,
     ) -> Result<TcpStream, Stopped> {
-        let addresses = self.locate(host, port, trace).await?;
+        trace.addresses = self.locate(host, port, trace).await?;
         let started = Instant::now();
-        let connected = connect(&addresses).await;
-        if let [only] = addresses[..] {
+        let connected = connect(&trace.addresses).await;
+        if let [only] = trace.addresses[..] {
             trace.peer = Some(only.ip());
         }
         let (stream, peer) = connected?;

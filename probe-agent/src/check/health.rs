@@ -7,7 +7,6 @@
 
 mod json;
 mod report;
-mod secrets;
 #[cfg(test)]
 mod tests;
 

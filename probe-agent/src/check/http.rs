@@ -12,7 +12,7 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION,
     USER_AGENT,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use url::{Position, Url};
 
+use super::capture::Beginning;
 use super::dial;
 use super::expect::Expected;
 use super::health;
@@ -246,16 +247,16 @@ async fn exchange(
     trace.http_status = Some(status.as_u16());
     let is_judged = trace.is_status_judged && check.expected_status.is_empty();
     if !is_judged && !passes(status, &check.expected_status) {
-        trace.wrong_answer = Some(Failure::new(FailureKind::Status, status_text(&response)));
+        let answer = status_text(status, response.extensions());
+        trace.wrong_answer = Some(Failure::new(FailureKind::Status, answer));
     }
-    if let Some(headers) = &mut trace.headers {
-        headers.clone_from(response.headers());
-    }
-    let mut reader = health::Reader::new(check.health, response.headers().get(CONTENT_TYPE));
+    let (head, body) = response.into_parts();
+    let mut reader = health::Reader::new(check.health, head.headers.get(CONTENT_TYPE));
+    trace.answer = Some(head);
     let started = Instant::now();
     let mut expected = Expected::new(&check.expect);
-    let kept = trace.kept.as_mut();
-    let body = drive(&mut connection, read(response.into_body(), &mut reader, &mut expected, kept)).await;
+    let Trace { beginning, kept, .. } = trace;
+    let body = drive(&mut connection, read(body, &mut reader, &mut expected, beginning, kept.as_mut())).await;
     add(&mut trace.phases.body, started);
     match body {
         Ok(()) => {
@@ -313,11 +314,8 @@ fn passes(status: StatusCode, expected: &[u16]) -> bool {
 
 /// Code and reason phrase: the registered one, so that a target cannot put words into our messages; the target's own
 /// for a code that has none.
-pub(super) fn status_text(response: &Response<Incoming>) -> String {
-    let status = response.status();
-    let own = || {
-        response.extensions().get::<ReasonPhrase>().map(|phrase| String::from_utf8_lossy(phrase.as_bytes()))
-    };
+pub(super) fn status_text(status: StatusCode, extensions: &Extensions) -> String {
+    let own = || extensions.get::<ReasonPhrase>().map(|phrase| String::from_utf8_lossy(phrase.as_bytes()));
     match status.canonical_reason().map(Into::into).or_else(own) {
         Some(reason) if !reason.trim().is_empty() => format!("{} {}", status.as_u16(), clean(&reason, 60)),
         _ => status.as_u16().to_string(),
@@ -329,6 +327,7 @@ async fn read(
     mut body: Incoming,
     reader: &mut health::Reader,
     expected: &mut Expected,
+    beginning: &mut Beginning,
     mut kept: Option<&mut Vec<u8>>,
 ) -> Result<(), hyper::Error> {
     let mut read_bytes = 0;
@@ -336,6 +335,7 @@ async fn read(
         let Ok(data) = frame?.into_data() else { continue };
         read_bytes += data.len();
         reader.push(&data);
+        beginning.hear(&data);
         if let Some(kept) = &mut kept {
             kept.extend_from_slice(&data[..data.len().min(MAX_BODY_BYTES - kept.len())]);
         }

@@ -29,8 +29,8 @@ const PAYLOAD_BYTES: usize = 16;
 
 impl Attempt for IcmpCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
-        let addresses = network.dialer.locate(host(&self.host), 0, trace).await?;
-        let (echo, peer) = Echo::open(&addresses)?;
+        trace.addresses = network.dialer.locate(host(&self.host), 0, trace).await?;
+        let (echo, peer) = Echo::open(&trace.addresses)?;
         trace.peer = Some(peer);
         trace.awaited = Some("an echo reply".to_owned());
         trace.phases.first_byte = Some(echo.round_trip().await?);

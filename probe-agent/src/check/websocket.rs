@@ -108,8 +108,10 @@ async fn upgrade<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     trace.awaited = None;
     trace.http_status = Some(answer.status().as_u16());
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let detail = format_args!("{} instead of an upgrade", status_text(&answer));
-        return Err(Stopped::failed(FailureKind::Status, detail));
+        let (head, _) = answer.into_parts();
+        let status = status_text(head.status, &head.extensions);
+        trace.answer = Some(head);
+        return Err(Stopped::failed(FailureKind::Status, format_args!("{status} instead of an upgrade")));
     }
     verify(answer.headers(), &key, offers_protocols)?;
     // The connection gives the stream back once HTTP has ended on it.
@@ -188,8 +190,11 @@ async fn listen<S: AsyncRead + AsyncWrite + Unpin>(
             return Ok(());
         }
         match socket.next().await {
-            Some(Ok(Message::Text(text))) => expected.hear_apart(text.as_bytes()),
-            Some(Ok(Message::Binary(bytes))) => expected.hear_apart(&bytes),
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                let message = message.into_data();
+                trace.beginning.hear(&message);
+                expected.hear_apart(&message);
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Close(frame))) => return Err(expected.disappointed_by(&closing(frame))),
             Some(Err(error)) => return Err(interrupted(&error, expected)),

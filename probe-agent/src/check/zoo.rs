@@ -171,6 +171,26 @@ async fn a_failing_status_stands_even_if_its_body_never_ends() {
 }
 
 #[tokio::test]
+async fn a_failure_is_told_with_what_was_met_and_a_pass_only_if_asked() {
+    let answer = "HTTP/1.1 503 No\r\nretry-after: 3\r\nset-cookie: a=b\r\ncontent-length: 4\r\n\r\ndown";
+    let capture = Target::answering(answer).await.check().await.capture.unwrap();
+    assert_eq!(capture.status_line.as_deref(), Some("HTTP/1.1 503 Service Unavailable"));
+    assert_eq!(
+        capture.headers[..2],
+        [("retry-after", "3"), ("set-cookie", "***")].map(|(n, v)| (n.into(), v.into()))
+    );
+    assert_eq!((capture.body.unwrap().text.as_str(), capture.addresses.len()), ("down", 1));
+
+    let well = Target::answering(ok("fine")).await;
+    assert_eq!(well.check().await.capture, None);
+    let asked = Check::from_target(&well.url()).unwrap();
+    let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+    let finding = checker.run_closely(Some(&asked), &Options::default(), Duration::from_secs(20)).await;
+    assert_eq!(finding.capture.unwrap().body.unwrap().text, "fine");
+    assert_eq!(finding.unreached, None);
+}
+
+#[tokio::test]
 async fn a_closed_port_is_a_refused_connection() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for scheme in ["http", "https", "tcp"] {

@@ -5,6 +5,7 @@
 //! and [`SystemRandom`], are values that `main` creates and hands down.)
 
 pub mod address;
+pub mod capture;
 pub mod check;
 pub mod clock;
 pub mod hash;
@@ -18,6 +19,7 @@ pub mod subject;
 pub mod tag;
 pub mod time;
 
+pub use capture::{Capture, Excerpt, PathHop};
 pub use check::{
     Check, CheckSpec, DnsCheck, GrpcCheck, HttpCheck, IcmpCheck, MailCheck, TcpCheck, TlsCheck,
     WebSocketCheck,

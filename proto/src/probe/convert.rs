@@ -5,12 +5,14 @@
 //! spoils the others of its message.
 
 mod assignment;
+mod capture;
 mod result;
 mod scalar;
 
 pub use assignment::{
     Assignment, Placement, Role, assignment_from_wire, assignment_to_wire, assignments_digest,
 };
+pub use capture::capture_to_wire;
 pub use result::{
     Received, Slow, result_from_wire, result_to_wire, results_from_wire, slow_from_wire, slow_to_wire,
 };

@@ -23,7 +23,7 @@ use model::{Component, HealthReport, HealthWord};
 
 use super::NoReport;
 use super::json::{Json, Object};
-use super::secrets::without_secrets;
+use crate::check::secrets::without_secrets;
 
 /// Components within components, below the report's own; what is deeper is not looked at.
 pub(super) const MAX_NESTING: usize = 4;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use model::result::clean;
 use model::{
-    CheckResult, Component, Failure, FailureKind, HealthReport, HealthWord, MonitorId, Outcome, Phases,
-    RegionId, Timestamp,
+    Capture, CheckResult, Component, Failure, FailureKind, HealthReport, HealthWord, MonitorId, Outcome,
+    Phases, RegionId, Timestamp,
 };
 
 use super::Invalid;
+use super::capture::capture_from_wire;
 use super::scalar::{address_from_wire, address_to_wire, micros, monitor_from_wire, timestamp_from_wire};
 use crate::probe::v1;
 
@@ -27,6 +28,8 @@ pub struct Received {
     pub result: CheckResult,
     /// Whether it is from an earlier boot of the agent's machine: dated by a kept stamp, and history only.
     pub is_late: bool,
+    /// What was met on the way, if the agent says so.
+    pub capture: Option<Box<Capture>>,
 }
 
 /// A scheduled check that is pending for longer than usual.
@@ -64,7 +67,7 @@ pub fn results_from_wire(
 /// # Errors
 /// Names the field that cannot be used and what is allowed in it. Texts that are too long are cut, not refused.
 pub fn result_from_wire(
-    wire: v1::Result,
+    mut wire: v1::Result,
     seq: u64,
     region: &RegionId,
     received_at: Timestamp,
@@ -76,6 +79,7 @@ pub fn result_from_wire(
     if wire.duration_us > MAX_DURATION_US {
         return Err(Invalid::new("duration_us", format!("must be at most {MAX_DURATION_US}")));
     }
+    let capture = wire.capture.take().and_then(capture_from_wire);
     let is_late = wire.started_at.is_some();
     let started_at = if is_late {
         timestamp_from_wire(wire.started_at.as_ref(), "started_at")?.min(received_at)
@@ -97,11 +101,11 @@ pub fn result_from_wire(
         peer: address_from_wire(&wire.peer, "peer")?,
         health: wire.health.map(|health| Box::new(health_from_wire(health))),
     };
-    Ok(Received { seq, result, is_late })
+    Ok(Received { seq, result, is_late, capture })
 }
 
-/// A result for the wire, with `age_us` still 0: the agent sets it when it sends the message. Region and `started_at`
-/// do not cross.
+/// A result for the wire, with `age_us` still 0: the agent sets it when it sends the message, and the capture, if it is to
+/// be told. Region and `started_at` do not cross.
 #[must_use]
 pub fn result_to_wire(result: &CheckResult) -> v1::Result {
     let (outcome, failure_kind, detail) = match &result.outcome {
@@ -125,6 +129,7 @@ pub fn result_to_wire(result: &CheckResult) -> v1::Result {
         peer: result.peer.map(address_to_wire).unwrap_or_default(),
         health: result.health.as_deref().map(health_to_wire),
         started_at: None,
+        capture: None,
     }
 }
 
@@ -306,7 +311,7 @@ mod tests {
             let mut wire = result_to_wire(&result(outcome.clone()));
             wire.age_us = 5_000_000;
             let received = result_from_wire(wire, 4, &region(), Timestamp::from_secs(1_005)).unwrap();
-            assert_eq!(received, Received { seq: 4, result: result(outcome), is_late: false });
+            assert_eq!(received, Received { seq: 4, result: result(outcome), is_late: false, capture: None });
         }
     }
 

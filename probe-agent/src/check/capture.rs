@@ -1,0 +1,134 @@
+//! From what an attempt has met to what a person may read of it: bounded, and without secrets.
+//!
+//! An attempt keeps what it has in hand anyway (the addresses, the answer's head, the first bytes) and a [`Capture`] is
+//! made of that only when the attempt fails or somebody asks.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
+use http::response::Parts;
+use http::{HeaderName, HeaderValue, Version};
+use model::{Capture, Excerpt};
+
+use super::Trace;
+use super::http::status_text;
+use super::secrets::{is_secret_name, without_secrets};
+
+/// Headers that carry secrets under names that do not say so.
+const SECRET_HEADERS: [HeaderName; 4] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE];
+/// Parts of the names of others.
+const SECRET_PARTS: [&str; 5] = ["auth", "cookie", "csrf", "session", "signature"];
+const INSTEAD: &str = "***";
+
+/// The beginning of what a target says, as it comes.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    bytes: Bytes,
+    is_cut: bool,
+}
+
+impl Beginning {
+    /// Takes what came next. Shares the memory of the first part, which is mostly all there is to keep.
+    pub(super) fn hear(&mut self, part: &Bytes) {
+        let room = Capture::MAX_BODY_BYTES - self.bytes.len();
+        self.is_cut |= part.len() > room;
+        if room == 0 || part.is_empty() {
+            return;
+        }
+        let part = part.slice(..part.len().min(room));
+        self.bytes = if self.bytes.is_empty() { part } else { [&self.bytes[..], &part].concat().into() };
+    }
+}
+
+/// What is told of an attempt; `None` if it has met nothing.
+pub(super) fn capture(trace: &Trace) -> Option<Box<Capture>> {
+    let Beginning { bytes, is_cut } = &trace.beginning;
+    let said = Excerpt::of(bytes, *is_cut);
+    let text = without_secrets(&said.text).into_owned();
+    let capture = Capture {
+        addresses: trace.addresses.iter().map(std::net::SocketAddr::ip).collect(),
+        status_line: trace.answer.as_ref().map(status_line),
+        headers: trace.answer.as_ref().map(headers).unwrap_or_default(),
+        body: (!bytes.is_empty()).then_some(Excerpt { text, ..said }),
+        ..Capture::default()
+    };
+    Some(Box::new(capture.bounded())).filter(|capture| !capture.is_empty())
+}
+
+fn status_line(answer: &Parts) -> String {
+    let protocol = match answer.version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    };
+    format!("{protocol} {}", status_text(answer.status, &answer.extensions))
+}
+
+fn headers(answer: &Parts) -> Vec<(String, String)> {
+    let told = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), header_value(name, value));
+    answer.headers.iter().take(Capture::MAX_HEADERS).map(told).collect()
+}
+
+fn header_value(name: &HeaderName, value: &HeaderValue) -> String {
+    let is_secret = SECRET_HEADERS.contains(name)
+        || SECRET_PARTS.iter().any(|part| name.as_str().contains(part))
+        || is_secret_name(name.as_str());
+    if is_secret {
+        return INSTEAD.to_owned();
+    }
+    let text = String::from_utf8_lossy(value.as_bytes());
+    // The query of where one is sent may be a ticket to get in there.
+    let text = if *name == LOCATION { text.split(['?', '#']).next().unwrap_or_default() } else { &text };
+    without_secrets(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_is_told_without_what_lets_others_in() {
+        let answer = Response::builder()
+            .status(503)
+            .header("retry-after", "3")
+            .header("set-cookie", "id=7f3a")
+            .header("x-api-key", "7f3a")
+            .header("x-amz-signature", "7f3a")
+            .header("location", "https://sso.example/login?ticket=7f3a")
+            .header("link", "<https://u:7f3a@db.example/?token=7f3a>")
+            .body(())
+            .unwrap();
+        let mut trace = Trace { answer: Some(answer.into_parts().0), ..Trace::default() };
+        trace.beginning.hear(&Bytes::from_static(br#"{"password":"7f3a","status":"do"#));
+        trace.beginning.hear(&Bytes::from_static(br#"wn"}"#));
+        let capture = capture(&trace).unwrap();
+        assert_eq!(capture.status_line.as_deref(), Some("HTTP/1.1 503 Service Unavailable"));
+        assert_eq!(capture.headers[0], ("retry-after".into(), "3".into()));
+        assert_eq!(capture.headers[4].1, "https://sso.example/login");
+        assert_eq!(capture.body.as_ref().unwrap().text, r#"{"password":"***","status":"down"}"#);
+        assert!(!format!("{capture:?}").contains("7f3a"), "{capture:?}");
+    }
+
+    #[test]
+    fn only_the_beginning_is_kept_however_it_comes() {
+        for size in [1, 7, 1_023, 1_024, 1_025, 5_000] {
+            let mut beginning = Beginning::default();
+            let whole = vec![b'x'; 5_000];
+            for part in whole.chunks(size) {
+                beginning.hear(&Bytes::copy_from_slice(part));
+            }
+            assert_eq!((beginning.bytes.len(), beginning.is_cut), (1_024, true), "in parts of {size}");
+        }
+        let mut exact = Beginning::default();
+        exact.hear(&Bytes::from(vec![b'x'; 1_024]));
+        assert!(!exact.is_cut);
+    }
+
+    #[test]
+    fn an_attempt_that_met_nothing_has_nothing_to_tell() {
+        assert_eq!(capture(&Trace::default()), None);
+    }
+}
