@@ -12,8 +12,9 @@ use futures_util::future::BoxFuture;
 use model::{EventId, IncidentId, InstallationId, Timestamp};
 
 use crate::{
-    AttemptedDelivery, Commit, Config, ConfigChange, Error, EventRow, IncidentQuery, IncidentRow,
-    JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position, Store, TimelineRow,
+    AttemptedDelivery, CaptureQuery, CaptureRow, Commit, Config, ConfigChange, Error, EventRow,
+    IncidentQuery, IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position, Store,
+    TimelineRow,
 };
 
 /// What befalls a write.
@@ -153,6 +154,10 @@ impl<S: Store> Store for Faulty<S> {
         limit: u32,
     ) -> BoxFuture<'_, Result<(Vec<MemberRow>, u64), Error>> {
         self.store.members(incident, limit)
+    }
+
+    fn captures<'a>(&'a self, query: &'a CaptureQuery) -> BoxFuture<'a, Result<Vec<CaptureRow>, Error>> {
+        self.store.captures(query)
     }
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {

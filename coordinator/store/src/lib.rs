@@ -25,9 +25,10 @@ use model::{EventId, IncidentId, InstallationId, Shard, SubjectId, Timestamp};
 
 pub use journal::{JournalRow, Position, Record};
 pub use records::{
-    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, ChannelRow, Config, ConfigChange, DeliveryRow,
-    DeliveryState, EventRow, IncidentQuery, IncidentRow, IncidentState, KeyRow, MaintenanceRow, MemberRow,
-    PageRow, RegionRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
+    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, CapturePlace, CaptureQuery, CaptureRow,
+    CaptureVerdict, ChannelRow, Config, ConfigChange, DeliveryRow, DeliveryState, EventRow, IncidentQuery,
+    IncidentRow, IncidentState, KeyRow, MaintenanceRow, MemberRow, PageRow, RegionRow, SnapshotRow, StateRow,
+    SubjectKind, SubjectRow, TimelineRow,
 };
 
 /// How long a lease lives without renewal unless configured otherwise.
@@ -36,6 +37,10 @@ pub const DEFAULT_LEASE_TTL: std::time::Duration = std::time::Duration::from_sec
 pub const JOURNAL_RETENTION: std::time::Duration = std::time::Duration::from_secs(48 * 3_600);
 /// Journal rows that one commit deletes at most.
 pub const TRIMMED_PER_COMMIT: u32 = 4_096;
+/// How long captures are kept.
+pub const CAPTURE_RETENTION: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
+/// Captures that one commit deletes at most.
+pub const TRIMMED_CAPTURES_PER_COMMIT: u32 = 512;
 
 /// What one coordinator may write: its lease, as of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +84,8 @@ pub struct Commit {
     pub timeline: Vec<TimelineRow>,
     /// Members that grouped incidents gained or lost.
     pub members: Vec<MemberRow>,
+    /// What checks met while incidents lasted; one of a period that exists stays as it is.
+    pub captures: Vec<CaptureRow>,
     /// Events for the outbox; one that exists stays as it is.
     pub events: Vec<EventRow>,
     /// Deliveries created or changed. A fresh row ([`DeliveryRow::is_fresh`]) never replaces an existing one: an event
@@ -98,6 +105,9 @@ pub struct Commit {
     /// Journal rows committed before this instant may go, unless replay needs them; at most [`TRIMMED_PER_COMMIT`] go
     /// with each commit that says so, oldest first.
     pub trim_journal_before: Option<Timestamp>,
+    /// Captures of checks made before this instant may go; at most [`TRIMMED_CAPTURES_PER_COMMIT`] go with each commit
+    /// that says so, oldest first.
+    pub trim_captures_before: Option<Timestamp>,
 }
 
 /// Why the store did not do what was asked.
@@ -212,6 +222,9 @@ pub trait Store: Send + Sync {
         incident: IncidentId,
         limit: u32,
     ) -> BoxFuture<'_, Result<(Vec<MemberRow>, u64), Error>>;
+
+    /// What checks met while an incident lasted, oldest first.
+    fn captures<'a>(&'a self, query: &'a CaptureQuery) -> BoxFuture<'a, Result<Vec<CaptureRow>, Error>>;
 
     /// Deliveries of an incident with their attempts, oldest first.
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>>;

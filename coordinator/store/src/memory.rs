@@ -16,10 +16,11 @@ use model::{
 };
 
 use crate::{
-    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, ChannelRow, Commit, Config, ConfigChange,
-    DEFAULT_LEASE_TTL, DeliveryRow, DeliveryState, Error, EventRow, IncidentQuery, IncidentRow,
-    IncidentState, JournalQuery, JournalRow, KeyRow, Lease, Loaded, MaintenanceRow, MemberRow, PageRow,
-    Position, RegionRow, SnapshotRow, StateRow, Store, SubjectRow, TRIMMED_PER_COMMIT, TimelineRow,
+    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, CaptureQuery, CaptureRow, CaptureVerdict, ChannelRow,
+    Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, DeliveryRow, DeliveryState, Error, EventRow,
+    IncidentQuery, IncidentRow, IncidentState, JournalQuery, JournalRow, KeyRow, Lease, Loaded,
+    MaintenanceRow, MemberRow, PageRow, Position, RegionRow, SnapshotRow, StateRow, Store, SubjectRow,
+    TRIMMED_CAPTURES_PER_COMMIT, TRIMMED_PER_COMMIT, TimelineRow,
 };
 
 /// A store that lives as long as its last clone.
@@ -42,6 +43,8 @@ impl Memory {
     }
 }
 
+type CaptureKey = (IncidentId, RegionId, CaptureVerdict, Option<u32>);
+
 #[derive(Debug, Default)]
 struct Rows {
     coordinators: BTreeMap<String, Coordinator>,
@@ -59,6 +62,7 @@ struct Rows {
     open: BTreeMap<SubjectId, IncidentId>,
     timeline: BTreeMap<(IncidentId, u32), TimelineRow>,
     members: BTreeMap<(IncidentId, Timestamp, SubjectId), MemberRow>,
+    captures: BTreeMap<CaptureKey, CaptureRow>,
     events: BTreeMap<EventId, EventRow>,
     undispatched: BTreeSet<EventId>,
     deliveries: BTreeMap<DeliveryId, DeliveryRow>,
@@ -137,6 +141,10 @@ impl Store for Memory {
         ready(Ok((members.into_iter().take(limit as usize).cloned().collect(), total))).boxed()
     }
 
+    fn captures<'a>(&'a self, query: &'a CaptureQuery) -> BoxFuture<'a, Result<Vec<CaptureRow>, Error>> {
+        ready(Ok(self.rows().captures(query))).boxed()
+    }
+
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {
         let rows = self.rows();
         let deliveries = rows.deliveries(|row| row.incident == incident).into_iter();
@@ -209,6 +217,14 @@ impl Rows {
         let members =
             commit.members.iter().map(|row| ((row.incident, row.joined_at, row.subject), row.clone()));
         self.members.extend(members);
+        for row in &commit.captures {
+            let key = (row.incident, row.region.clone(), row.verdict, row.period);
+            if row.period.is_none() {
+                self.captures.insert(key, row.clone());
+            } else {
+                self.captures.entry(key).or_insert_with(|| row.clone());
+            }
+        }
         for row in &commit.events {
             self.events.entry(row.id).or_insert_with(|| {
                 self.undispatched.insert(row.id);
@@ -237,6 +253,9 @@ impl Rows {
         self.replay_from = commit.replay_from.unwrap_or(self.replay_from);
         if let Some(before) = commit.trim_journal_before {
             self.trim(before);
+        }
+        if let Some(before) = commit.trim_captures_before {
+            self.trim_captures(before);
         }
         Ok(())
     }
@@ -335,6 +354,28 @@ impl Rows {
     }
 
     /// Members of a kind, by incident, in order of joining; among equals by the text of the subject's id.
+    fn captures(&self, query: &CaptureQuery) -> Vec<CaptureRow> {
+        let place = |row: &CaptureRow| (row.at, row.region.clone(), row.verdict, row.period);
+        let wanted = |row: &&CaptureRow| {
+            row.incident == query.incident
+                && (!query.ends_only || row.period.is_none_or(|period| period == 0))
+                && query.after.as_ref().is_none_or(|after| place(row) > *after)
+        };
+        let mut rows: Vec<_> = self.captures.values().filter(wanted).cloned().collect();
+        rows.sort_by_cached_key(place);
+        rows.truncate(query.limit as usize);
+        rows
+    }
+
+    fn trim_captures(&mut self, before: Timestamp) {
+        let old = self.captures.iter().filter(|(_, row)| row.at < before);
+        let mut old: Vec<_> = old.map(|(key, row)| (row.at, key.clone())).collect();
+        old.sort_unstable();
+        for (_, key) in old.iter().take(TRIMMED_CAPTURES_PER_COMMIT as usize) {
+            self.captures.remove(key);
+        }
+    }
+
     fn members(&self, wanted: impl Fn(&MemberRow) -> bool) -> Vec<&MemberRow> {
         let mut members: Vec<_> = self.members.values().filter(|row| wanted(row)).collect();
         members.sort_by_cached_key(|row| (row.incident, row.joined_at, row.subject.to_string()));

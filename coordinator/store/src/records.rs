@@ -189,6 +189,66 @@ pub struct MemberRow {
     pub left_at: Option<Timestamp>,
 }
 
+/// What a check met on its way while an incident lasted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureRow {
+    /// Whose.
+    pub incident: IncidentId,
+    /// Where the check was made from.
+    pub region: RegionId,
+    /// What came of the check.
+    pub verdict: CaptureVerdict,
+    /// Of which period of the incident it is the first, whose row stays as it was first written; `None`: it is the
+    /// latest, which the next one replaces. With incident, region and verdict the key.
+    pub period: Option<u32>,
+    /// When the check was made.
+    pub at: Timestamp,
+    /// What was met, as JSON.
+    pub body: String,
+}
+
+/// What came of a check that a capture is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CaptureVerdict {
+    /// The target did not do what was asked.
+    Fail,
+    /// It did.
+    Pass,
+}
+
+impl CaptureVerdict {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Pass => "pass",
+        }
+    }
+
+    /// What a word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Fail, Self::Pass].into_iter().find(|verdict| verdict.as_str() == word)
+    }
+}
+
+/// A place in a list of captures: when, from where, what came of it and the period.
+pub type CapturePlace = (Timestamp, RegionId, CaptureVerdict, Option<u32>);
+
+/// Which captures of an incident to list, oldest first.
+#[derive(Clone, Debug)]
+pub struct CaptureQuery {
+    /// Whose.
+    pub incident: IncidentId,
+    /// Only the first and the latest of each region and verdict.
+    pub ends_only: bool,
+    /// Only those after this one in the listing.
+    pub after: Option<CapturePlace>,
+    /// At most this many.
+    pub limit: u32,
+}
+
 /// A public event waiting in the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRow {

@@ -3,7 +3,10 @@
 use model::SubjectId;
 
 use super::sample;
-use crate::{Commit, DeliveryState, Error, IncidentQuery, IncidentState, Store, SubjectRow, TimelineRow};
+use crate::{
+    CaptureQuery, CaptureVerdict, Commit, DeliveryState, Error, IncidentQuery, IncidentState, Store,
+    SubjectRow, TimelineRow,
+};
 
 async fn is_empty(store: &dyn Store) -> bool {
     let loaded = store.load().await.unwrap();
@@ -70,6 +73,7 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
         sample::member(open.id, sample::heartbeat(9), 4),
     ];
     members[0].left_at = Some(sample::at(50));
+    let captures = vec![sample::capture(open.id, "eu", Some(0)), sample::capture(open.id, "eu", None)];
     let commit = Commit {
         subjects: vec![
             sample::subject(sample::monitor(8), "api"),
@@ -79,6 +83,7 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
         incidents: vec![open.clone(), closed.clone()],
         timeline: vec![sample::line(open.id, 1), sample::line(open.id, 0)],
         members: members.clone(),
+        captures: captures.clone(),
         events: vec![event.clone()],
         deliveries: vec![waiting.clone(), dead.clone()],
         attempts: attempts.clone(),
@@ -105,6 +110,8 @@ pub(super) async fn every_kind_of_row_comes_back_as_it_was(store: &dyn Store) {
     assert_eq!(store.incident(closed.id).await.unwrap(), Some(closed));
     assert_eq!(store.timeline(open.id).await.unwrap(), [sample::line(open.id, 0), sample::line(open.id, 1)]);
     assert_eq!(store.members(open.id, 9).await.unwrap(), (members, 2));
+    let query = CaptureQuery { incident: open.id, ends_only: false, after: None, limit: 9 };
+    assert_eq!(store.captures(&query).await.unwrap(), captures);
     assert_eq!(store.event(event.id).await.unwrap(), Some(event));
     let mut deliveries = store.deliveries(open.id).await.unwrap();
     deliveries.sort_by_key(|(delivery, _)| delivery.state != DeliveryState::Waiting);
@@ -416,4 +423,21 @@ pub(super) async fn an_empty_commit_only_renews_the_lease(store: &dyn Store) {
     store.commit(&Commit { now: sample::at(8), ..sample::commit(&lease) }).await.unwrap();
     assert!(is_empty(store).await);
     assert_eq!(store.claim("main", sample::at(9)).await.unwrap().previous_alive_at, Some(sample::at(8)));
+}
+
+pub(super) async fn of_captures_the_first_of_a_period_stays_and_the_latest_is_replaced(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let incident = sample::incident_id(1);
+    let put = |captures| Commit { captures, ..sample::commit(&lease) };
+    let first = vec![sample::capture(incident, "eu", Some(0)), sample::capture(incident, "eu", None)];
+    store.commit(&put(first.clone())).await.unwrap();
+    let mut second = first.clone();
+    for row in &mut second {
+        row.at = sample::at(200);
+        row.body = "{}".into();
+    }
+    let passing = crate::CaptureRow { verdict: CaptureVerdict::Pass, ..second[0].clone() };
+    store.commit(&put([second.clone(), vec![passing.clone()]].concat())).await.unwrap();
+    let query = CaptureQuery { incident, ends_only: false, after: None, limit: 9 };
+    assert_eq!(store.captures(&query).await.unwrap(), [first[0].clone(), second[1].clone(), passing]);
 }

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::directory::TestDirectory;
 use super::{memory_store, sample, sqlite_store};
 use crate::{
-    Commit, ConfigChange, DeliveryState, IncidentQuery, IncidentState, JournalQuery, JournalRow, Lease,
-    Position, Store,
+    CaptureQuery, CaptureVerdict, Commit, ConfigChange, DeliveryState, IncidentQuery, IncidentState,
+    JournalQuery, JournalRow, Lease, Position, Store,
 };
 
 /// How many different keys a script uses of each kind: few, so that they meet.
@@ -36,6 +36,8 @@ struct Plan {
     lines: Vec<(u32, u32)>,
     /// Incident, subject and second of joining; whether it has left.
     members: BTreeMap<(u32, u32, i64), bool>,
+    /// Incident, period and whether the check passed.
+    captures: Vec<(u32, Option<u32>, bool)>,
     events: Vec<(u32, u32)>,
     deliveries: BTreeMap<(u32, u32, u32), DeliveryState>,
     dispatched: Vec<(u32, u32)>,
@@ -87,6 +89,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             any::<bool>(),
             option::of(0..30_i64),
             btree_map((key(), key(), 0..2_i64), any::<bool>(), 0..4),
+            btree_set((key(), option::of(0..2_u32), any::<bool>()), 0..4),
         ),
     )
         .prop_map(|(first, second, third)| Plan {
@@ -106,6 +109,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             folds: third.3,
             trim: third.4,
             members: third.5,
+            captures: third.6.into_iter().collect(),
         })
 }
 
@@ -177,6 +181,15 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
                 }
             })
             .collect(),
+        captures: plan
+            .captures
+            .iter()
+            .map(|&(incident, period, passes)| crate::CaptureRow {
+                verdict: if passes { CaptureVerdict::Pass } else { CaptureVerdict::Fail },
+                at: sample::at(now),
+                ..sample::capture(sample::incident_id(incident), "eu", period)
+            })
+            .collect(),
         events: plan.events.iter().copied().map(event).collect(),
         deliveries: plan
             .deliveries
@@ -200,12 +213,14 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
             .collect(),
         replay_from: plan.folds.then_some(position),
         trim_journal_before: plan.trim.map(sample::at),
+        trim_captures_before: plan.trim.map(sample::at),
         ..sample::commit(lease)
     };
     commit.subjects.iter_mut().for_each(|row| marked(&mut row.definition));
     commit.incidents.iter_mut().for_each(|row| marked(&mut row.body));
     commit.timeline.iter_mut().for_each(|row| marked(&mut row.text));
     commit.members.iter_mut().for_each(|row| marked(&mut row.cause));
+    commit.captures.iter_mut().for_each(|row| marked(&mut row.body));
     commit.events.iter_mut().for_each(|row| marked(&mut row.body));
     commit.attempts.iter_mut().for_each(|row| marked(&mut row.detail));
     commit
@@ -271,6 +286,10 @@ async fn everything(store: &dyn Store) -> Vec<String> {
         all.push(format!("{:?}", store.incident(incident).await));
         all.push(format!("{:?}", store.timeline(incident).await));
         all.push(format!("{:?}", store.members(incident, key).await));
+        for ends_only in [false, true] {
+            let query = CaptureQuery { incident, ends_only, after: None, limit: 5 };
+            all.push(format!("{:?}", store.captures(&query).await));
+        }
         all.push(format!("{:?}", store.deliveries(incident).await));
         all.push(format!("{:?}", store.event(model::EventId::derive(incident, 0)).await));
     }

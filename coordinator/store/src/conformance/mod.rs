@@ -61,6 +61,7 @@ every_form! {
         one_incident_may_end_and_the_next_open_in_one_commit
         a_member_that_left_may_join_again
         ten_thousand_members_are_one_commit
+        of_captures_the_first_of_a_period_stays_and_the_latest_is_replaced
         a_journal_position_is_used_once
         an_empty_commit_only_renews_the_lease;
     reading:
@@ -72,6 +73,8 @@ every_form! {
         positions_are_never_given_out_twice_even_after_trimming
         loading_leaves_out_what_is_finished
         deliveries_are_listed_with_their_attempts_oldest_first
+        captures_are_listed_oldest_first_whole_or_their_ends
+        old_captures_go_a_bounded_number_at_a_time
         members_are_listed_in_order_of_joining_up_to_a_limit_and_counted
         what_is_unknown_is_absent_or_empty;
     config:

@@ -4,8 +4,8 @@ use model::EventId;
 
 use super::sample;
 use crate::{
-    Commit, DeliveryState, IncidentQuery, IncidentState, JournalQuery, Lease, Position, Store,
-    TRIMMED_PER_COMMIT,
+    CaptureQuery, Commit, DeliveryState, IncidentQuery, IncidentState, JournalQuery, Lease, Position, Store,
+    TRIMMED_CAPTURES_PER_COMMIT, TRIMMED_PER_COMMIT,
 };
 
 pub(super) async fn incidents_are_listed_newest_first_and_pages_neither_repeat_nor_skip(store: &dyn Store) {
@@ -208,4 +208,52 @@ pub(super) async fn what_is_unknown_is_absent_or_empty(store: &dyn Store) {
     assert_eq!(store.members(sample::incident_id(1), 9).await.unwrap(), (vec![], 0));
     assert_eq!(store.deliveries(sample::incident_id(1)).await.unwrap(), []);
     assert_eq!(store.config_revision().await.unwrap(), 0);
+}
+
+pub(super) async fn captures_are_listed_oldest_first_whole_or_their_ends(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let incident = sample::incident_id(1);
+    let periods = [None, Some(0), Some(1), Some(2)];
+    let mut captures: Vec<_> = ["eu", "us"]
+        .iter()
+        .flat_map(|region| periods.iter().map(|&period| sample::capture(incident, region, period)))
+        .collect();
+    let elsewhere = sample::capture(sample::incident_id(2), "eu", Some(0));
+    let all = [captures.clone(), vec![elsewhere]].concat();
+    store.commit(&Commit { captures: all, ..sample::commit(&lease) }).await.unwrap();
+    captures.sort_by_key(|row| (row.at, row.region.clone()));
+
+    for limit in [1, 3, 8, 9] {
+        let mut query = CaptureQuery { incident, ends_only: false, after: None, limit };
+        let mut listed = Vec::new();
+        while listed.len() <= captures.len() {
+            let page = store.captures(&query).await.unwrap();
+            assert!(page.len() <= limit as usize);
+            let Some(last) = page.last() else { break };
+            query.after = Some((last.at, last.region.clone(), last.verdict, last.period));
+            listed.extend(page);
+        }
+        assert_eq!(listed, captures, "pages of {limit}");
+    }
+    let query = CaptureQuery { incident, ends_only: true, after: None, limit: 9 };
+    let ends = store.captures(&query).await.unwrap();
+    let expected = [(Some(0), "eu"), (Some(0), "us"), (None, "eu"), (None, "us")];
+    assert_eq!(ends.iter().map(|row| (row.period, row.region.as_str())).collect::<Vec<_>>(), expected);
+}
+
+pub(super) async fn old_captures_go_a_bounded_number_at_a_time(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let incident = sample::incident_id(1);
+    let captures =
+        (0..TRIMMED_CAPTURES_PER_COMMIT + 9).map(|n| sample::capture(incident, "eu", Some(n))).collect();
+    store.commit(&Commit { captures, ..sample::commit(&lease) }).await.unwrap();
+    let first = async || {
+        let query = CaptureQuery { incident, ends_only: false, after: None, limit: 1 };
+        store.captures(&query).await.unwrap()[0].period
+    };
+    let trim = |before| Commit { trim_captures_before: Some(sample::at(before)), ..sample::commit(&lease) };
+    store.commit(&trim(5)).await.unwrap();
+    assert_eq!(first().await, Some(5), "older than the instant only");
+    store.commit(&trim(10_000)).await.unwrap();
+    assert_eq!(first().await, Some(5 + TRIMMED_CAPTURES_PER_COMMIT), "bounded");
 }

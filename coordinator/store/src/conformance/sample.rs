@@ -9,9 +9,9 @@ use model::{
 
 use crate::records::DEFAULT_WORKSPACE;
 use crate::{
-    AgentRow, AgentSeen, AttemptRow, ChannelRow, Commit, DeliveryRow, DeliveryState, EventRow, IncidentRow,
-    IncidentState, JournalRow, KeyRow, Lease, MaintenanceRow, MemberRow, PageRow, Position, RegionRow,
-    SnapshotRow, StateRow, SubjectRow, TimelineRow,
+    AgentRow, AgentSeen, AttemptRow, CaptureRow, CaptureVerdict, ChannelRow, Commit, DeliveryRow,
+    DeliveryState, EventRow, IncidentRow, IncidentState, JournalRow, KeyRow, Lease, MaintenanceRow,
+    MemberRow, PageRow, Position, RegionRow, SnapshotRow, StateRow, SubjectRow, TimelineRow,
 };
 
 pub(crate) fn installation() -> InstallationId {
@@ -116,6 +116,18 @@ pub(crate) fn member(incident: IncidentId, subject: SubjectId, joined: i64) -> M
         cause: "timeout after 10 s".into(),
         joined_at: at(joined),
         left_at: None,
+    }
+}
+
+/// A capture of a failing check at the second of its period.
+pub(crate) fn capture(incident: IncidentId, region: &str, period: Option<u32>) -> CaptureRow {
+    CaptureRow {
+        incident,
+        region: region.parse().unwrap(),
+        verdict: CaptureVerdict::Fail,
+        period,
+        at: at(period.map_or(100, i64::from)),
+        body: format!(r#"{{"period":{period:?},"body":"50 %\n\"é\""}}"#),
     }
 }
 

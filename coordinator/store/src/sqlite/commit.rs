@@ -7,7 +7,7 @@ use model::SubjectId;
 use sqlx::AnyConnection;
 
 use super::connection::Database;
-use super::{delivery, incident, journal, lease, member, subject};
+use super::{capture, delivery, incident, journal, lease, member, subject};
 use crate::{Commit, Error};
 
 /// See [`crate::Store::commit`].
@@ -41,6 +41,9 @@ async fn write(connection: &mut AnyConnection, commit: &Commit, ttl: Duration) -
     if !commit.members.is_empty() {
         member::put(connection, &commit.members).await?;
     }
+    if !commit.captures.is_empty() {
+        capture::put(connection, &commit.captures).await?;
+    }
     if !commit.events.is_empty() {
         delivery::add_events(connection, &commit.events).await?;
     }
@@ -64,6 +67,9 @@ async fn write(connection: &mut AnyConnection, commit: &Commit, ttl: Duration) -
     }
     if let Some(before) = commit.trim_journal_before {
         journal::trim(connection, before).await?;
+    }
+    if let Some(before) = commit.trim_captures_before {
+        capture::trim(connection, before).await?;
     }
     Ok(())
 }

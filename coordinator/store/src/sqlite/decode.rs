@@ -46,6 +46,12 @@ pub(super) fn optional_number<N: TryFrom<i64>>(row: &AnyRow, column: &str) -> Re
     number.map(|number| within(number, column)).transpose()
 }
 
+/// A number, where a negative one stands for none.
+pub(super) fn natural<N: TryFrom<i64>>(row: &AnyRow, column: &str) -> Result<Option<N>, Error> {
+    let number: i64 = row.try_get(column).map_err(failure)?;
+    (number >= 0).then(|| within(number, column)).transpose()
+}
+
 fn within<N: TryFrom<i64>>(number: i64, column: &str) -> Result<N, Error> {
     N::try_from(number).map_err(|_| Error::Corrupt(format!("`{column}` is out of range: {number}")))
 }

@@ -44,6 +44,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0003_incident_member.sql",
         sql: include_str!("../../migrations/sqlite/0003_incident_member.sql"),
     },
+    Migration {
+        version: 4,
+        name: "0004_incident_capture.sql",
+        sql: include_str!("../../migrations/sqlite/0004_incident_capture.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migration \
@@ -113,6 +118,10 @@ mod tests {
                 (
                     "0003_incident_member.sql",
                     "85fe6d7ebf2a187fabf884783e1b9d2475a72bc1cfcc48e7e3677af395a4ac9c"
+                ),
+                (
+                    "0004_incident_capture.sql",
+                    "ca44ee50c06c0e0b820f3d72b7266081c6834b06c5dbaadc92117afc2364a609"
                 ),
             ]
             .map(|(name, checksum)| (name, checksum.to_owned()))

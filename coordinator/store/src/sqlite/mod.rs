@@ -1,9 +1,10 @@
 //! The contract in SQLite: one file, one writer, durable before it answers.
 //!
 //! `connection` owns the file and its transactions, `migration` its form; `commit` is the hot path and calls, table by
-//! table, `lease`, `journal`, `subject`, `incident`, `member` and `delivery`, which each hold the statements of their tables both
+//! table, `lease`, `journal`, `subject`, `incident`, `member`, `capture` and `delivery`, which each hold the statements of their tables both
 //! ways; `config` holds what belongs to no subject. `dialect` is all that another database would say differently.
 
+mod capture;
 mod commit;
 mod config;
 mod connection;
@@ -31,8 +32,9 @@ use model::{EventId, IncidentId, InstallationId, Random, Timestamp};
 use self::connection::Database;
 pub use self::migration::Applied;
 use crate::{
-    AttemptedDelivery, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, Error, EventRow, IncidentQuery,
-    IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position, Store, TimelineRow,
+    AttemptedDelivery, CaptureQuery, CaptureRow, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, Error,
+    EventRow, IncidentQuery, IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position,
+    Store, TimelineRow,
 };
 
 /// How to open a database.
@@ -160,6 +162,10 @@ impl Store for Sqlite {
         limit: u32,
     ) -> BoxFuture<'_, Result<(Vec<MemberRow>, u64), Error>> {
         member::of_incident(&self.database, incident, limit).boxed()
+    }
+
+    fn captures<'a>(&'a self, query: &'a CaptureQuery) -> BoxFuture<'a, Result<Vec<CaptureRow>, Error>> {
+        capture::page(&self.database, query).boxed()
     }
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {
