@@ -41,10 +41,12 @@ pub fn batch(
     let agent_epoch = message.agent_epoch;
     let items = results_from_wire(message, region, received_at)
         .map(|(seq, received)| match check(received, region, views) {
-            Ok(received) => ResultItem { seq, result: Some(received.result), is_late: received.is_late },
+            Ok(Received { result, is_late, capture, .. }) => {
+                ResultItem { seq, result: Some(result), is_late, capture }
+            }
             Err(refusal) => {
                 debug!(agent.id = %agent, seq, %refusal, "result refused");
-                ResultItem { seq, result: None, is_late: false }
+                ResultItem { seq, result: None, is_late: false, capture: None }
             }
         })
         .collect();

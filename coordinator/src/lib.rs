@@ -18,6 +18,7 @@ pub mod data_dir;
 pub mod lifecycle;
 pub mod telemetry;
 
+pub mod capture;
 pub mod definition;
 pub mod incident;
 pub mod maintenance;

@@ -8,6 +8,7 @@
 //!
 //! Before any deadline a turn looks for a gap in which nothing could have been heard (see `Owner::blind_span`).
 
+mod captures;
 mod deadlines;
 mod failure;
 mod input;

@@ -136,6 +136,7 @@ impl Bench {
         let item = |seq: u64| ResultItem {
             seq,
             is_late: false,
+            capture: None,
             result: Some(CheckResult {
                 monitor: id,
                 spec_revision: monitor.spec_revision,

@@ -1,10 +1,12 @@
 //! `Incidents`: outages with the votes that decided them. Read from the store; nothing here changes anything.
 
+mod captures;
+
 use engine::effect::{CloseReason, Evidence};
 use model::{IncidentId, SubjectId, Timestamp};
 use proto::admin::v1 as wire;
 use proto::admin::v1::incidents_server::Incidents;
-use store::{IncidentQuery, IncidentRow, IncidentState, MemberRow};
+use store::{CaptureQuery, IncidentQuery, IncidentRow, IncidentState, MemberRow};
 use tonic::{Request, Response, Status};
 
 use super::Admin;
@@ -17,6 +19,8 @@ use crate::incident::Incident;
 
 /// Members that one answer has.
 const MEMBERS_SHOWN: u32 = 100;
+/// Captures that one answer may have: four of each region.
+const MAX_ENDS: u32 = 400;
 
 /// A place in the list, newest opening first.
 type Place = (Timestamp, IncidentId);
@@ -41,6 +45,10 @@ impl Incidents for Admin {
         let (members, member_count) = members.map_err(|error| store_failed(&error))?;
         incident.members = members.iter().map(member).collect();
         incident.member_count = u32::try_from(member_count).unwrap_or(u32::MAX);
+        let ends = CaptureQuery { incident: id, ends_only: true, after: None, limit: MAX_ENDS };
+        let ends = self.store.captures(&ends).await.map_err(|error| store_failed(&error))?;
+        incident.captures =
+            captures::distinct(ends).iter().map(captures::render).collect::<Result<_, _>>()?;
         Ok(Response::new(incident))
     }
 
@@ -73,6 +81,37 @@ impl Incidents for Admin {
             last = Some((row.opened_at, row.id));
         }
         Ok(Response::new(wire::ListIncidentsResponse { incidents: filling.items, next_page_token }))
+    }
+
+    async fn list_captures(
+        &self,
+        request: Request<wire::ListCapturesRequest>,
+    ) -> Result<Response<wire::ListCapturesResponse>, Status> {
+        let request = request.into_inner();
+        require_id(&request.id)?;
+        let mut invalid = Invalid::default();
+        let scope = Scope::new("captures", &[&request.id]);
+        let page: Page<captures::Place> =
+            Page::read(scope, request.page_size, &request.page_token, &mut invalid);
+        invalid.refuse()?;
+        let incident: IncidentId = request.id.parse().map_err(|_| not_found("incident", &request.id))?;
+        let known = self.store.incident(incident).await.map_err(|error| store_failed(&error))?;
+        known.ok_or_else(|| not_found("incident", &request.id))?;
+        let after = page.after.clone().map(captures::Place::into_place);
+        let limit = u32::try_from(page.size + 1).unwrap_or(u32::MAX);
+        let query = CaptureQuery { incident, ends_only: false, after, limit };
+        let rows = self.store.captures(&query).await.map_err(|error| store_failed(&error))?;
+        let mut filling = Filling::new(page.size);
+        let mut last = None;
+        let mut next_page_token = String::new();
+        for row in &rows {
+            if !filling.add(captures::render(row)?) {
+                next_page_token = last.map_or_else(String::new, |place| page.token(&place));
+                break;
+            }
+            last = Some(captures::Place::of(row));
+        }
+        Ok(Response::new(wire::ListCapturesResponse { captures: filling.items, next_page_token }))
     }
 }
 
@@ -139,6 +178,7 @@ fn render(row: &IncidentRow) -> Result<wire::Incident, Status> {
         lead_id: body.lead.map(|lead| lead.to_string()).unwrap_or_default(),
         members: vec![],
         member_count: 0,
+        captures: vec![],
     })
 }
 
@@ -157,12 +197,14 @@ mod tests {
     use std::time::Duration;
 
     use engine::heartbeat::PingKind;
+    use model::{AgentId, Capture, Excerpt, Failure, FailureKind, MonitorId, Outcome, Phases};
     use proto::admin::v1::heartbeats_server::Heartbeats as _;
     use store::journal::PingMethod;
     use tonic::Code;
 
     use super::*;
     use crate::admin::bench::{Bench, refused, said};
+    use crate::capture::{Body, Captured};
 
     /// Opens an incident of a job that reports failure; a later success resolves it.
     async fn report(bench: &Bench, job: &wire::Heartbeat, kind: PingKind) {
@@ -285,6 +327,73 @@ mod tests {
         assert_eq!((follower_shown.members.len(), follower_shown.member_count), (0, 0));
         let listed = list(&bench, wire::ListIncidentsRequest::default()).await.incidents;
         assert_eq!(listed[0].lead_id, lead.to_string(), "lists tell too");
+    }
+
+    #[tokio::test]
+    async fn what_checks_met_is_shown_by_its_ends_and_listed_whole() {
+        let bench = Bench::start().await;
+        let job = bench.heartbeat("job").await;
+        report(&bench, &job, PingKind::Fail).await;
+        let listed = list(&bench, wire::ListIncidentsRequest::default()).await.incidents;
+        let id = listed[0].id.clone();
+        let (incident, began) = (id.parse().unwrap(), Timestamp::from_secs(1_000));
+        let captured = |region: &str, minute: u64, outcome: Outcome| Captured {
+            monitor: MonitorId::from_bytes([1; 16]),
+            region: region.parse().unwrap(),
+            at: began.plus(Duration::from_secs(60 * minute)),
+            body: Body {
+                agent: AgentId::from_bytes([2; 16]),
+                outcome,
+                duration: Duration::from_millis(81),
+                phases: Phases::default(),
+                http_status: Some(503),
+                peer: None,
+                capture: Capture {
+                    headers: vec![("x-request-id".into(), format!("{region}-{minute}"))],
+                    body: Some(Excerpt { text: "down".into(), is_cut: true }),
+                    ..Capture::default()
+                },
+            },
+        };
+        let failure = || Outcome::Fail(Failure::new(FailureKind::Status, "503 Service Unavailable"));
+        for captured in [0, 1, 2, 3]
+            .map(|minute| captured("eu", minute, failure()))
+            .into_iter()
+            .chain([captured("us", 0, failure()), captured("us", 4, Outcome::Pass)])
+        {
+            let commit = store::Commit {
+                coordinator: "main".into(),
+                generation: 1,
+                now: bench.admin.clock.now(),
+                captures: captured.to_rows(incident, began).to_vec(),
+                ..store::Commit::default()
+            };
+            bench.admin.store.commit(&commit).await.unwrap();
+        }
+        let ids = |captures: &[wire::IncidentCapture]| -> Vec<String> {
+            captures.iter().map(|it| it.capture.as_ref().unwrap().request_id.clone()).collect()
+        };
+        let request = wire::GetIncidentRequest { id: id.clone() };
+        let shown = said(bench.admin.get_incident(Request::new(request)).await).captures;
+        assert_eq!(ids(&shown), ["eu-0", "us-0", "eu-3", "us-4"]);
+        let first = shown[0].result.as_ref().unwrap();
+        assert_eq!((first.outcome.as_str(), first.detail.as_str()), ("fail", "503 Service Unavailable"));
+        assert!(shown[0].capture.as_ref().unwrap().body_cut);
+
+        let (mut all, mut page_token) = (vec![], String::new());
+        loop {
+            let request = wire::ListCapturesRequest { id: id.clone(), page_size: 2, page_token };
+            let page = said(bench.admin.list_captures(Request::new(request)).await);
+            all.extend(ids(&page.captures));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        // Each region's latest is also the first of its minute.
+        assert_eq!(all, ["eu-0", "us-0", "us-0", "eu-1", "eu-2", "eu-3", "eu-3", "us-4", "us-4"]);
+        let request = wire::ListCapturesRequest { id: "inc_1".into(), ..Default::default() };
+        assert_eq!(refused(bench.admin.list_captures(Request::new(request)).await).0, Code::NotFound);
     }
 
     #[tokio::test]

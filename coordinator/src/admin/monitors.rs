@@ -1,6 +1,6 @@
 //! `Monitors`: active checks. Lists come from the views; one monitor, with its votes, from the owner of its shard.
 
-mod answer;
+pub(super) mod answer;
 mod draft;
 mod replay;
 mod run;

@@ -5,7 +5,7 @@ use std::fmt;
 use engine::heartbeat::PingKind;
 use engine::probe::Canaries;
 use engine::{heartbeat, monitor};
-use model::{AgentId, CheckResult, EventId, HeartbeatId, MonitorId, RegionId, SubjectId, Timestamp};
+use model::{AgentId, Capture, CheckResult, EventId, HeartbeatId, MonitorId, RegionId, SubjectId, Timestamp};
 use store::journal::PingMethod;
 use store::{AttemptRow, DeliveryRow};
 use tokio::sync::{mpsc, oneshot};
@@ -103,6 +103,8 @@ pub struct ResultItem {
     pub result: Option<CheckResult>,
     /// Of an earlier boot of the agent's machine: kept as history, never a vote.
     pub is_late: bool,
+    /// What was met on the way, if the agent says so.
+    pub capture: Option<Box<Capture>>,
 }
 
 /// Sequence numbers that are committed.

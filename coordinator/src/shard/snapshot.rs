@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::{Shard, SubjectId, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{AgentSeen, Commit, JOURNAL_RETENTION, Position, SnapshotRow};
+use store::{AgentSeen, CAPTURE_RETENTION, Commit, JOURNAL_RETENTION, Position, SnapshotRow};
 
 use super::input::State;
 use super::stage::Published;
@@ -59,6 +59,7 @@ impl Sweep {
             Some((began_at, _)) if !self.waiting.is_empty() => began_at,
             Some((_, at)) if now.since(at) < SWEEP => return,
             _ => {
+                commit.trim_captures_before = Some(now.minus(CAPTURE_RETENTION));
                 self.waiting = std::mem::take(&mut self.touched).into_iter().collect();
                 self.began_at = Some((position, now));
                 position

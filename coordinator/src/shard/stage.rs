@@ -1,6 +1,7 @@
 //! The staged copy: inputs are applied to copies, what follows is gathered as rows, and only a commit publishes both.
 //! When the commit fails the whole stage is dropped and nothing has happened.
 
+mod captures;
 mod change;
 mod group;
 mod maintenance;
@@ -18,12 +19,16 @@ use model::{
 };
 use store::{Commit, Config, EventRow, Record, StateRow, SubjectKind};
 
+use captures::SettledCaptures;
+
+use super::captures::Captures;
 use super::input::State;
 use super::kinship::{self, Kinship};
 use super::operations::Operations;
 use super::policies::Policies;
 use super::seen::Ranges;
 use super::subject::{Happening, Policy, Subject};
+use crate::capture::Captured;
 use crate::definition::Definition;
 use crate::incident::Incident;
 use crate::maintenance::Calendar;
@@ -55,6 +60,8 @@ pub(super) struct Published {
     pub(super) operations: Operations,
     /// What was seen from each region lately.
     pub(super) sights: BTreeMap<RegionId, Sight>,
+    /// What checks met of monitors that have no incident.
+    pub(super) captures: Captures,
 }
 
 impl Published {
@@ -103,6 +110,8 @@ pub(super) struct Stage<'a> {
     records: Vec<Record>,
     verifications: Vec<(MonitorId, u32)>,
     calendar: Arc<Calendar>,
+    /// What the checks of this turn met.
+    captured: Vec<Captured>,
     commit: Commit,
 }
 
@@ -117,6 +126,7 @@ pub(super) struct Changes {
     /// `None`: as published.
     pub(super) operations: Option<Operations>,
     sights: BTreeMap<RegionId, Sight>,
+    captured: SettledCaptures,
     /// Subjects whose picture must be renewed at once.
     pub(super) visible: BTreeSet<SubjectId>,
     /// Rounds to be asked for.
@@ -153,6 +163,7 @@ impl<'a> Stage<'a> {
             records: vec![],
             verifications: vec![],
             calendar: Arc::default(),
+            captured: vec![],
             commit: Commit::default(),
         }
     }
@@ -305,6 +316,7 @@ impl<'a> Stage<'a> {
     /// Everything to be committed at `position`, and what to publish afterwards.
     #[must_use]
     pub(super) fn finish(mut self, position: store::Position) -> (Commit, Changes) {
+        let captured = self.settle_captures();
         for &id in &self.stale_states {
             if let Some(subject) = self.get(id) {
                 let row = StateRow { subject: id, position, state: subject.state.to_json() };
@@ -335,6 +347,7 @@ impl<'a> Stage<'a> {
             kinship: self.kinship,
             operations: self.operations,
             sights: self.sights,
+            captured,
             visible: self.visible,
             verifications: self.verifications,
         };
@@ -397,6 +410,12 @@ impl Changes {
             published.operations = operations;
         }
         published.sights.extend(self.sights);
+        for monitor in self.captured.settled {
+            published.captures.forget(monitor);
+        }
+        for captured in self.captured.waiting {
+            published.captures.add(captured);
+        }
         changed.sort_unstable();
         changed
     }

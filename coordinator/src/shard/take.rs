@@ -79,6 +79,9 @@ fn take_results(batch: &ResultBatch, stage: &mut Stage<'_>) -> Acked {
             let monitor::Event::Observed { result: observed, .. } = event else { continue };
             result = observed;
             stage.weigh(agent, &result);
+            if let Some(capture) = &item.capture {
+                stage.note_capture(agent, &result, capture);
+            }
             stage.record(Record::Result { agent, agent_epoch, seq, received_at, result });
         }
     }

@@ -10,13 +10,15 @@ use std::time::Duration;
 use engine::heartbeat::PingKind;
 use engine::{monitor as machine, quorum};
 use model::{
-    AgentId, Check, CheckResult, CheckSpec, Failure, FailureKind, HeartbeatId, InstallationId, MonitorId,
-    Outcome, Phases, SystemClock, SystemRandom,
+    AgentId, Capture, Check, CheckResult, CheckSpec, Failure, FailureKind, HeartbeatId, IncidentId,
+    InstallationId, MonitorId, Outcome, Phases, SystemClock, SystemRandom,
 };
 use store::faulty::{Fault, Faults, Faulty};
 use store::journal::{PingMethod, Told};
 use store::memory::Memory;
-use store::{ConfigChange, IncidentQuery, IncidentState, Record, RegionRow};
+use store::{
+    CaptureQuery, CaptureRow, CaptureVerdict, ConfigChange, IncidentQuery, IncidentState, Record, RegionRow,
+};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -125,9 +127,14 @@ impl World {
     }
 
     async fn results(&mut self, first_seq: u64, results: Vec<CheckResult>) {
+        self.capturing(first_seq, results.into_iter().map(|result| (result, None)).collect()).await;
+    }
+
+    async fn capturing(&mut self, first_seq: u64, results: Vec<(CheckResult, Option<Box<Capture>>)>) {
         let items = (first_seq..).zip(results);
-        let items =
-            items.map(|(seq, result)| ResultItem { seq, result: Some(result), is_late: false }).collect();
+        let items = items
+            .map(|(seq, (result, capture))| ResultItem { seq, result: Some(result), is_late: false, capture })
+            .collect();
         self.handle
             .results(ResultBatch {
                 agent: AgentId::from_bytes([7; 16]),
@@ -287,6 +294,60 @@ async fn results_are_acked_only_after_a_commit_and_survive_failed_ones() {
 }
 
 #[tokio::test]
+async fn what_checks_met_is_kept_with_the_incident_that_they_open_and_end() {
+    let mut world = start(memory()).await;
+    world.handle.change(put(&monitor("a"))).await.unwrap();
+    let met = |text: &str| Some(Box::new(Capture { status_line: Some(text.into()), ..Capture::default() }));
+    world.capturing(1, vec![(result("eu", 503), met("first"))]).await;
+    world.acked().await;
+    let nobody =
+        CaptureQuery { incident: IncidentId::from_bytes([0; 16]), ends_only: false, after: None, limit: 9 };
+    assert_eq!(world.store.captures(&nobody).await.unwrap(), [], "there is no incident yet");
+    let again = CheckResult { started_at: now(), ..result("eu", 503) };
+    world.capturing(2, vec![(again, met("second")), (result("us", 503), met("other"))]).await;
+    world.until("down", is_down, SubjectId::Monitor(MONITOR)).await;
+
+    let incident = world.incidents().await[0].clone();
+    let query = CaptureQuery { incident: incident.id, ..nobody };
+    let listed = async |world: &World| {
+        let rows = world.store.captures(&query).await.unwrap();
+        let told = |row: &CaptureRow| {
+            let body: crate::capture::Body = serde_json::from_str(&row.body).unwrap();
+            (row.region.to_string(), row.verdict, row.period, body.capture.status_line.unwrap())
+        };
+        rows.iter().map(told).collect::<BTreeSet<_>>()
+    };
+    let row =
+        |region: &str, verdict, period, text: &str| (region.to_owned(), verdict, period, text.to_owned());
+    let (fail, pass) = (CaptureVerdict::Fail, CaptureVerdict::Pass);
+    let mut expected = BTreeSet::from([
+        row("eu", fail, Some(0), "first"),
+        row("eu", fail, None, "second"),
+        row("us", fail, Some(0), "other"),
+        row("us", fail, None, "other"),
+    ]);
+    assert_eq!(listed(&world).await, expected);
+
+    let well = |region, round| {
+        let attempt = u32::from(round > 0);
+        (CheckResult { started_at: now(), attempt, round, ..result(region, 200) }, met("well"))
+    };
+    world.capturing(4, vec![well("eu", 0), well("us", 0)]).await;
+    let mut seq = 6;
+    while world.views.get(SubjectId::Monitor(MONITOR)).is_some_and(|view| is_down(&view)) {
+        let round = tokio::time::timeout(Duration::from_secs(5), world.rounds.recv()).await;
+        let Ok(Some(round)) = round else { continue };
+        world.capturing(seq, vec![well("eu", round), well("us", round)]).await;
+        seq += 2;
+        while world.acked().await.range != Some((seq - 2, seq - 1)) {}
+    }
+    for region in ["eu", "us"] {
+        expected.extend([row(region, pass, Some(0), "well"), row(region, pass, None, "well")]);
+    }
+    assert_eq!(listed(&world).await, expected, "what ends it belongs to it");
+}
+
+#[tokio::test]
 async fn a_repeated_batch_is_acked_again_and_counted_once() {
     let mut world = start(memory()).await;
     world.handle.change(put(&monitor("a"))).await.unwrap();
@@ -347,7 +408,7 @@ async fn a_killed_process_leaves_everything_acked_to_the_next() {
 async fn a_late_result_is_no_vote_not_even_after_a_restart() {
     let mut world = start(memory()).await;
     world.handle.change(put(&monitor("a"))).await.unwrap();
-    let items = vec![ResultItem { seq: 1, result: Some(result("eu", 503)), is_late: true }];
+    let items = vec![ResultItem { seq: 1, result: Some(result("eu", 503)), is_late: true, capture: None }];
     let agent = AgentId::from_bytes([7; 16]);
     let acks = world.acks.0.clone();
     let batch = ResultBatch { agent, agent_epoch: 1, received_at: now(), items, acks };

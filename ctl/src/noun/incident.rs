@@ -1,9 +1,12 @@
 //! `vigilctl incident`: outages, each with the votes that decided it.
 
+mod capture;
+
 use clap::{Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{
-    GetIncidentRequest, Incident, IncidentState, ListIncidentsRequest, Member, TimelineEntry, VoteTable,
+    GetIncidentRequest, Incident, IncidentState, ListCapturesRequest, ListIncidentsRequest, Member,
+    TimelineEntry, VoteTable,
 };
 
 use super::{Context, Get, Ls, client, vote};
@@ -16,8 +19,10 @@ use crate::output::{Cell, Described, Listed, Sheet, Table, enum_word};
 pub(crate) enum Verb {
     /// List incidents, newest first
     Ls(List),
-    /// Show one incident: its votes, its timeline and the failing components
+    /// Show one incident: its votes, its timeline, the failing components and what its checks met
     Get(Get),
+    /// List what its checks met on their way: one a minute for an hour, then one an hour, of each region
+    Captures(Captures),
 }
 
 /// Arguments of `ls`.
@@ -36,11 +41,25 @@ pub(crate) struct List {
     ls: Ls,
 }
 
+/// Arguments of `captures`.
+#[derive(Debug, Args)]
+pub(crate) struct Captures {
+    /// The incident's id
+    #[arg(value_name = "ID")]
+    id: String,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    #[command(flatten)]
+    ls: Ls,
+}
+
 /// Does what the verb says.
 pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
     match verb {
         Verb::Ls(list) => self::list(&list, context).await,
         Verb::Get(get) => show(&get, context).await,
+        Verb::Captures(captures) => self::captures(&captures, context).await,
     }
 }
 
@@ -62,6 +81,16 @@ async fn list(list: &List, context: &Context) -> Result<(), Failure> {
 async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
     let incidents = client!(context, incidents_client::IncidentsClient);
     context.one(get, async |id| incidents.clone().get_incident(GetIncidentRequest { id }).await).await
+}
+
+async fn captures(captures: &Captures, context: &Context) -> Result<(), Failure> {
+    let incidents = client!(context, incidents_client::IncidentsClient);
+    let page = async |page_size, page_token| {
+        let request = ListCapturesRequest { id: captures.id.clone(), page_size, page_token };
+        let answer = incidents.clone().list_captures(request).await?.into_inner();
+        Ok((answer.captures, answer.next_page_token))
+    };
+    context.list(&captures.ls, Some(captures.limit), page).await
 }
 
 impl Listed for Incident {
@@ -104,7 +133,8 @@ impl Described for Incident {
         let sheet = votes(sheet, "votes that opened it", self.opening_votes.as_ref(), now);
         let sheet = votes(sheet, "votes that closed it", self.closing_votes.as_ref(), now);
         let timeline = self.timeline.iter().map(entry).collect();
-        sheet.part("timeline (UTC)", Table { headers: &["", ""], rows: timeline })
+        let sheet = sheet.part("timeline (UTC)", Table { headers: &["", ""], rows: timeline });
+        capture::told(&self.captures).fold(sheet, |sheet, capture| capture::part(sheet, capture, now))
     }
 }
 

@@ -263,7 +263,53 @@ pub(crate) fn incident(base: Timestamp) -> Incident {
             member(base, "api", "timeout after 10 s", Some(-90)),
         ],
         member_count: 12,
+        captures: captures(base),
     }
+}
+
+pub(crate) fn captures(base: Timestamp) -> Vec<IncidentCapture> {
+    let check = |region: &str, outcome: &str, detail: &str, seconds| Result {
+        region: region.into(),
+        agent_id: format!("agt_{region}"),
+        started_at: at(base, seconds),
+        duration: span(81),
+        outcome: outcome.into(),
+        detail: detail.into(),
+        peer: if detail.starts_with("timeout") { "" } else { "203.0.113.7" }.into(),
+        phases: Some(Phases { connect: span(20), first_byte: span(60), ..Phases::default() }),
+        ..Result::default()
+    };
+    let header = |name: &str, value: &str| Header { name: name.into(), value: value.into() };
+    let answered = Capture {
+        addresses: vec!["203.0.113.7".into()],
+        redirects: vec!["302 https://www.yourdomain.com/health".into()],
+        tls: "TLSv1.3, TLS13_AES_128_GCM_SHA256".into(),
+        certificates: vec!["CN=yourdomain.com, by CN=R3, 2026-01-01 to 2026-12-31".into()],
+        status_line: "HTTP/1.1 503 Service Unavailable".into(),
+        headers: vec![header("retry-after", "3"), header("x-request-id", "7f3a")],
+        body: "{\n  \"status\": \"degraded\",\n  \"checks\": {}\n}".into(),
+        body_cut: true,
+        path: vec![],
+        request_id: "7f3a".into(),
+    };
+    let unreached = Capture {
+        addresses: vec!["203.0.113.7".into(), "2001:db8::7".into()],
+        path: vec![
+            PathHop { distance: 1, address: "192.0.2.1".into(), round_trip: span(2) },
+            PathHop { distance: 2, address: String::new(), round_trip: None },
+        ],
+        ..Capture::default()
+    };
+    let well = Capture { status_line: "HTTP/1.1 200 OK".into(), ..answered.clone() };
+    let capture = |result, capture| IncidentCapture { result: Some(result), capture: Some(capture) };
+    let status = "503 Service Unavailable";
+    vec![
+        capture(check("us-east", "fail", status, -200), answered.clone()),
+        capture(check("eu-west", "fail", "timeout after 10 s", -199), unreached),
+        capture(check("ap-south", "pass", "", -199), well.clone()),
+        capture(check("us-east", "fail", status, -60), answered),
+        capture(check("us-east", "pass", "", -1), well),
+    ]
 }
 
 /// An incident that another one tells of.
@@ -275,6 +321,7 @@ pub(crate) fn grouped_incident(base: Timestamp) -> Incident {
         lead_id: incident(base).id,
         members: vec![],
         member_count: 0,
+        captures: vec![],
         ..incident(base)
     }
 }

@@ -213,6 +213,10 @@ service! { incidents_server::Incidents {
         incidents: vec![canned::grouped_incident(base), canned::incident(base)],
         next_page_token: String::new(),
     };
+    list_captures(ListCapturesRequest) -> ListCapturesResponse = |base, _q| ListCapturesResponse {
+        captures: canned::captures(base),
+        next_page_token: String::new(),
+    };
 } }
 
 service! { channels_server::Channels {

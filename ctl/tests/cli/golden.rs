@@ -118,6 +118,7 @@ fn incidents_show_votes_timeline_and_failing_components() {
     table("incident_ls", &["incident", "ls"]);
     table("incident_get", &["incident", "get", "inc_1"]);
     table("incident_get_grouped", &["incident", "get", "inc_2"]);
+    table("incident_captures", &["incident", "captures", "inc_1"]);
     document("incident_get_json", &["incident", "get", "inc_1"], "json");
     document("incident_get_yaml", &["incident", "get", "inc_1"], "yaml");
 }

@@ -136,7 +136,7 @@ fn region_states(
 }
 
 /// A single result.
-pub(super) fn result(
+pub(in crate::admin) fn result(
     committed_at: Timestamp,
     agent: AgentId,
     agent_epoch: u64,

@@ -75,7 +75,7 @@ impl House {
         self.seq += 1;
         let SubjectId::Monitor(monitor) = definition.id else { panic!("a monitor") };
         let checked = CheckResult { monitor, started_at: self.now, ..result(EU, status) };
-        let item = ResultItem { seq: self.seq, result: Some(checked), is_late: false };
+        let item = ResultItem { seq: self.seq, result: Some(checked), is_late: false, capture: None };
         let batch = ResultBatch {
             agent: AgentId::from_bytes([7; 16]),
             agent_epoch: 1,

@@ -26,7 +26,8 @@ async fn say(world: &mut World, agent: AgentId, seq: u64, status: u16) {
     let region = if agent == SICK { "eu" } else { "us" };
     let results = (0..MONITORS).map(|number| CheckResult { monitor: id(number), ..result(region, status) });
     let items = (seq..).zip(results);
-    let items = items.map(|(seq, result)| ResultItem { seq, result: Some(result), is_late: false });
+    let items =
+        items.map(|(seq, result)| ResultItem { seq, result: Some(result), is_late: false, capture: None });
     let (acks, items) = (world.acks.0.clone(), items.collect());
     let batch = ResultBatch { agent, agent_epoch: 1, received_at: now(), items, acks };
     world.handle.results(batch).await;
@@ -92,7 +93,7 @@ async fn a_restart_forgets_no_quarantine_and_tells_of_none_again() {
     // Created now, and told as well.
     world.handle.change(put(&numbered(MONITORS))).await.unwrap();
     let unlike = CheckResult { monitor: id(MONITORS), ..result("eu", 503) };
-    let items = vec![ResultItem { seq: 200, result: Some(unlike), is_late: false }];
+    let items = vec![ResultItem { seq: 200, result: Some(unlike), is_late: false, capture: None }];
     let acks = world.acks.0.clone();
     let batch = ResultBatch { agent: SICK, agent_epoch: 1, received_at: now(), items, acks };
     world.handle.results(batch).await;

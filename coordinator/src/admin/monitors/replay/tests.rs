@@ -70,7 +70,7 @@ impl Played {
             agent: AgentId::from_bytes([u8::try_from(index).unwrap(); 16]),
             agent_epoch: 1,
             received_at: now,
-            items: vec![ResultItem { seq: self.seq, result: Some(result), is_late: false }],
+            items: vec![ResultItem { seq: self.seq, result: Some(result), is_late: false, capture: None }],
             acks,
         };
         self.bench.admin.shards.results(batch).await;
