@@ -31,9 +31,9 @@ use std::time::Duration;
 use ::http::HeaderMap;
 use model::check::assertion::Facts;
 use model::check::{Options, Route};
-use model::{Check, Failure, FailureKind, HealthReport, Outcome, Phases, Timestamp};
+use model::{Check, Failure, FailureKind, HealthReport, Hop, Outcome, Phases, Timestamp};
 use tokio::time::{Instant, timeout_at};
-use url::Host;
+use url::{Host, Url};
 
 pub use policy::{AddressPolicy, Denied};
 pub use tls::Untrusted;
@@ -55,6 +55,8 @@ pub struct Finding {
     pub health: Option<Box<HealthReport>>,
     /// Until when the target's certificate is valid, if it has shown one.
     pub certificate_ends: Option<Timestamp>,
+    /// Each request in order, the last one too, if there was a redirect; else none.
+    pub hops: Vec<Hop>,
 }
 
 /// Runs checks. One per process: it holds the TLS configuration that all checks share.
@@ -110,8 +112,12 @@ impl Checker {
             Err(_) => trace.out_of_time(timeout).into(),
         };
         let outcome = if options.upside_down { upside_down(outcome) } else { outcome };
+        let hops = trace.hops();
         let Trace { phases, http_status, peer, health, certificate_ends, .. } = trace;
-        Finding { duration: started.elapsed(), outcome, phases, http_status, peer, health, certificate_ends }
+        // The last hop may have reached nobody.
+        let peer = peer.or_else(|| hops.iter().rev().find_map(|hop| hop.peer));
+        let duration = started.elapsed();
+        Finding { duration, outcome, phases, http_status, peer, health, certificate_ends, hops }
     }
 
     /// What does not hold of an attempt that went through.
@@ -158,6 +164,7 @@ impl Finding {
             peer: None,
             health: None,
             certificate_ends: None,
+            hops: vec![],
         }
     }
 }
@@ -201,6 +208,12 @@ struct Trace {
     headers: Option<HeaderMap>,
     /// Its body, if somebody wants it.
     kept: Option<Vec<u8>>,
+    /// The requests that were redirected.
+    left: Vec<Hop>,
+    /// What is asked for at present, if a redirect led there.
+    visited: Option<String>,
+    /// The phases of the requests that were redirected.
+    before: Phases,
     /// A definite wrong answer, once it is known: nothing that happens later makes it less wrong.
     wrong_answer: Option<Failure>,
     /// What has not come yet, in a few words.
@@ -219,6 +232,31 @@ impl Trace {
     fn route_to(&self, host: &Host<&str>) -> Route {
         let is_target = host.to_string().trim_matches(['[', ']']) == self.target.trim_matches(['[', ']']);
         if is_target { self.route.clone() } else { Route { family: self.route.family, ..Route::default() } }
+    }
+
+    /// Notes a request that is redirected.
+    fn leave(&mut self, url: &Url, status: u16) {
+        let url = self.visited.take().unwrap_or_else(|| Hop::shown(url));
+        let phases = self.phases.since(&self.before);
+        self.left.push(Hop { url, status: Some(status), peer: self.peer.take(), phases });
+        self.before = self.phases;
+    }
+
+    /// Notes what a redirect leads to.
+    fn enter(&mut self, url: &Url) {
+        self.visited = Some(Hop::shown(url));
+    }
+
+    /// All requests, if there was more than one.
+    fn hops(&mut self) -> Vec<Hop> {
+        let mut hops = std::mem::take(&mut self.left);
+        hops.extend(self.visited.take().map(|url| Hop {
+            url,
+            status: self.http_status,
+            peer: self.peer,
+            phases: self.phases.since(&self.before),
+        }));
+        hops
     }
 
     fn out_of_time(&mut self, timeout: Duration) -> Stopped {

@@ -1,5 +1,6 @@
 //! `vigilmon-agent`: arguments → configuration → run → exit code. 0 is well, 1 a negative answer, 2 wrong usage.
 
+mod asked;
 mod report;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
+
+use crate::asked::HttpOptions;
 
 /// Checks targets from one region and reports to a Vigilmon coordinator.
 #[derive(Debug, Parser)]
@@ -70,6 +73,8 @@ enum Command {
         /// Name that is asked for in TLS (SNI) and that the certificate must be for, instead of the target's
         #[arg(long, value_name = "NAME")]
         server_name: Option<String>,
+        #[command(flatten)]
+        http: HttpOptions,
         /// How to print what was found
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -114,6 +119,7 @@ fn main() -> ExitCode {
             family,
             connect_to,
             server_name,
+            http,
             output,
             timeout,
             targets,
@@ -121,7 +127,7 @@ fn main() -> ExitCode {
             let extras = Extras { headers: vec![], send, expect, certificate_days };
             let route = Route { family, connect_to, server_name };
             let options = Options { route, assertions, upside_down };
-            match asked(&url, extras, &options) {
+            match asked(&url, extras, http, &options) {
                 Ok(asked) => check(&runtime, &asked, &options, timeout, output, targets, &environment),
                 Err(error) => fail(USAGE, &error.to_string()),
             }
@@ -194,8 +200,9 @@ async fn stop_signal() -> io::Result<()> {
 }
 
 /// The check that is asked for.
-fn asked(url: &str, extras: Extras, options: &Options) -> Result<Check, InvalidCheck> {
+fn asked(url: &str, extras: Extras, http: HttpOptions, options: &Options) -> Result<Check, InvalidCheck> {
     let mut check = Check::from_target(url)?;
+    http.apply(&mut check)?;
     match check.set_extras(extras).into_iter().next() {
         Some(useless) => Err(useless),
         None => check.validate().and_then(|()| options.validate(&check)).map(|()| check),

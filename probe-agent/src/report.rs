@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use model::{Check, Component, Outcome, Phases};
+use model::{Check, Component, Hop, Outcome, Phases};
 use probe_agent::check::Finding;
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,7 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
         ("address", finding.peer.map(|peer| peer.to_string())),
         ("certificate", finding.certificate_ends.map(|ends| format!("valid until {ends}"))),
     ];
+    rows.extend(finding.hops.iter().map(|hop| ("hop", Some(line(hop)))));
     rows.extend(waterfall(&finding.phases, finding.duration));
     rows.push(("total", Some(millis(finding.duration))));
     for component in finding.health.iter().flat_map(|health| health.failing()) {
@@ -37,6 +38,14 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
         }
     }
     table
+}
+
+/// What was asked for and what came.
+fn line(hop: &Hop) -> String {
+    let status = hop.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+    let spent = named(&hop.phases).into_iter().filter_map(|(_, span)| span).sum();
+    let peer = hop.peer.map(|peer| format!(" ({peer})")).unwrap_or_default();
+    format!("{}  {status:<3}  {}{peer}", millis(spent), hop.url)
 }
 
 /// The phases in their order, each with a bar that begins where the one before ended.
@@ -87,13 +96,19 @@ pub(crate) fn document(check: &Check, finding: &Finding) -> Value {
         }
     };
     put("duration", seconds(finding.duration));
-    let phases = named(&finding.phases).into_iter().filter_map(|(name, span)| Some((name, span?)));
-    put("phases", phases.map(|(name, span)| (name.replace(' ', "_"), seconds(span))).collect());
+    put("phases", spans(&finding.phases));
     if let Some(status) = finding.http_status {
         put("http_status", status.into());
     }
     if let Some(peer) = finding.peer {
         put("peer", peer.to_string().into());
+    }
+    if !finding.hops.is_empty() {
+        let hop = |hop: &Hop| {
+            let peer = hop.peer.map(|peer| peer.to_string());
+            json!({ "url": hop.url, "http_status": hop.status, "peer": peer, "phases": spans(&hop.phases) })
+        };
+        put("hops", finding.hops.iter().map(hop).collect());
     }
     if let Some(ends) = finding.certificate_ends {
         put("certificate_ends", ends.to_string().into());
@@ -104,6 +119,11 @@ pub(crate) fn document(check: &Check, finding: &Finding) -> Value {
         put("failing_components", failing.map(component).collect());
     }
     Value::Object(fields)
+}
+
+fn spans(phases: &Phases) -> Value {
+    let phases = named(phases).into_iter().filter_map(|(name, span)| Some((name, span?)));
+    phases.map(|(name, span)| (name.replace(' ', "_"), seconds(span))).collect()
 }
 
 /// As protobuf's JSON writes a duration.
@@ -151,6 +171,12 @@ mod tests {
                 }],
             })),
             certificate_ends: Some(Timestamp::from_secs(1_800_000_000)),
+            hops: vec![Hop {
+                url: "http://a.example/old".into(),
+                status: Some(302),
+                peer: Some("127.0.0.2".parse().unwrap()),
+                phases: Phases { connect: Some(Duration::from_micros(1_040)), ..Phases::default() },
+            }],
         };
         let check = Check::from_target("http://user:secret@a.example/health").unwrap();
         let expected = "\
@@ -159,6 +185,7 @@ a.example/health
   status       503
   address      127.0.0.1
   certificate  valid until 2027-01-15T08:00:00Z
+  hop               1.0 ms  302  http://a.example/old (127.0.0.2)
   connect           1.0 ms  ━━━
   total            12.3 ms
   failing      database (could not connect)
@@ -173,6 +200,12 @@ a.example/health
             "phases": { "connect": "0.001040s" },
             "http_status": 503,
             "peer": "127.0.0.1",
+            "hops": [{
+                "url": "http://a.example/old",
+                "http_status": 302,
+                "peer": "127.0.0.2",
+                "phases": { "connect": "0.001040s" },
+            }],
             "certificate_ends": "2027-01-15T08:00:00Z",
             "failing_components": [{ "name": "database", "detail": "could not connect" }],
         });

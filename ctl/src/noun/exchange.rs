@@ -48,6 +48,9 @@ pub(super) struct Exchange {
     /// Name that is asked for in TLS (SNI) and that the certificate must be for, instead of the target's
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
+    /// Redirects to follow, up to 20; 0: a redirect is the answer that is judged; HTTP only [default: 5]
+    #[arg(long, value_name = "COUNT")]
+    max_redirects: Option<u32>,
 }
 
 /// Sets the fields of a monitor for which there is a value, and notes their names.
@@ -77,6 +80,7 @@ impl Exchange {
             ip_version = self.ip_version;
             connect_to = self.connect_to;
             server_name = self.server_name;
+            max_redirects = self.max_redirects.map(Some);
         }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Edit {
 }
 
 /// The ids of what `edit` needs at least one of.
-const CHANGES: [&str; 28] = [
+const CHANGES: [&str; 29] = [
     "url",
     "name",
     "interval",
@@ -105,6 +105,7 @@ const CHANGES: [&str; 28] = [
     "ip_version",
     "connect_to",
     "server_name",
+    "max_redirects",
     "clear",
 ];
 
@@ -123,6 +124,7 @@ enum Clearable {
     Assert,
     ConnectTo,
     ServerName,
+    MaxRedirects,
 }
 
 /// What `create` and `edit` can set.
@@ -342,6 +344,7 @@ impl Clearable {
             Self::Assert => "assertions",
             Self::ConnectTo => "connect_to",
             Self::ServerName => "server_name",
+            Self::MaxRedirects => "max_redirects",
         }
     }
 }

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
-use model::check::{MAX_BODY_BYTES, MAX_REDIRECTS, Method, text};
+use model::check::{MAX_BODY_BYTES, Method, text};
 use model::result::clean;
 use model::{Failure, FailureKind, HttpCheck};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -40,8 +40,8 @@ pub(super) const OUR_NAME: HeaderValue =
 impl Attempt for HttpCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
         let Network { dialer, tls } = network;
-        let mut hop = Hop::first(self)?;
-        for _ in 0..=MAX_REDIRECTS {
+        let mut hop = Visit::first(self)?;
+        for _ in 0..=self.max_redirects {
             let request = hop.request()?;
             let host = hop.url.host().ok_or_else(|| Stopped::unmeasured("the URL has no host"))?;
             let port = hop.url.port_or_known_default().unwrap_or(80);
@@ -55,15 +55,21 @@ impl Attempt for HttpCheck {
             };
             match next {
                 Answer::Final => return trace.verdict(),
-                Answer::Redirect { status, location } => hop.follow(status, &location)?,
+                Answer::Redirect { status, location } => {
+                    trace.leave(&hop.url, status.as_u16());
+                    hop.follow(status, &location)?;
+                    trace.enter(&hop.url);
+                }
             }
         }
-        Err(redirect_failure(format_args!("more than {MAX_REDIRECTS} redirects")))
+        // The one too many was not asked for.
+        trace.visited = None;
+        Err(redirect_failure(format_args!("more than {} redirects", self.max_redirects)))
     }
 }
 
 /// One request of a check.
-struct Hop {
+struct Visit {
     url: Url,
     method: Method,
     /// The user's headers; empty once a redirect has left the host they were meant for.
@@ -72,7 +78,7 @@ struct Hop {
     body: Bytes,
 }
 
-impl Hop {
+impl Visit {
     fn first(check: &HttpCheck) -> Result<Self, Stopped> {
         let headers = user_headers(&check.headers, &check.url)?;
         let body = Bytes::from(text::to_bytes(&check.send).unwrap_or_default());
@@ -240,7 +246,7 @@ async fn exchange(
     add(&mut trace.phases.first_byte, started);
 
     let status = response.status();
-    if let Some(location) = redirect(&response, &check.expected_status) {
+    if let Some(location) = redirect(&response, check) {
         return Ok(Answer::Redirect { status, location });
     }
     trace.http_status = Some(status.as_u16());
@@ -297,10 +303,10 @@ where
     })
 }
 
-fn redirect(response: &Response<Incoming>, expected: &[u16]) -> Option<String> {
+fn redirect(response: &Response<Incoming>, check: &HttpCheck) -> Option<String> {
     let status = response.status();
     let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
-    if !is_redirect || expected.contains(&status.as_u16()) {
+    if !is_redirect || check.max_redirects == 0 || check.expected_status.contains(&status.as_u16()) {
         return None;
     }
     let location = response.headers().get(LOCATION)?;

@@ -2,6 +2,7 @@
 
 mod grpc;
 mod health;
+mod hops;
 mod plain;
 mod websocket;
 

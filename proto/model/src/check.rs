@@ -45,8 +45,10 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest timeout a check may have.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(120);
-/// Redirects followed before a check fails.
-pub const MAX_REDIRECTS: usize = 5;
+/// Redirects that a check follows unless its user says otherwise.
+pub const DEFAULT_REDIRECTS: u8 = 5;
+/// The most redirects that a check can be asked to follow.
+pub const MAX_REDIRECTS: u8 = 20;
 /// Bytes of an answer's body that are read; the rest is not.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 

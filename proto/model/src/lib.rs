@@ -30,7 +30,7 @@ pub use id::{
 };
 pub use random::{Random, SystemRandom};
 pub use region::RegionId;
-pub use result::{CheckResult, Failure, FailureKind, Outcome, Phases};
+pub use result::{CheckResult, Failure, FailureKind, Hop, Outcome, Phases};
 pub use secret::Secret;
 pub use subject::{Shard, SubjectId};
 pub use tag::Tag;

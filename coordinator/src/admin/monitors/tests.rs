@@ -112,6 +112,9 @@ async fn each_field_is_refused_by_its_name() {
         (wire::Monitor { connect_to: "b.example".into(), ..http() }, "connect_to"),
         (wire::Monitor { connect_to: "192.0.2.1".into(), ip_version: 6, ..http() }, "connect_to"),
         (wire::Monitor { server_name: "b.example".into(), ..http() }, "server_name"),
+        (wire::Monitor { max_redirects: Some(21), ..http() }, "max_redirects"),
+        (wire::Monitor { max_redirects: Some(u32::MAX), ..http() }, "max_redirects"),
+        (wire::Monitor { max_redirects: Some(5), ..monitor("tcp://a.example:1") }, "max_redirects"),
         (wire::Monitor { headers: vec![header("x", "1"); 51], ..http() }, "headers"),
         (wire::Monitor { expected_status: vec![200, 600], ..http() }, "expected_status"),
         (wire::Monitor { expected_status: vec![u32::MAX], ..http() }, "expected_status"),
@@ -530,6 +533,7 @@ async fn updates_by_mask_reach_every_changeable_field() {
         ip_version: 4,
         connect_to: "192.0.2.1".into(),
         server_name: "c.example".into(),
+        max_redirects: Some(0),
         ..wire::Monitor::default()
     };
     let over_http = |field: &str| !matches!(field, "send" | "expect");
@@ -569,6 +573,7 @@ async fn updates_by_mask_reach_every_changeable_field() {
             "ip_version" => done.ip_version != new.ip_version,
             "connect_to" => done.connect_to != new.connect_to,
             "server_name" => done.server_name != new.server_name,
+            "max_redirects" => done.max_redirects != new.max_redirects,
             unknown => panic!("{unknown} is not tested"),
         })
         .collect();

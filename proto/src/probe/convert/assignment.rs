@@ -187,6 +187,7 @@ fn check_to_wire(check: &Check) -> v1::assignment::Check {
             certificate_days,
             send,
             expect,
+            max_redirects: Some(http.max_redirects.into()),
         }),
         other => v1::assignment::Check::Target(v1::TargetCheck {
             url: other.target(),
@@ -217,6 +218,9 @@ fn check_from_wire(wire: v1::assignment::Check) -> Result<Option<Check>, Invalid
             let extras = extras(http.headers, http.send, http.expect, http.certificate_days)?;
             let mut check = HttpCheck::new(url);
             (check.method, check.expected_status, check.health) = (method, expected_status, health);
+            if let Some(max) = http.max_redirects {
+                check.max_redirects = u8::try_from(max).unwrap_or(u8::MAX);
+            }
             (Check::Http(check), extras)
         }
         v1::assignment::Check::Target(target) => {
@@ -306,6 +310,7 @@ mod tests {
             if let Some(check) = &mut assignment.check {
                 if let Check::Http(http) = check {
                     http.method = Method::Post;
+                    http.max_redirects = 0;
                 }
                 let has_certificate = !target.starts_with("http:");
                 let certificate_days = if has_certificate { 14 } else { 0 };
@@ -385,6 +390,7 @@ mod tests {
             (v1::Assignment { role: 9, ..good.clone() }, "role"),
             (http(|http| http.url = "file:///etc/passwd".into()), "url"),
             (http(|http| http.method = "TRACE".into()), "http.method"),
+            (http(|http| http.max_redirects = Some(256)), "max_redirects"),
             (http(|http| http.expected_status = vec![70_000]), "http.expected_status"),
             (
                 http(|http| http.headers = vec![v1::Header { name: "Te".into(), value: "x".into() }]),
@@ -437,7 +443,7 @@ mod tests {
             } else {
                 v1::assignment::Check::Http(v1::HttpCheck {
                     url, method, headers: vec![], expected_status: vec![port], health, certificate_days, send,
-                    expect: vec![expect],
+                    expect: vec![expect], ..v1::HttpCheck::default()
                 })
             };
             let _ = assignment_from_wire(v1::Assignment {

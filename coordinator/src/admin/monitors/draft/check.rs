@@ -33,12 +33,17 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
         }
         http.expected_status = read_statuses(&asked.expected_status, invalid);
         http.health = read_health(&asked.health, invalid);
+        if let Some(max) = asked.max_redirects {
+            // What no number holds is more than any check may follow.
+            http.max_redirects = u8::try_from(max).unwrap_or(u8::MAX);
+        }
     } else {
         let is_default = |health: &str| HealthPolicy::parse(health) == Some(HealthPolicy::default());
         for (field, is_given) in [
             ("method", !asked.method.is_empty()),
             ("expected_status", !asked.expected_status.is_empty()),
             ("health", !asked.health.is_empty() && !is_default(&asked.health)),
+            ("max_redirects", asked.max_redirects.is_some()),
         ] {
             if is_given {
                 invalid.add(field, "is for http:// and https:// only: leave it empty");
@@ -99,6 +104,9 @@ pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
         }
         if !insists_on("health") {
             draft.health.clear();
+        }
+        if !insists_on("max_redirects") {
+            draft.max_redirects = None;
         }
     }
     if !insists_on("server_name") {
