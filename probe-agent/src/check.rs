@@ -31,7 +31,7 @@ use std::time::Duration;
 use ::http::HeaderMap;
 use model::check::assertion::Facts;
 use model::check::{Options, Route};
-use model::{Check, Failure, FailureKind, HealthReport, Hop, Outcome, Phases, Timestamp};
+use model::{Check, Failure, FailureKind, Handshake, HealthReport, Hop, Outcome, Phases, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
@@ -53,8 +53,10 @@ pub struct Finding {
     pub peer: Option<IpAddr>,
     /// The structured health report in the body, if there was one.
     pub health: Option<Box<HealthReport>>,
-    /// Until when the target's certificate is valid, if it has shown one.
+    /// Until when the target's certificate is valid, if it has shown one and somebody wants to know.
     pub certificate_ends: Option<Timestamp>,
+    /// What its last TLS handshake came to; only of an [examination](Checker::examine).
+    pub tls: Option<Box<Handshake>>,
     /// Each request in order, the last one too, if there was a redirect; else none.
     pub hops: Vec<Hop>,
 }
@@ -96,6 +98,22 @@ impl Checker {
 
     /// Runs one attempt, of which `options` must hold.
     pub async fn run_against(&self, check: Option<&Check>, options: &Options, timeout: Duration) -> Finding {
+        self.conduct(check, options, timeout, Trace::default()).await
+    }
+
+    /// As [`run_against`](Self::run_against), and looks closely: for what only a person wants to know, at some cost.
+    pub async fn examine(&self, check: Option<&Check>, options: &Options, timeout: Duration) -> Finding {
+        let trace = Trace { is_detailed: true, ..Trace::default() };
+        self.conduct(check, options, timeout, trace).await
+    }
+
+    async fn conduct(
+        &self,
+        check: Option<&Check>,
+        options: &Options,
+        timeout: Duration,
+        trace: Trace,
+    ) -> Finding {
         let started = Instant::now();
         let mut trace = Trace {
             route: options.route.clone(),
@@ -103,7 +121,8 @@ impl Checker {
             is_status_judged: options.judge_status(),
             headers: (!options.assertions.is_empty()).then(HeaderMap::new),
             kept: options.read_body().then(Vec::new),
-            ..Trace::default()
+            dates_certificate: options.date_certificate(),
+            ..trace
         };
         let end = timeout_at(started + timeout, self.attempt(check, &mut trace)).await;
         let outcome = match end {
@@ -113,11 +132,11 @@ impl Checker {
         };
         let outcome = if options.upside_down { upside_down(outcome) } else { outcome };
         let hops = trace.hops();
-        let Trace { phases, http_status, peer, health, certificate_ends, .. } = trace;
+        let Trace { phases, http_status, peer, health, certificate_ends, handshake: tls, .. } = trace;
         // The last hop may have reached nobody.
         let peer = peer.or_else(|| hops.iter().rev().find_map(|hop| hop.peer));
         let duration = started.elapsed();
-        Finding { duration, outcome, phases, http_status, peer, health, certificate_ends, hops }
+        Finding { duration, outcome, phases, http_status, peer, health, certificate_ends, tls, hops }
     }
 
     /// What does not hold of an attempt that went through.
@@ -164,6 +183,7 @@ impl Finding {
             peer: None,
             health: None,
             certificate_ends: None,
+            tls: None,
             hops: vec![],
         }
     }
@@ -198,6 +218,12 @@ struct Trace {
     peer: Option<IpAddr>,
     health: Option<Box<HealthReport>>,
     certificate_ends: Option<Timestamp>,
+    /// Whether all is noted that a person may want to know.
+    is_detailed: bool,
+    /// Whether somebody wants to know when the certificate ends.
+    dates_certificate: bool,
+    /// What the last TLS handshake came to, if all is noted.
+    handshake: Option<Box<Handshake>>,
     /// How to get to the target.
     route: Route,
     /// The host that the check names; redirects may lead to others.

@@ -225,7 +225,7 @@ fn check(
         Ok(checker) => checker,
         Err(error) => return fail(USAGE, &error),
     };
-    let finding = runtime.block_on(checker.run_against(Some(check), options, timeout));
+    let finding = runtime.block_on(checker.examine(Some(check), options, timeout));
     // A closed pipe is the reader's choice, not an error.
     let text = match output {
         Output::Table => report::table(check, &finding),

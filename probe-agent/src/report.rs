@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use model::handshake::{Certificate, Handshake};
 use model::{Check, Component, Hop, Outcome, Phases};
 use probe_agent::check::Finding;
 use serde_json::{Map, Value, json};
@@ -24,6 +25,7 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
         ("address", finding.peer.map(|peer| peer.to_string())),
         ("certificate", finding.certificate_ends.map(|ends| format!("valid until {ends}"))),
     ];
+    rows.extend(finding.tls.as_deref().map(handshake).unwrap_or_default());
     rows.extend(finding.hops.iter().map(|hop| ("hop", Some(line(hop)))));
     rows.extend(waterfall(&finding.phases, finding.duration));
     rows.push(("total", Some(millis(finding.duration))));
@@ -38,6 +40,21 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
         }
     }
     table
+}
+
+/// What was agreed on, and the certificates in the order in which they were shown.
+fn handshake(tls: &Handshake) -> Vec<(&'static str, Option<String>)> {
+    let agreed = [&tls.version, &tls.cipher, &tls.alpn].into_iter().flatten().map(String::as_str);
+    let staple = tls.is_stapled.then_some("OCSP stapled");
+    let agreed = agreed.chain(staple).collect::<Vec<_>>().join(", ");
+    let mut rows = vec![("encryption", Some(agreed).filter(|agreed| !agreed.is_empty()))];
+    for Certificate { subject, issuer, names, not_before, not_after } in &tls.chain {
+        rows.push(("chain", Some(format!("{subject}, issued by {issuer}, {not_before} to {not_after}"))));
+        rows.push(("", Some(names.join(", ")).filter(|names| !names.is_empty())));
+    }
+    let left_out = tls.chain_length as usize - tls.chain.len().min(tls.chain_length as usize);
+    rows.push(("", (left_out > 0).then(|| format!("and {left_out} more"))));
+    rows
 }
 
 /// What was asked for and what came.
@@ -102,6 +119,28 @@ pub(crate) fn document(check: &Check, finding: &Finding) -> Value {
     }
     if let Some(peer) = finding.peer {
         put("peer", peer.to_string().into());
+    }
+    if let Some(tls) = finding.tls.as_deref() {
+        let certificate = |certificate: &Certificate| {
+            json!({
+                "subject": certificate.subject,
+                "issuer": certificate.issuer,
+                "names": certificate.names,
+                "not_before": certificate.not_before.to_string(),
+                "not_after": certificate.not_after.to_string(),
+            })
+        };
+        put(
+            "tls",
+            json!({
+                "version": tls.version,
+                "cipher": tls.cipher,
+                "alpn": tls.alpn,
+                "ocsp_stapled": tls.is_stapled,
+                "chain": tls.chain.iter().map(certificate).collect::<Vec<_>>(),
+                "chain_length": tls.chain_length,
+            }),
+        );
     }
     if !finding.hops.is_empty() {
         let hop = |hop: &Hop| {
@@ -171,6 +210,20 @@ mod tests {
                 }],
             })),
             certificate_ends: Some(Timestamp::from_secs(1_800_000_000)),
+            tls: Some(Box::new(Handshake {
+                version: Some("TLS 1.3".into()),
+                cipher: Some("TLS_AES_128_GCM_SHA256".into()),
+                alpn: Some("h2".into()),
+                is_stapled: true,
+                chain: vec![Certificate {
+                    subject: "CN=a.example".into(),
+                    issuer: "O=Acme".into(),
+                    names: vec!["a.example".into(), "192.0.2.1".into()],
+                    not_before: Timestamp::from_secs(1_700_000_000),
+                    not_after: Timestamp::from_secs(1_800_000_000),
+                }],
+                chain_length: 3,
+            })),
             hops: vec![Hop {
                 url: "http://a.example/old".into(),
                 status: Some(302),
@@ -185,6 +238,10 @@ a.example/health
   status       503
   address      127.0.0.1
   certificate  valid until 2027-01-15T08:00:00Z
+  encryption   TLS 1.3, TLS_AES_128_GCM_SHA256, h2, OCSP stapled
+  chain        CN=a.example, issued by O=Acme, 2023-11-14T22:13:20Z to 2027-01-15T08:00:00Z
+               a.example, 192.0.2.1
+               and 2 more
   hop               1.0 ms  302  http://a.example/old (127.0.0.2)
   connect           1.0 ms  ━━━
   total            12.3 ms
@@ -200,6 +257,20 @@ a.example/health
             "phases": { "connect": "0.001040s" },
             "http_status": 503,
             "peer": "127.0.0.1",
+            "tls": {
+                "version": "TLS 1.3",
+                "cipher": "TLS_AES_128_GCM_SHA256",
+                "alpn": "h2",
+                "ocsp_stapled": true,
+                "chain": [{
+                    "subject": "CN=a.example",
+                    "issuer": "O=Acme",
+                    "names": ["a.example", "192.0.2.1"],
+                    "not_before": "2023-11-14T22:13:20Z",
+                    "not_after": "2027-01-15T08:00:00Z",
+                }],
+                "chain_length": 3,
+            },
             "hops": [{
                 "url": "http://a.example/old",
                 "http_status": 302,

@@ -102,6 +102,7 @@ impl World {
             peer: None,
             health: None,
             certificate_ends: None,
+            tls: None,
             hops: vec![],
         };
         self.agent.finished(job, finding, self.now);

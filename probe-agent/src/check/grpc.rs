@@ -63,7 +63,7 @@ impl Attempt for GrpcCheck {
         let stream = dialer.dial(host.clone(), self.port, trace).await?;
         if self.tls {
             let stream = tls.handshake(host, stream, Alpn::Http2, trace).await?;
-            tls.outlasts(self.certificate_days, trace);
+            tls.outlasts(self.certificate_days, &stream, trace);
             converse(self, stream, trace).await?;
         } else {
             converse(self, stream, trace).await?;

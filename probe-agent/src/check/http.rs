@@ -48,7 +48,7 @@ impl Attempt for HttpCheck {
             let stream = dialer.dial(host.clone(), port, trace).await?;
             let next = if hop.url.scheme() == "https" {
                 let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
-                tls.outlasts(self.certificate_days, trace);
+                tls.outlasts(self.certificate_days, &stream, trace);
                 exchange(stream, request, self, trace).await?
             } else {
                 exchange(stream, request, self, trace).await?

@@ -1,6 +1,8 @@
 //! TLS to a target: one shared configuration, one handshake per check, and what its failures mean; and the check that
 //! asks for nothing else.
 
+mod details;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::{Attempt, Network, Stopped, Trace, add, dial, host};
+use details::Witness;
 
 const DAY_SECS: u64 = 86_400;
 
@@ -43,7 +46,10 @@ pub enum Untrusted {
 }
 
 /// The TLS side of all checks.
-pub(super) struct Tls(TlsConnector);
+pub(super) struct Tls {
+    connector: TlsConnector,
+    verifier: Arc<Verifier>,
+}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,11 +66,11 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .expect("ring supports the default protocol versions")
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
+            .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier))
             .with_no_client_auth();
         // Every check is a stranger's first visit: a resumed session would neither see nor time the certificate.
         config.resumption = Resumption::disabled();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier })
     }
 
     /// Shakes hands over a connection, timing it.
@@ -83,12 +89,36 @@ impl Tls {
             Host::Domain(name) => ServerName::try_from(name.trim_end_matches('.').to_owned())
                 .map_err(|_| Stopped::unmeasured("the host name cannot be used with TLS"))?,
         };
+        if trace.is_detailed {
+            return self.handshake_watched(name, stream, alpn, trace).await;
+        }
         let started = Instant::now();
-        let connecting = self.0.with_alpn(alpn.protocols()).connect(name, stream);
+        let connecting = self.connector.with_alpn(alpn.protocols()).connect(name, stream);
         let stream = connecting.await.map_err(|error| failure(&error))?;
         add(&mut trace.phases.tls, started);
-        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        trace.certificate_ends = leaf.and_then(end);
+        if trace.dates_certificate {
+            trace.certificate_ends = end(&stream);
+        }
+        Ok(stream)
+    }
+
+    /// A handshake of which all is noted.
+    async fn handshake_watched<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        name: ServerName<'static>,
+        stream: S,
+        alpn: Alpn,
+        trace: &mut Trace,
+    ) -> Result<TlsStream<S>, Stopped> {
+        let verifier = Arc::<Verifier>::clone(&self.verifier);
+        let (witness, connector) = Witness::new(self.connector.config(), verifier);
+        let started = Instant::now();
+        let connected = connector.with_alpn(alpn.protocols()).connect(name, stream).await;
+        let connection = connected.as_ref().ok().map(|stream| stream.get_ref().1);
+        let told = trace.handshake.insert(Box::new(witness.tell(connection)));
+        trace.certificate_ends = told.chain.first().map(|leaf| leaf.not_after);
+        let stream = connected.map_err(|error| failure(&error))?;
+        add(&mut trace.phases.tls, started);
         Ok(stream)
     }
 
@@ -99,13 +129,17 @@ impl Tls {
     }
 
     fn now(&self) -> Timestamp {
-        let now = self.0.config().time_provider.current_time();
+        let now = self.connector.config().time_provider.current_time();
         Timestamp::from_secs(now.and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(i64::MAX))
     }
 
     /// Notes a certificate that ends within so many days as a wrong answer. 0: none does.
-    pub(super) fn outlasts(&self, days: u16, trace: &mut Trace) {
-        let Some(ends) = trace.certificate_ends.filter(|_| days > 0) else { return };
+    pub(super) fn outlasts<S>(&self, days: u16, stream: &TlsStream<S>, trace: &mut Trace) {
+        if days == 0 {
+            return;
+        }
+        trace.certificate_ends = trace.certificate_ends.or_else(|| end(stream));
+        let Some(ends) = trace.certificate_ends else { return };
         let left = ends.since(self.now());
         if left < Duration::from_secs(u64::from(days) * DAY_SECS) && trace.wrong_answer.is_none() {
             let detail = match left.as_secs() / DAY_SECS {
@@ -141,15 +175,16 @@ impl Attempt for TlsCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
         let Network { dialer, tls } = network;
         let stream = dialer.dial(host(&self.host), self.port, trace).await?;
-        tls.handshake(host(&self.host), stream, Alpn::Unsaid, trace).await?;
-        tls.outlasts(self.certificate_days, trace);
+        let stream = tls.handshake(host(&self.host), stream, Alpn::Unsaid, trace).await?;
+        tls.outlasts(self.certificate_days, &stream, trace);
         trace.verdict()
     }
 }
 
-/// The end of a certificate's validity.
-fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+/// The end of the validity of the certificate that was shown.
+fn end<S>(stream: &TlsStream<S>) -> Option<Timestamp> {
+    let leaf = stream.get_ref().1.peer_certificates()?.first()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
     Some(Timestamp::from_secs(certificate.validity().not_after.timestamp()))
 }
 

@@ -1,6 +1,7 @@
 //! A zoo of targets, from healthy to hostile, each a real server on the loopback interface.
 
 mod grpc;
+mod handshake;
 mod health;
 mod hops;
 mod plain;

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod check;
 pub mod clock;
+pub mod handshake;
 pub mod hash;
 pub mod health;
 pub mod id;
@@ -23,6 +24,7 @@ pub use check::{
     WebSocketCheck,
 };
 pub use clock::{Clock, SystemClock, TestClock};
+pub use handshake::Handshake;
 pub use health::{Component, HealthPolicy, HealthReport, HealthWord};
 pub use id::{
     AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,

@@ -124,6 +124,12 @@ impl Options {
         self.assertions.iter().any(Assertion::reads_body)
     }
 
+    /// Whether it must be known when a certificate ends.
+    #[must_use]
+    pub fn date_certificate(&self) -> bool {
+        self.assertions.iter().any(Assertion::dates_certificate)
+    }
+
     /// Checks that they can be asked of a check.
     ///
     /// # Errors
