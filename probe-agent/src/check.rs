@@ -35,6 +35,7 @@ use model::{Check, Failure, FailureKind, Handshake, HealthReport, Hop, Outcome, 
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
+pub use icmp::{EchoStatistics, RoundTrips};
 pub use policy::{AddressPolicy, Denied};
 pub use tls::Untrusted;
 
@@ -57,6 +58,8 @@ pub struct Finding {
     pub certificate_ends: Option<Timestamp>,
     /// What its last TLS handshake came to; only of an [examination](Checker::examine).
     pub tls: Option<Box<Handshake>>,
+    /// What came of a series of echo requests.
+    pub echo: Option<EchoStatistics>,
     /// Each request in order, the last one too, if there was a redirect; else none.
     pub hops: Vec<Hop>,
 }
@@ -120,6 +123,7 @@ impl Checker {
             target: check.map(|check| check.host().to_ascii_lowercase()).unwrap_or_default(),
             is_status_judged: options.judge_status(),
             headers: (!options.assertions.is_empty()).then(HeaderMap::new),
+            timeout,
             kept: options.read_body().then(Vec::new),
             dates_certificate: options.date_certificate(),
             ..trace
@@ -132,11 +136,11 @@ impl Checker {
         };
         let outcome = if options.upside_down { upside_down(outcome) } else { outcome };
         let hops = trace.hops();
-        let Trace { phases, http_status, peer, health, certificate_ends, handshake: tls, .. } = trace;
+        let Trace { phases, http_status, peer, health, certificate_ends, handshake: tls, echo, .. } = trace;
         // The last hop may have reached nobody.
         let peer = peer.or_else(|| hops.iter().rev().find_map(|hop| hop.peer));
         let duration = started.elapsed();
-        Finding { duration, outcome, phases, http_status, peer, health, certificate_ends, tls, hops }
+        Finding { duration, outcome, phases, http_status, peer, health, certificate_ends, tls, echo, hops }
     }
 
     /// What does not hold of an attempt that went through.
@@ -184,6 +188,7 @@ impl Finding {
             health: None,
             certificate_ends: None,
             tls: None,
+            echo: None,
             hops: vec![],
         }
     }
@@ -218,6 +223,10 @@ struct Trace {
     peer: Option<IpAddr>,
     health: Option<Box<HealthReport>>,
     certificate_ends: Option<Timestamp>,
+    /// What came of a series of echo requests.
+    echo: Option<EchoStatistics>,
+    /// The total time.
+    timeout: Duration,
     /// Whether all is noted that a person may want to know.
     is_detailed: bool,
     /// Whether somebody wants to know when the certificate ends.

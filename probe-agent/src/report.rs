@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::handshake::{Certificate, Handshake};
 use model::{Check, Component, Hop, Outcome, Phases};
-use probe_agent::check::Finding;
+use probe_agent::check::{EchoStatistics, Finding, RoundTrips};
 use serde_json::{Map, Value, json};
 
 /// How many columns the longest check takes.
@@ -25,6 +25,7 @@ pub(crate) fn table(check: &Check, finding: &Finding) -> String {
         ("address", finding.peer.map(|peer| peer.to_string())),
         ("certificate", finding.certificate_ends.map(|ends| format!("valid until {ends}"))),
     ];
+    rows.extend(finding.echo.iter().map(|echo| ("echo", Some(series(echo)))));
     rows.extend(finding.tls.as_deref().map(handshake).unwrap_or_default());
     rows.extend(finding.hops.iter().map(|hop| ("hop", Some(line(hop)))));
     rows.extend(waterfall(&finding.phases, finding.duration));
@@ -55,6 +56,13 @@ fn handshake(tls: &Handshake) -> Vec<(&'static str, Option<String>)> {
     let left_out = tls.chain_length as usize - tls.chain.len().min(tls.chain_length as usize);
     rows.push(("", (left_out > 0).then(|| format!("and {left_out} more"))));
     rows
+}
+
+fn series(echo: &EchoStatistics) -> String {
+    let lost = format!("{} of {} lost", echo.lost(), echo.sent);
+    let Some(RoundTrips { min, mean, max }) = echo.times else { return lost };
+    let [min, mean, max] = [min, mean, max].map(|span| millis(span).trim_start().to_owned());
+    format!("{lost}, shortest {min}, mean {mean}, longest {max}")
 }
 
 /// What was asked for and what came.
@@ -119,6 +127,12 @@ pub(crate) fn document(check: &Check, finding: &Finding) -> Value {
     }
     if let Some(peer) = finding.peer {
         put("peer", peer.to_string().into());
+    }
+    if let Some(echo) = finding.echo {
+        let times = echo.times.map(|times| {
+            json!({ "min": seconds(times.min), "mean": seconds(times.mean), "max": seconds(times.max) })
+        });
+        put("echo", json!({ "sent": echo.sent, "lost": echo.lost(), "round_trips": times }));
     }
     if let Some(tls) = finding.tls.as_deref() {
         let certificate = |certificate: &Certificate| {
@@ -210,6 +224,15 @@ mod tests {
                 }],
             })),
             certificate_ends: Some(Timestamp::from_secs(1_800_000_000)),
+            echo: Some(EchoStatistics {
+                sent: 5,
+                answered: 2,
+                times: Some(RoundTrips {
+                    min: Duration::from_millis(1),
+                    mean: Duration::from_millis(2),
+                    max: Duration::from_millis(3),
+                }),
+            }),
             tls: Some(Box::new(Handshake {
                 version: Some("TLS 1.3".into()),
                 cipher: Some("TLS_AES_128_GCM_SHA256".into()),
@@ -238,6 +261,7 @@ a.example/health
   status       503
   address      127.0.0.1
   certificate  valid until 2027-01-15T08:00:00Z
+  echo         3 of 5 lost, shortest 1.0 ms, mean 2.0 ms, longest 3.0 ms
   encryption   TLS 1.3, TLS_AES_128_GCM_SHA256, h2, OCSP stapled
   chain        CN=a.example, issued by O=Acme, 2023-11-14T22:13:20Z to 2027-01-15T08:00:00Z
                a.example, 192.0.2.1
@@ -257,6 +281,11 @@ a.example/health
             "phases": { "connect": "0.001040s" },
             "http_status": 503,
             "peer": "127.0.0.1",
+            "echo": {
+                "sent": 5,
+                "lost": 3,
+                "round_trips": { "min": "0.001000s", "mean": "0.002000s", "max": "0.003000s" },
+            },
             "tls": {
                 "version": "TLS 1.3",
                 "cipher": "TLS_AES_128_GCM_SHA256",

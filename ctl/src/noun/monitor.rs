@@ -52,7 +52,7 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 #[command(override_usage = "vigilctl monitor create <URL> [OPTIONS]")]
 pub(crate) struct Create {
-    /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST,
+    /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST[?count=N],
     /// grpc://HOST:PORT/SERVICE, wss://…, smtp://HOST, imap://HOST, pop3://HOST, or the last ones with an s for TLS
     url: String,
     #[command(flatten)]

@@ -103,6 +103,7 @@ impl World {
             health: None,
             certificate_ends: None,
             tls: None,
+            echo: None,
             hops: vec![],
         };
         self.agent.finished(job, finding, self.now);

@@ -24,7 +24,7 @@ pub use dns::{DnsCheck, NameServer, RecordType};
 pub use extras::Extras;
 pub use grpc::GrpcCheck;
 pub use http::{HttpCheck, Method, validate_header};
-pub use icmp::IcmpCheck;
+pub use icmp::{IcmpCheck, MAX_ECHO_REQUESTS, Series};
 pub use mail::{MailCheck, MailProtocol};
 pub use options::{Family, Options, Route};
 pub use tcp::TcpCheck;
@@ -250,6 +250,7 @@ fn host_of(url: &Url) -> Result<String, InvalidCheck> {
     }
     let (takes_path, takes_query) = match url.scheme() {
         "dns" => (true, true),
+        "icmp" => (false, true),
         "grpc" | "grpcs" => (true, false),
         _ => (false, false),
     };
@@ -328,6 +329,11 @@ mod tests {
             ("imap://user:secret@example.com", "credentials"),
             ("dns://example.com?type=ANY", "one of A, AAAA"),
             ("dns://example.com?class=IN", "`type`"),
+            ("icmp://example.com?count=0", "1 to 20"),
+            ("icmp://example.com?count=21", "1 to 20"),
+            ("icmp://example.com?count=5&loss=100", "0 to 99"),
+            ("icmp://example.com?loss=20", "needs count"),
+            ("icmp://example.com?size=9", "`count` and `loss`"),
             ("dns:", "name to ask about"),
             ("dns://1.1.1.1/a..b", "name to ask about"),
             ("grpc://example.com:1/a b", "letters"),
@@ -355,6 +361,8 @@ mod tests {
             ("tcp://[::1]:5432", "tcp://[::1]:5432", "::1:5432"),
             ("tls://a.com", "tls://a.com:443", "certificate of a.com:443"),
             ("icmp://[2001:db8::1]", "icmp://[2001:db8::1]", "ping 2001:db8::1"),
+            ("icmp://a.com?count=5", "icmp://a.com?count=5", "ping a.com"),
+            ("icmp://a.com?loss=20%&count=5", "icmp://a.com?count=5&loss=20", "ping a.com"),
             ("dns://a.com", "dns:a.com?type=A", "A of a.com"),
             ("dns:A.com.?TYPE=mx", "dns:a.com?type=MX", "MX of a.com"),
             (

@@ -295,6 +295,7 @@ mod tests {
             "tls://a.example:8443",
             "dns://[::1]:5353/a.example?type=MX",
             "icmp://a.example",
+            "icmp://a.example?count=5&loss=20",
             "grpcs://a.example/acme.v1.Orders",
             "wss://a.example/chat?b",
             "imaps://a.example",
