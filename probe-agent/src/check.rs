@@ -37,7 +37,7 @@ use url::{Host, Url};
 
 pub use icmp::{EchoStatistics, RoundTrips};
 pub use policy::{AddressPolicy, Denied};
-pub use tls::Untrusted;
+pub use tls::{ClientCertificate, Untrusted, Unusable};
 
 /// What an attempt found.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +70,19 @@ pub struct Checker {
     network: Network,
 }
 
+/// What an agent's configuration says of targets.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// Where the agent may connect to.
+    pub addresses: AddressPolicy,
+    /// Further certificate authorities that checks trust (PEM).
+    pub extra_roots: Option<Vec<u8>>,
+    /// What the agent can show of itself, each under a name of its own.
+    pub client_certificates: Vec<ClientCertificate>,
+    /// What the operator should know of it.
+    pub warnings: Vec<String>,
+}
+
 /// The way to targets.
 #[derive(Debug)]
 struct Network {
@@ -91,6 +104,18 @@ impl Checker {
     /// When `extra_roots` holds no certificate, or one that cannot be used.
     pub fn new(policy: AddressPolicy, extra_roots: Option<&[u8]>) -> Result<Self, Untrusted> {
         Ok(Self { network: Network { dialer: dial::Dialer::new(policy), tls: tls::Tls::new(extra_roots)? } })
+    }
+
+    /// A checker that does as an agent's configuration says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(targets: Targets) -> Result<Self, Untrusted> {
+        let mut checker = Self::new(targets.addresses, targets.extra_roots.as_deref())?;
+        for certificate in &targets.client_certificates {
+            checker.network.tls.add_identity(certificate);
+        }
+        Ok(checker)
     }
 
     /// Runs one attempt that is asked for nothing besides. `None` stands for a kind of check that this build does not
@@ -161,6 +186,13 @@ impl Checker {
     }
 
     async fn attempt(&self, check: Option<&Check>, trace: &mut Trace) -> Result<(), Stopped> {
+        if let Some(name) = trace.route.client_certificate.as_deref()
+            && !self.network.tls.has_identity(name)
+        {
+            return Err(Stopped::unmeasured(format_args!(
+                "unsupported: this agent has no client certificate `{name}` (--client-certificate)"
+            )));
+        }
         match check {
             Some(Check::Http(check)) => check.attempt(&self.network, trace).await,
             Some(Check::Tcp(check)) => check.attempt(&self.network, trace).await,

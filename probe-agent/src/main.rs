@@ -125,7 +125,8 @@ fn main() -> ExitCode {
             targets,
         } => {
             let extras = Extras { headers: vec![], send, expect, certificate_days };
-            let route = Route { family, connect_to, server_name };
+            let client_certificate = targets.shown_certificate();
+            let route = Route { family, connect_to, server_name, client_certificate };
             let options = Options { route, assertions, upside_down };
             match asked(&url, extras, http, &options) {
                 Ok(asked) => check(&runtime, &asked, &options, timeout, output, targets, &environment),
@@ -218,9 +219,13 @@ fn check(
     targets: TargetOptions,
     environment: &BTreeMap<String, String>,
 ) -> ExitCode {
-    let checker = config::targets(targets, environment).map_err(|error| error.to_string()).and_then(
-        |(policy, roots)| Checker::new(policy, roots.as_deref()).map_err(|error| format!("ca_file: {error}")),
-    );
+    let checker =
+        config::targets(targets, environment).map_err(|error| error.to_string()).and_then(|targets| {
+            for warning in &targets.warnings {
+                let _ = writeln!(io::stderr(), "vigilmon-agent: {warning}");
+            }
+            Checker::of(targets).map_err(|error| format!("ca_file: {error}"))
+        });
     let checker = match checker {
         Ok(checker) => checker,
         Err(error) => return fail(USAGE, &error),

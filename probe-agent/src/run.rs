@@ -58,7 +58,10 @@ pub async fn run(
     random: Arc<dyn Random>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let checker = Checker::new(config.addresses, config.extra_roots.as_deref())?;
+    for warning in &config.targets.warnings {
+        warn!("{warning}");
+    }
+    let checker = Checker::of(config.targets)?;
     let directory = config.spool.as_deref();
     let opened =
         spool::open(directory, config.spool_bytes, config.token.agent, Arc::clone(&clock), &*random).await;

@@ -77,7 +77,7 @@ pub(crate) struct Edit {
 }
 
 /// The ids of what `edit` needs at least one of.
-const CHANGES: [&str; 29] = [
+const CHANGES: [&str; 32] = [
     "url",
     "name",
     "interval",
@@ -106,6 +106,9 @@ const CHANGES: [&str; 29] = [
     "connect_to",
     "server_name",
     "max_redirects",
+    "client_certificate",
+    "http_version",
+    "compressed",
     "clear",
 ];
 
@@ -125,6 +128,8 @@ enum Clearable {
     ConnectTo,
     ServerName,
     MaxRedirects,
+    ClientCertificate,
+    HttpVersion,
 }
 
 /// What `create` and `edit` can set.
@@ -345,6 +350,8 @@ impl Clearable {
             Self::ConnectTo => "connect_to",
             Self::ServerName => "server_name",
             Self::MaxRedirects => "max_redirects",
+            Self::ClientCertificate => "client_certificate",
+            Self::HttpVersion => "http_version",
         }
     }
 }

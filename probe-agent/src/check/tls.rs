@@ -2,7 +2,9 @@
 //! asks for nothing else.
 
 mod details;
+mod identity;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError,
+    RootCertStore, SignatureScheme,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -26,6 +29,7 @@ use url::Host;
 
 use super::{Attempt, Network, Stopped, Trace, add, dial, host};
 use details::Witness;
+pub use identity::{ClientCertificate, Unusable};
 
 const DAY_SECS: u64 = 86_400;
 
@@ -49,6 +53,8 @@ pub enum Untrusted {
 pub(super) struct Tls {
     connector: TlsConnector,
     verifier: Arc<Verifier>,
+    /// The same with a client certificate, by its name.
+    identities: BTreeMap<String, TlsConnector>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -70,7 +76,19 @@ impl Tls {
             .with_no_client_auth();
         // Every check is a stranger's first visit: a resumed session would neither see nor time the certificate.
         config.resumption = Resumption::disabled();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier, identities: BTreeMap::new() })
+    }
+
+    /// Shows a client certificate where a check asks for it by its name.
+    pub(super) fn add_identity(&mut self, certificate: &ClientCertificate) {
+        let mut config = ClientConfig::clone(self.connector.config());
+        config.client_auth_cert_resolver = certificate.resolver();
+        self.identities.insert(certificate.name().to_owned(), TlsConnector::from(Arc::new(config)));
+    }
+
+    /// Whether there is a client certificate of that name.
+    pub(super) fn has_identity(&self, name: &str) -> bool {
+        self.identities.contains_key(name)
     }
 
     /// Shakes hands over a connection, timing it.
@@ -89,11 +107,13 @@ impl Tls {
             Host::Domain(name) => ServerName::try_from(name.trim_end_matches('.').to_owned())
                 .map_err(|_| Stopped::unmeasured("the host name cannot be used with TLS"))?,
         };
+        let identity = route.client_certificate.and_then(|name| self.identities.get(&name));
+        let connector = identity.unwrap_or(&self.connector);
         if trace.is_detailed {
-            return self.handshake_watched(name, stream, alpn, trace).await;
+            return self.handshake_watched(connector, name, stream, alpn, trace).await;
         }
         let started = Instant::now();
-        let connecting = self.connector.with_alpn(alpn.protocols()).connect(name, stream);
+        let connecting = connector.with_alpn(alpn.protocols()).connect(name, stream);
         let stream = connecting.await.map_err(|error| failure(&error))?;
         add(&mut trace.phases.tls, started);
         if trace.dates_certificate {
@@ -105,13 +125,14 @@ impl Tls {
     /// A handshake of which all is noted.
     async fn handshake_watched<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
+        connector: &TlsConnector,
         name: ServerName<'static>,
         stream: S,
         alpn: Alpn,
         trace: &mut Trace,
     ) -> Result<TlsStream<S>, Stopped> {
         let verifier = Arc::<Verifier>::clone(&self.verifier);
-        let (witness, connector) = Witness::new(self.connector.config(), verifier);
+        let (witness, connector) = Witness::new(connector.config(), verifier);
         let started = Instant::now();
         let connected = connector.with_alpn(alpn.protocols()).connect(name, stream).await;
         let connection = connected.as_ref().ok().map(|stream| stream.get_ref().1);
@@ -198,6 +219,10 @@ fn failure(error: &io::Error) -> Stopped {
         (Some(TlsError::NoCertificatesPresented), _) => {
             Stopped::failed(FailureKind::Certificate, "no certificate presented")
         }
+        (Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol)), _) => Stopped::failed(
+            FailureKind::Tls,
+            "the target does not speak the protocol that was asked for (ALPN)",
+        ),
         (Some(TlsError::AlertReceived(alert)), _) => {
             Stopped::failed(FailureKind::Tls, format_args!("TLS handshake refused by the target ({alert:?})"))
         }
@@ -212,6 +237,16 @@ fn failure(error: &io::Error) -> Stopped {
             Stopped::failed(FailureKind::Tls, "connection reset during the TLS handshake")
         }
         (None, _) => dial::refusal(error),
+    }
+}
+
+/// What broken TLS means after the handshake: since TLS 1.3 a client certificate is refused only then.
+pub(super) fn interrupted(error: &io::Error) -> Stopped {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(TlsError::AlertReceived(alert)) => {
+            Stopped::failed(FailureKind::Tls, format_args!("TLS refused by the target ({alert:?})"))
+        }
+        _ => Stopped::failed(FailureKind::Protocol, "the answer is broken TLS"),
     }
 }
 

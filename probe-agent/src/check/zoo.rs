@@ -1,9 +1,12 @@
 //! A zoo of targets, from healthy to hostile, each a real server on the loopback interface.
 
+mod compressed;
 mod grpc;
 mod handshake;
 mod health;
 mod hops;
+mod http2;
+mod identity;
 mod plain;
 mod websocket;
 

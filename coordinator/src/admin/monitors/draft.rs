@@ -22,7 +22,7 @@ use crate::settings::find_region;
 use crate::view::Views;
 
 /// The fields of a monitor that an update may name.
-pub(super) const CHANGEABLE: [&str; 28] = [
+pub(super) const CHANGEABLE: [&str; 31] = [
     "name",
     "url",
     "method",
@@ -51,6 +51,9 @@ pub(super) const CHANGEABLE: [&str; 28] = [
     "connect_to",
     "server_name",
     "max_redirects",
+    "client_certificate",
+    "http_version",
+    "compressed",
 ];
 /// The fields that only answers have.
 pub(super) const FIXED: [&str; 13] = [
@@ -176,6 +179,9 @@ fn overlay(draft: &mut wire::Monitor, asked: &wire::Monitor, mask: &[&str]) {
         connect_to,
         server_name,
         max_redirects,
+        client_certificate,
+        http_version,
+        compressed,
     );
 }
 

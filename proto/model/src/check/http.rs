@@ -38,6 +38,62 @@ pub struct HttpCheck {
     /// the answer that is judged.
     #[serde(default = "default_redirects")]
     pub max_redirects: u8,
+    /// The version that is spoken, and no other.
+    #[serde(default)]
+    pub version: HttpVersion,
+    /// Whether compressed answers are asked for and unpacked.
+    #[serde(default)]
+    pub compressed: bool,
+}
+
+/// The versions of HTTP that a check can speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// HTTP/1.1, which every server speaks.
+    #[default]
+    Http1,
+    /// HTTP/2: agreed on in TLS, with prior knowledge over plain HTTP.
+    Http2,
+}
+
+impl HttpVersion {
+    /// Reads a version as people write it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "1.1" | "1" => Some(Self::Http1),
+            "2" | "2.0" => Some(Self::Http2),
+            _ => None,
+        }
+    }
+
+    /// The version as people write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+
+    /// The version of a number: 1 or 2, 0 for the default.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 | 1 => Some(Self::Http1),
+            2 => Some(Self::Http2),
+            _ => None,
+        }
+    }
+
+    /// 1 or 2.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Http1 => 1,
+            Self::Http2 => 2,
+        }
+    }
 }
 
 const fn default_redirects() -> u8 {
@@ -101,6 +157,8 @@ impl HttpCheck {
             expect: vec![],
             certificate_days: 0,
             max_redirects: DEFAULT_REDIRECTS,
+            version: HttpVersion::default(),
+            compressed: false,
         }
     }
 }
