@@ -33,12 +33,13 @@ use std::time::Duration;
 use ::http::response::Parts;
 use model::check::assertion::Facts;
 use model::check::{Options, Route};
-use model::{Capture, Check, Failure, FailureKind, HealthReport, Outcome, Phases, Timestamp};
+use model::{Capture, Check, Failure, FailureKind, Handshake, HealthReport, Hop, Outcome, Phases, Timestamp};
 use tokio::time::{Instant, timeout_at};
-use url::Host;
+use url::{Host, Url};
 
+pub use icmp::{EchoStatistics, RoundTrips};
 pub use policy::{AddressPolicy, Denied};
-pub use tls::Untrusted;
+pub use tls::{ClientCertificate, Untrusted, Unusable};
 
 /// What an attempt found.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,18 +56,37 @@ pub struct Finding {
     pub peer: Option<IpAddr>,
     /// The structured health report in the body, if there was one.
     pub health: Option<Box<HealthReport>>,
-    /// Until when the target's certificate is valid, if it has shown one.
+    /// Until when the target's certificate is valid, if it has shown one and somebody wants to know.
     pub certificate_ends: Option<Timestamp>,
     /// What was met on the way: of an attempt that failed, or that was to be looked at closely.
     pub capture: Option<Box<Capture>>,
     /// Where a connection was tried and none came about; port 0 where there are no ports.
     pub unreached: Option<SocketAddr>,
+    /// What its last TLS handshake came to; only of an [examination](Checker::examine).
+    pub tls: Option<Box<Handshake>>,
+    /// What came of a series of echo requests.
+    pub echo: Option<EchoStatistics>,
+    /// Each request in order, the last one too, if there was a redirect; else none.
+    pub hops: Vec<Hop>,
 }
 
 /// Runs checks. One per process: it holds the TLS configuration that all checks share.
 #[derive(Debug)]
 pub struct Checker {
     network: Network,
+}
+
+/// What an agent's configuration says of targets.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// Where the agent may connect to.
+    pub addresses: AddressPolicy,
+    /// Further certificate authorities that checks trust (PEM).
+    pub extra_roots: Option<Vec<u8>>,
+    /// What the agent can show of itself, each under a name of its own.
+    pub client_certificates: Vec<ClientCertificate>,
+    /// What the operator should know of it.
+    pub warnings: Vec<String>,
 }
 
 /// The way to targets.
@@ -92,6 +112,18 @@ impl Checker {
         Ok(Self { network: Network { dialer: dial::Dialer::new(policy), tls: tls::Tls::new(extra_roots)? } })
     }
 
+    /// A checker that does as an agent's configuration says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(targets: Targets) -> Result<Self, Untrusted> {
+        let mut checker = Self::new(targets.addresses, targets.extra_roots.as_deref())?;
+        for certificate in &targets.client_certificates {
+            checker.network.tls.add_identity(certificate);
+        }
+        Ok(checker)
+    }
+
     /// Runs one attempt that is asked for nothing besides. `None` stands for a kind of check that this build does not
     /// know.
     pub async fn run(&self, check: Option<&Check>, timeout: Duration) -> Finding {
@@ -100,28 +132,31 @@ impl Checker {
 
     /// Runs one attempt, of which `options` must hold.
     pub async fn run_against(&self, check: Option<&Check>, options: &Options, timeout: Duration) -> Finding {
-        self.examine(check, options, timeout, false).await
+        self.conduct(check, options, timeout, Trace::default()).await
     }
 
-    /// The same, looking closely: what was met on the way is told of a pass too.
-    pub async fn run_closely(&self, check: Option<&Check>, options: &Options, timeout: Duration) -> Finding {
-        self.examine(check, options, timeout, true).await
+    /// As [`run_against`](Self::run_against), and looks closely: for what only a person wants to know, at some cost.
+    pub async fn examine(&self, check: Option<&Check>, options: &Options, timeout: Duration) -> Finding {
+        let trace = Trace { is_detailed: true, ..Trace::default() };
+        self.conduct(check, options, timeout, trace).await
     }
 
-    async fn examine(
+    async fn conduct(
         &self,
         check: Option<&Check>,
         options: &Options,
         timeout: Duration,
-        is_close: bool,
+        trace: Trace,
     ) -> Finding {
         let started = Instant::now();
         let mut trace = Trace {
             route: options.route.clone(),
             target: check.map(|check| check.host().to_ascii_lowercase()).unwrap_or_default(),
             is_status_judged: options.judge_status(),
+            timeout,
             kept: options.read_body().then(Vec::new),
-            ..Trace::default()
+            dates_certificate: options.date_certificate(),
+            ..trace
         };
         let end = timeout_at(started + timeout, self.attempt(check, &mut trace)).await;
         let outcome = match end {
@@ -131,10 +166,27 @@ impl Checker {
         };
         let outcome = if options.upside_down { upside_down(outcome) } else { outcome };
         let duration = started.elapsed();
-        let capture = (is_close || outcome.failure().is_some()).then(|| capture::capture(&trace)).flatten();
+        let is_told = trace.is_detailed || outcome.failure().is_some();
         let unreached = outcome.failure().and_then(|_| trace.unreached());
-        let Trace { phases, http_status, peer, health, certificate_ends, .. } = trace;
-        Finding { duration, outcome, phases, http_status, peer, health, certificate_ends, capture, unreached }
+        let hops = trace.hops();
+        let capture = is_told.then(|| capture::capture(&trace, &hops)).flatten();
+        let Trace { phases, http_status, peer, health, certificate_ends, handshake: tls, echo, .. } = trace;
+        // The last hop may have reached nobody.
+        let peer = peer.or_else(|| hops.iter().rev().find_map(|hop| hop.peer));
+        Finding {
+            duration,
+            outcome,
+            phases,
+            http_status,
+            peer,
+            health,
+            certificate_ends,
+            tls,
+            echo,
+            hops,
+            capture,
+            unreached,
+        }
     }
 
     /// What does not hold of an attempt that went through.
@@ -155,6 +207,13 @@ impl Checker {
     }
 
     async fn attempt(&self, check: Option<&Check>, trace: &mut Trace) -> Result<(), Stopped> {
+        if let Some(name) = trace.route.client_certificate.as_deref()
+            && !self.network.tls.has_identity(name)
+        {
+            return Err(Stopped::unmeasured(format_args!(
+                "unsupported: this agent has no client certificate `{name}` (--client-certificate)"
+            )));
+        }
         match check {
             Some(Check::Http(check)) => check.attempt(&self.network, trace).await,
             Some(Check::Tcp(check)) => check.attempt(&self.network, trace).await,
@@ -183,6 +242,9 @@ impl Finding {
             certificate_ends: None,
             capture: None,
             unreached: None,
+            tls: None,
+            echo: None,
+            hops: vec![],
         }
     }
 }
@@ -216,6 +278,16 @@ struct Trace {
     peer: Option<IpAddr>,
     health: Option<Box<HealthReport>>,
     certificate_ends: Option<Timestamp>,
+    /// What came of a series of echo requests.
+    echo: Option<EchoStatistics>,
+    /// The total time.
+    timeout: Duration,
+    /// Whether all is noted that a person may want to know.
+    is_detailed: bool,
+    /// Whether somebody wants to know when the certificate ends.
+    dates_certificate: bool,
+    /// What the last TLS handshake came to, if all is noted.
+    handshake: Option<Box<Handshake>>,
     /// How to get to the target.
     route: Route,
     /// The host that the check names; redirects may lead to others.
@@ -230,6 +302,12 @@ struct Trace {
     beginning: capture::Beginning,
     /// Its body, if somebody wants it.
     kept: Option<Vec<u8>>,
+    /// The requests that were redirected.
+    left: Vec<Hop>,
+    /// What is asked for at present, if a redirect led there.
+    visited: Option<String>,
+    /// The phases of the requests that were redirected.
+    before: Phases,
     /// A definite wrong answer, once it is known: nothing that happens later makes it less wrong.
     wrong_answer: Option<Failure>,
     /// What has not come yet, in a few words.
@@ -254,6 +332,31 @@ impl Trace {
     fn route_to(&self, host: &Host<&str>) -> Route {
         let is_target = host.to_string().trim_matches(['[', ']']) == self.target.trim_matches(['[', ']']);
         if is_target { self.route.clone() } else { Route { family: self.route.family, ..Route::default() } }
+    }
+
+    /// Notes a request that is redirected.
+    fn leave(&mut self, url: &Url, status: u16) {
+        let url = self.visited.take().unwrap_or_else(|| Hop::shown(url));
+        let phases = self.phases.since(&self.before);
+        self.left.push(Hop { url, status: Some(status), peer: self.peer.take(), phases });
+        self.before = self.phases;
+    }
+
+    /// Notes what a redirect leads to.
+    fn enter(&mut self, url: &Url) {
+        self.visited = Some(Hop::shown(url));
+    }
+
+    /// All requests, if there was more than one.
+    fn hops(&mut self) -> Vec<Hop> {
+        let mut hops = std::mem::take(&mut self.left);
+        hops.extend(self.visited.take().map(|url| Hop {
+            url,
+            status: self.http_status,
+            peer: self.peer,
+            phases: self.phases.since(&self.before),
+        }));
+        hops
     }
 
     fn out_of_time(&mut self, timeout: Duration) -> Stopped {

@@ -2,15 +2,17 @@
 //! told at once.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use model::Check;
 use model::address::Cidr;
+use model::check::{CERTIFICATE_NAMES, is_certificate_name};
 use proto::probe::token::AgentToken;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::check::AddressPolicy;
+use crate::check::{AddressPolicy, ClientCertificate, Targets, Unusable};
 use crate::gate::Concurrency;
 
 /// A complete configuration.
@@ -20,10 +22,8 @@ pub struct Config {
     pub coordinator: Url,
     /// Who this agent is, how it proves it, and the coordinator's fingerprint.
     pub token: AgentToken,
-    /// Where the agent may connect to.
-    pub addresses: AddressPolicy,
-    /// Further certificate authorities that checks trust (PEM).
-    pub extra_roots: Option<Vec<u8>>,
+    /// Where checks may go, and by what means.
+    pub targets: Targets,
     /// How many checks run at the same time.
     pub concurrency: Concurrency,
     /// Targets that are known to be well: when most of them fail, it is this agent.
@@ -48,8 +48,7 @@ impl Config {
         Self {
             coordinator,
             token,
-            addresses: AddressPolicy::default(),
-            extra_roots: None,
+            targets: Targets::default(),
             concurrency: Concurrency::default(),
             canaries: vec![],
             spool: None,
@@ -71,6 +70,20 @@ pub struct TargetOptions {
     /// Check nothing but the public Internet and what --allow-target names [env: VIGILMON_DENY_PRIVATE]
     #[arg(long)]
     pub deny_private: bool,
+    /// Certificate and key (PEM) that a check can have shown to its target, under the name by which monitors ask for it;
+    /// `check` shows the first. The key may stand in the certificate's file. May be repeated
+    /// [env: VIGILMON_CLIENT_CERTIFICATE, separated by commas]
+    #[arg(long, value_name = "NAME=CERTIFICATE[:KEY]")]
+    pub client_certificate: Vec<String>,
+}
+
+impl TargetOptions {
+    /// The name of the first client certificate that a flag brings.
+    #[must_use]
+    pub fn shown_certificate(&self) -> Option<String> {
+        let (name, _) = self.client_certificate.first()?.split_once('=')?;
+        Some(name.to_owned())
+    }
 }
 
 /// What can be said of a running agent, by flag, variable or file.
@@ -130,6 +143,7 @@ struct File {
     ca_file: Option<PathBuf>,
     allow_target: Vec<String>,
     deny_private: bool,
+    client_certificate: Vec<String>,
 }
 
 /// Puts a configuration together from flags, environment and file.
@@ -142,7 +156,7 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
     let coordinator = coordinator(options.coordinator.as_deref(), &mut mistakes);
     let inline = environment.get("VIGILMON_AGENT_TOKEN").map(String::as_str);
     let token = token(options.token_file.as_deref(), inline, &mut mistakes);
-    let (addresses, extra_roots) = targets_or(&options.targets, &mut mistakes);
+    let targets = targets_or(&options.targets, &mut mistakes);
     let default = Concurrency::default();
     let concurrency = Concurrency {
         total: mistakes.at_least_one("max_checks", options.max_checks).unwrap_or(default.total),
@@ -159,8 +173,7 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
         (Some(coordinator), Some(token)) if mistakes.0.is_empty() => Ok(Config {
             coordinator,
             token,
-            addresses,
-            extra_roots,
+            targets,
             concurrency,
             canaries,
             spool: options.spool,
@@ -188,19 +201,17 @@ pub fn effective(flags: RunOptions, environment: &BTreeMap<String, String>) -> R
         ca_file: options.targets.ca_file,
         allow_target: options.targets.allow_target,
         deny_private: options.targets.deny_private,
+        client_certificate: options.targets.client_certificate,
     };
     let text = toml::to_string(&file).map_err(|error| Invalid(vec![error.to_string()]))?;
     Ok(format!("# agent {}\n{text}", config.token.agent))
 }
 
-/// Puts together what is said of targets alone: address policy and further authorities.
+/// Puts together what is said of targets alone.
 ///
 /// # Errors
 /// With every mistake, each naming the option.
-pub fn targets(
-    flags: TargetOptions,
-    environment: &BTreeMap<String, String>,
-) -> Result<(AddressPolicy, Option<Vec<u8>>), Invalid> {
+pub fn targets(flags: TargetOptions, environment: &BTreeMap<String, String>) -> Result<Targets, Invalid> {
     let mut mistakes = Mistakes::default();
     let options = merge_targets(flags, environment, TargetOptions::default(), &mut mistakes);
     let targets = targets_or(&options, &mut mistakes);
@@ -246,6 +257,7 @@ fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &m
         ca_file: file.ca_file,
         allow_target: file.allow_target,
         deny_private: file.deny_private,
+        client_certificate: file.client_certificate,
     };
     RunOptions {
         coordinator: flags.coordinator.or(coordinator).or(file.coordinator),
@@ -280,17 +292,21 @@ fn merge_targets(
             false
         }
     };
-    let ranges = |list: &str| list.split(',').map(|range| range.trim().to_owned()).collect();
-    let allow_target = match variable(environment, "VIGILMON_ALLOW_TARGET") {
-        _ if !flags.allow_target.is_empty() => flags.allow_target,
-        Some(list) => ranges(list),
-        None => file.allow_target,
+    let list = |name, flags: Vec<String>, file| match variable(environment, name) {
+        _ if !flags.is_empty() => flags,
+        Some(list) => list.split(',').map(|item| item.trim().to_owned()).collect(),
+        None => file,
     };
     let ca_file = variable(environment, "VIGILMON_CA_FILE").map(PathBuf::from);
     TargetOptions {
         ca_file: flags.ca_file.or(ca_file).or(file.ca_file),
-        allow_target,
+        allow_target: list("VIGILMON_ALLOW_TARGET", flags.allow_target, file.allow_target),
         deny_private: flags.deny_private || deny_private,
+        client_certificate: list(
+            "VIGILMON_CLIENT_CERTIFICATE",
+            flags.client_certificate,
+            file.client_certificate,
+        ),
     }
 }
 
@@ -352,7 +368,7 @@ fn canaries(targets: &[String], mistakes: &mut Mistakes) -> Vec<Check> {
     canaries
 }
 
-fn targets_or(options: &TargetOptions, mistakes: &mut Mistakes) -> (AddressPolicy, Option<Vec<u8>>) {
+fn targets_or(options: &TargetOptions, mistakes: &mut Mistakes) -> Targets {
     let mut allow = Vec::new();
     for text in &options.allow_target {
         match text.parse::<Cidr>() {
@@ -361,7 +377,48 @@ fn targets_or(options: &TargetOptions, mistakes: &mut Mistakes) -> (AddressPolic
         }
     }
     let extra_roots = options.ca_file.as_deref().and_then(|path| mistakes.read("ca_file", path));
-    (AddressPolicy { allow, deny_private: options.deny_private }, extra_roots)
+    let mut warnings = vec![];
+    let mut client_certificates: Vec<ClientCertificate> = vec![];
+    for text in &options.client_certificate {
+        let Some(certificate) = client_certificate(text, &mut warnings, mistakes) else { continue };
+        if client_certificates.iter().any(|other| other.name() == certificate.name()) {
+            mistakes
+                .add("client_certificate", format_args!("there are two of the name {}", certificate.name()));
+        }
+        client_certificates.push(certificate);
+    }
+    let addresses = AddressPolicy { allow, deny_private: options.deny_private };
+    Targets { addresses, extra_roots, client_certificates, warnings }
+}
+
+/// Reads `NAME=CERTIFICATE[:KEY]` and the files that it names.
+fn client_certificate(
+    text: &str,
+    warnings: &mut Vec<String>,
+    mistakes: &mut Mistakes,
+) -> Option<ClientCertificate> {
+    const OPTION: &str = "client_certificate";
+    let named = text.split_once('=').filter(|(name, files)| is_certificate_name(name) && !files.is_empty());
+    let Some((name, files)) = named else {
+        mistakes.add(OPTION, format_args!("must be NAME=CERTIFICATE[:KEY], and NAME {CERTIFICATE_NAMES}"));
+        return None;
+    };
+    let (certificate, key) = files.split_once(':').unwrap_or((files, files));
+    let (certificate, key) = (Path::new(certificate), Path::new(key));
+    let (chain, secret) = (mistakes.read(OPTION, certificate)?, mistakes.read(OPTION, key)?);
+    if is_open_to_others(key) {
+        warnings.push(format!("{OPTION}: {}: everybody on this machine can read this key", key.display()));
+    }
+    let read = ClientCertificate::new(name, &chain, &secret).map_err(|problem| {
+        let file = if problem == Unusable::Key { key } else { certificate };
+        mistakes.add(OPTION, format_args!("{}: {problem}", file.display()));
+    });
+    read.ok()
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    const OTHERS_READ: u32 = 0o004;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & OTHERS_READ != 0)
 }
 
 #[cfg(test)]
@@ -425,7 +482,7 @@ mod tests {
         let config = load(flags, &variables).unwrap();
         assert_eq!(config.coordinator.host_str(), Some("flag"));
         assert_eq!(config.concurrency, Concurrency { total: 7, per_host: 2 });
-        assert_eq!(config.addresses.allow.len(), 2);
+        assert_eq!(config.targets.addresses.allow.len(), 2);
         assert_eq!(config.canaries.len(), 2);
         assert_eq!((config.spool, config.spool_bytes), (Some("/a".into()), 16 << 20));
         assert_eq!(config.token, token());
@@ -444,6 +501,46 @@ mod tests {
         let flags = RunOptions { config: Some(path), ..RunOptions::default() };
         let error = load(flags, &variables).unwrap_err().to_string();
         assert!(error.contains("unknown field `coordinater`"), "{error}");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn client_certificates_are_read_at_the_start_and_what_is_wrong_names_the_file() {
+        let directory = std::env::temp_dir().join(format!("vigilmon-agent-identity-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = |name: &str, text: &str, mode| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path.display().to_string()
+        };
+        let made = rcgen::generate_simple_self_signed(vec!["agent".into()]).unwrap();
+        let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let certificate = file("agent.pem", &pem, 0o644);
+        let secret = file("agent.key", &key, 0o600);
+        let both = file("both.pem", &format!("{pem}{key}"), 0o644);
+        let read = |items: &[&str]| {
+            let client_certificate = items.iter().map(|item| (*item).to_owned()).collect();
+            let flags = TargetOptions { client_certificate, ..TargetOptions::default() };
+            targets(flags, &BTreeMap::new()).map_err(|error| error.to_string())
+        };
+        let (pair, single) = (format!("a={certificate}:{secret}"), format!("b={both}"));
+        let targets = read(&[&pair, &single]).unwrap();
+        let names: Vec<_> = targets.client_certificates.iter().map(ClientCertificate::name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(matches!(&targets.warnings[..], [one] if one.contains("both.pem")), "{:?}", targets.warnings);
+        for (items, word) in [
+            (vec!["no-name"], "NAME=CERTIFICATE"),
+            (vec!["a b=c"], "NAME=CERTIFICATE"),
+            (vec!["a=/nowhere.pem"], "/nowhere.pem"),
+            (vec![pair.as_str(), pair.as_str()], "two of the name a"),
+            (vec![&format!("a={secret}:{secret}")], "agent.key: holds no PEM certificate"),
+            (vec![&format!("a={certificate}:{certificate}")], "agent.pem: holds no PEM private key"),
+        ] {
+            let refusal = read(&items).unwrap_err();
+            assert!(refusal.starts_with("client_certificate: ") && refusal.contains(word), "{refusal}");
+            assert!(!refusal.contains("PRIVATE"), "{refusal}");
+        }
         std::fs::remove_dir_all(directory).unwrap();
     }
 

@@ -1,5 +1,6 @@
 //! `vigilmon-agent`: arguments → configuration → run → exit code. 0 is well, 1 a negative answer, 2 wrong usage.
 
+mod asked;
 mod report;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
+use crate::asked::HttpOptions;
+
 /// Checks targets from one region and reports to a Vigilmon coordinator.
 #[derive(Debug, Parser)]
 #[command(name = "vigilmon-agent", version)]
@@ -34,7 +37,7 @@ enum Command {
     Run(RunOptions),
     /// Checks one target once and prints what was found; ends with 1 unless it passes.
     Check {
-        /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST,
+        /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST[?count=N],
         /// grpc://HOST:PORT/SERVICE, wss://…, smtp://HOST, imap://HOST, pop3://HOST, or the last ones with an s for TLS
         url: String,
         /// What to send once connected, over HTTP as the body of a POST, PUT or PATCH; for http://, https://, tcp://, ws://
@@ -70,6 +73,8 @@ enum Command {
         /// Name that is asked for in TLS (SNI) and that the certificate must be for, instead of the target's
         #[arg(long, value_name = "NAME")]
         server_name: Option<String>,
+        #[command(flatten)]
+        http: HttpOptions,
         /// How to print what was found
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -114,14 +119,16 @@ fn main() -> ExitCode {
             family,
             connect_to,
             server_name,
+            http,
             output,
             timeout,
             targets,
         } => {
             let extras = Extras { headers: vec![], send, expect, certificate_days };
-            let route = Route { family, connect_to, server_name };
+            let client_certificate = targets.shown_certificate();
+            let route = Route { family, connect_to, server_name, client_certificate };
             let options = Options { route, assertions, upside_down };
-            match asked(&url, extras, &options) {
+            match asked(&url, extras, http, &options) {
                 Ok(asked) => check(&runtime, &asked, &options, timeout, output, targets, &environment),
                 Err(error) => fail(USAGE, &error.to_string()),
             }
@@ -194,8 +201,9 @@ async fn stop_signal() -> io::Result<()> {
 }
 
 /// The check that is asked for.
-fn asked(url: &str, extras: Extras, options: &Options) -> Result<Check, InvalidCheck> {
+fn asked(url: &str, extras: Extras, http: HttpOptions, options: &Options) -> Result<Check, InvalidCheck> {
     let mut check = Check::from_target(url)?;
+    http.apply(&mut check)?;
     match check.set_extras(extras).into_iter().next() {
         Some(useless) => Err(useless),
         None => check.validate().and_then(|()| options.validate(&check)).map(|()| check),
@@ -211,14 +219,18 @@ fn check(
     targets: TargetOptions,
     environment: &BTreeMap<String, String>,
 ) -> ExitCode {
-    let checker = config::targets(targets, environment).map_err(|error| error.to_string()).and_then(
-        |(policy, roots)| Checker::new(policy, roots.as_deref()).map_err(|error| format!("ca_file: {error}")),
-    );
+    let checker =
+        config::targets(targets, environment).map_err(|error| error.to_string()).and_then(|targets| {
+            for warning in &targets.warnings {
+                let _ = writeln!(io::stderr(), "vigilmon-agent: {warning}");
+            }
+            Checker::of(targets).map_err(|error| format!("ca_file: {error}"))
+        });
     let checker = match checker {
         Ok(checker) => checker,
         Err(error) => return fail(USAGE, &error),
     };
-    let finding = runtime.block_on(checker.run_against(Some(check), options, timeout));
+    let finding = runtime.block_on(checker.examine(Some(check), options, timeout));
     // A closed pipe is the reader's choice, not an error.
     let text = match output {
         Output::Table => report::table(check, &finding),

@@ -61,7 +61,10 @@ pub async fn run(
     random: Arc<dyn Random>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let checker = Checker::new(config.addresses, config.extra_roots.as_deref())?;
+    for warning in &config.targets.warnings {
+        warn!("{warning}");
+    }
+    let checker = Checker::of(config.targets)?;
     let directory = config.spool.as_deref();
     let opened =
         spool::open(directory, config.spool_bytes, config.token.agent, Arc::clone(&clock), &*random).await;
@@ -212,7 +215,7 @@ async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
     let (check, options, timeout) = (assignment.check.as_ref(), &assignment.options, assignment.timeout);
     let run = async {
         if job.is_close {
-            checker.run_closely(check, options, timeout).await
+            checker.examine(check, options, timeout).await
         } else {
             checker.run_against(check, options, timeout).await
         }

@@ -48,6 +48,19 @@ pub(super) struct Exchange {
     /// Name that is asked for in TLS (SNI) and that the certificate must be for, instead of the target's
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
+    /// Redirects to follow, up to 20; 0: a redirect is the answer that is judged; HTTP only [default: 5]
+    #[arg(long, value_name = "COUNT")]
+    max_redirects: Option<u32>,
+    /// Client certificate to show in TLS, by the name that agents know it by (vigilmon-agent run --client-certificate
+    /// NAME=…) [default: none]
+    #[arg(long, value_name = "NAME")]
+    client_certificate: Option<String>,
+    /// 1.1, or 2 for HTTP/2 and nothing else; HTTP only [default: 1.1]
+    #[arg(long, value_name = "VERSION")]
+    http_version: Option<String>,
+    /// Ask for compressed answers (gzip, deflate) and unpack them; HTTP only
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    compressed: Option<bool>,
 }
 
 /// Sets the fields of a monitor for which there is a value, and notes their names.
@@ -77,6 +90,10 @@ impl Exchange {
             ip_version = self.ip_version;
             connect_to = self.connect_to;
             server_name = self.server_name;
+            max_redirects = self.max_redirects.map(Some);
+            client_certificate = self.client_certificate;
+            http_version = self.http_version;
+            compressed = self.compressed;
         }
     }
 }

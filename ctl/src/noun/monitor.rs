@@ -52,7 +52,7 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 #[command(override_usage = "vigilctl monitor create <URL> [OPTIONS]")]
 pub(crate) struct Create {
-    /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST,
+    /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST[?count=N],
     /// grpc://HOST:PORT/SERVICE, wss://…, smtp://HOST, imap://HOST, pop3://HOST, or the last ones with an s for TLS
     url: String,
     #[command(flatten)]
@@ -77,7 +77,7 @@ pub(crate) struct Edit {
 }
 
 /// The ids of what `edit` needs at least one of.
-const CHANGES: [&str; 28] = [
+const CHANGES: [&str; 32] = [
     "url",
     "name",
     "interval",
@@ -105,6 +105,10 @@ const CHANGES: [&str; 28] = [
     "ip_version",
     "connect_to",
     "server_name",
+    "max_redirects",
+    "client_certificate",
+    "http_version",
+    "compressed",
     "clear",
 ];
 
@@ -123,6 +127,9 @@ enum Clearable {
     Assert,
     ConnectTo,
     ServerName,
+    MaxRedirects,
+    ClientCertificate,
+    HttpVersion,
 }
 
 /// What `create` and `edit` can set.
@@ -342,6 +349,9 @@ impl Clearable {
             Self::Assert => "assertions",
             Self::ConnectTo => "connect_to",
             Self::ServerName => "server_name",
+            Self::MaxRedirects => "max_redirects",
+            Self::ClientCertificate => "client_certificate",
+            Self::HttpVersion => "http_version",
         }
     }
 }

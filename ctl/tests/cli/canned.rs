@@ -84,6 +84,10 @@ pub(crate) fn monitor(base: Timestamp) -> Monitor {
         ip_version: 6,
         connect_to: "2001:db8::1".into(),
         server_name: "internal.example.com".into(),
+        max_redirects: Some(0),
+        client_certificate: "acme".into(),
+        http_version: "2".into(),
+        compressed: true,
     }
 }
 

@@ -132,6 +132,9 @@ fn finding(outcome: Outcome) -> Finding {
         peer: None,
         health: None,
         certificate_ends: None,
+        tls: None,
+        echo: None,
+        hops: vec![],
         capture: None,
         unreached: None,
     }

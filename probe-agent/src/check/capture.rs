@@ -3,11 +3,11 @@
 //! An attempt keeps what it has in hand anyway (the addresses, the answer's head, the first bytes) and a [`Capture`] is
 //! made of that only when the attempt fails or somebody asks.
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::response::Parts;
 use http::{HeaderName, HeaderValue, Version};
-use model::{Capture, Excerpt};
+use model::handshake::Certificate;
+use model::{Capture, Excerpt, Handshake, Hop};
 
 use super::Trace;
 use super::http::status_text;
@@ -22,36 +22,57 @@ const INSTEAD: &str = "***";
 /// The beginning of what a target says, as it comes.
 #[derive(Debug, Default)]
 pub(super) struct Beginning {
-    bytes: Bytes,
+    bytes: Vec<u8>,
     is_cut: bool,
 }
 
 impl Beginning {
-    /// Takes what came next. Shares the memory of the first part, which is mostly all there is to keep.
-    pub(super) fn hear(&mut self, part: &Bytes) {
+    /// Takes what came next.
+    pub(super) fn hear(&mut self, part: &[u8]) {
         let room = Capture::MAX_BODY_BYTES - self.bytes.len();
         self.is_cut |= part.len() > room;
-        if room == 0 || part.is_empty() {
-            return;
-        }
-        let part = part.slice(..part.len().min(room));
-        self.bytes = if self.bytes.is_empty() { part } else { [&self.bytes[..], &part].concat().into() };
+        self.bytes.extend_from_slice(&part[..part.len().min(room)]);
     }
 }
 
-/// What is told of an attempt; `None` if it has met nothing.
-pub(super) fn capture(trace: &Trace) -> Option<Box<Capture>> {
+/// What is told of an attempt that was led over these hops; `None` if it has met nothing.
+pub(super) fn capture(trace: &Trace, hops: &[Hop]) -> Option<Box<Capture>> {
     let Beginning { bytes, is_cut } = &trace.beginning;
     let said = Excerpt::of(bytes, *is_cut);
     let text = without_secrets(&said.text).into_owned();
     let capture = Capture {
         addresses: trace.addresses.iter().map(std::net::SocketAddr::ip).collect(),
+        redirects: redirects(hops),
+        tls: trace.handshake.as_deref().and_then(agreement),
+        certificates: trace.handshake.iter().flat_map(|it| &it.chain).map(certificate).collect(),
         status_line: trace.answer.as_ref().map(status_line),
         headers: trace.answer.as_ref().map(headers).unwrap_or_default(),
         body: (!bytes.is_empty()).then_some(Excerpt { text, ..said }),
         ..Capture::default()
     };
     Some(Box::new(capture.bounded())).filter(|capture| !capture.is_empty())
+}
+
+/// Each redirect: the status of one hop, and the URL of the next.
+fn redirects(hops: &[Hop]) -> Vec<String> {
+    let redirect = |(from, to): (&Hop, &Hop)| match from.status {
+        Some(status) => format!("{status} {}", to.url),
+        None => to.url.clone(),
+    };
+    hops.iter().zip(hops.iter().skip(1)).map(redirect).collect()
+}
+
+fn agreement(handshake: &Handshake) -> Option<String> {
+    let alpn = handshake.alpn.as_ref().map(|protocol| format!("for {protocol}"));
+    let said: Vec<String> =
+        [handshake.version.clone(), handshake.cipher.clone(), alpn].into_iter().flatten().collect();
+    Some(said.join(", ")).filter(|said| !said.is_empty())
+}
+
+fn certificate(certificate: &Certificate) -> String {
+    let Certificate { subject, issuer, names, not_before, not_after } = certificate;
+    let names = if names.is_empty() { String::new() } else { format!(" for {}", names.join(" ")) };
+    format!("{subject}{names}, by {issuer}, {not_before} to {not_after}")
 }
 
 fn status_line(answer: &Parts) -> String {
@@ -102,9 +123,9 @@ mod tests {
             .body(())
             .unwrap();
         let mut trace = Trace { answer: Some(answer.into_parts().0), ..Trace::default() };
-        trace.beginning.hear(&Bytes::from_static(br#"{"password":"7f3a","status":"do"#));
-        trace.beginning.hear(&Bytes::from_static(br#"wn"}"#));
-        let capture = capture(&trace).unwrap();
+        trace.beginning.hear(br#"{"password":"7f3a","status":"do"#);
+        trace.beginning.hear(br#"wn"}"#);
+        let capture = capture(&trace, &[]).unwrap();
         assert_eq!(capture.status_line.as_deref(), Some("HTTP/1.1 503 Service Unavailable"));
         assert_eq!(capture.headers[0], ("retry-after".into(), "3".into()));
         assert_eq!(capture.headers[4].1, "https://sso.example/login");
@@ -118,17 +139,17 @@ mod tests {
             let mut beginning = Beginning::default();
             let whole = vec![b'x'; 5_000];
             for part in whole.chunks(size) {
-                beginning.hear(&Bytes::copy_from_slice(part));
+                beginning.hear(part);
             }
             assert_eq!((beginning.bytes.len(), beginning.is_cut), (1_024, true), "in parts of {size}");
         }
         let mut exact = Beginning::default();
-        exact.hear(&Bytes::from(vec![b'x'; 1_024]));
+        exact.hear(&[b'x'; 1_024]);
         assert!(!exact.is_cut);
     }
 
     #[test]
     fn an_attempt_that_met_nothing_has_nothing_to_tell() {
-        assert_eq!(capture(&Trace::default()), None);
+        assert_eq!(capture(&Trace::default(), &[]), None);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use model::check::{MAX_BODY_BYTES, text};
 use model::{Failure, FailureKind, result};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -114,7 +113,7 @@ impl Expected {
             }
             let count = stream.read(&mut buffer).await.map_err(|error| dial::refusal(&error))?;
             self.hear(&buffer[..count]);
-            trace.beginning.hear(&Bytes::copy_from_slice(&buffer[..count]));
+            trace.beginning.hear(&buffer[..count]);
             if count == 0 || (self.is_full && !self.is_met()) {
                 return Err(self.disappointed());
             }

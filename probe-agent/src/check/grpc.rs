@@ -63,7 +63,7 @@ impl Attempt for GrpcCheck {
         let stream = dialer.dial(host.clone(), self.port, trace).await?;
         if self.tls {
             let stream = tls.handshake(host, stream, Alpn::Http2, trace).await?;
-            tls.outlasts(self.certificate_days, trace);
+            tls.outlasts(self.certificate_days, &stream, trace);
             converse(self, stream, trace).await?;
         } else {
             converse(self, stream, trace).await?;
@@ -222,7 +222,7 @@ fn serving(mut message: &[u8]) -> Result<Result<ServingStatus, i32>, Stopped> {
 }
 
 /// What an error in the middle of a call means.
-fn broken(error: &h2::Error) -> Stopped {
+pub(super) fn broken(error: &h2::Error) -> Stopped {
     if let Some(io) = error.get_io() {
         // Half a frame before the end has no kind of its own.
         return if io.kind() == std::io::ErrorKind::Other { protocol(CLOSED) } else { cut_off(io) };

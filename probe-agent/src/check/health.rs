@@ -100,6 +100,11 @@ impl Reader {
         }
     }
 
+    /// Whether the check fails without a report.
+    pub(super) const fn is_needed(&self) -> bool {
+        self.policy.needs_report()
+    }
+
     /// Reads what has arrived, which is the whole body.
     pub(super) fn finish(self) -> Reading {
         let Self { policy, media, body } = self;

@@ -2,6 +2,9 @@
 //!
 //! The connection is driven in the check's own task: when the check is dropped at its deadline, nothing of it lives on.
 
+mod decode;
+mod http2;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -9,16 +12,17 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION,
-    USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    LOCATION, USER_AGENT,
 };
+use http::response::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
-use model::check::{MAX_BODY_BYTES, MAX_REDIRECTS, Method, text};
+use model::check::{HttpVersion, MAX_BODY_BYTES, Method, text};
 use model::result::clean;
 use model::{Failure, FailureKind, HttpCheck};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,8 +33,9 @@ use super::capture::Beginning;
 use super::dial;
 use super::expect::Expected;
 use super::health;
-use super::tls::Alpn;
+use super::tls::{self, Alpn};
 use super::{Attempt, Network, Stopped, Trace, add};
+use decode::Decoder;
 
 /// What an answer's head may take; more is a broken or hostile server.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -41,43 +46,64 @@ pub(super) const OUR_NAME: HeaderValue =
 impl Attempt for HttpCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
         let Network { dialer, tls } = network;
-        let mut hop = Hop::first(self)?;
-        for _ in 0..=MAX_REDIRECTS {
+        let mut hop = Visit::first(self)?;
+        for _ in 0..=self.max_redirects {
             let request = hop.request()?;
             let host = hop.url.host().ok_or_else(|| Stopped::unmeasured("the URL has no host"))?;
             let port = hop.url.port_or_known_default().unwrap_or(80);
             let stream = dialer.dial(host.clone(), port, trace).await?;
-            let next = if hop.url.scheme() == "https" {
-                let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
-                tls.outlasts(self.certificate_days, trace);
-                exchange(stream, request, self, trace).await?
-            } else {
-                exchange(stream, request, self, trace).await?
+            let next = match (hop.url.scheme(), self.version) {
+                ("https", HttpVersion::Http1) => {
+                    let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
+                    tls.outlasts(self.certificate_days, &stream, trace);
+                    exchange(stream, request, self, trace).await?
+                }
+                ("https", HttpVersion::Http2) => {
+                    let stream = tls.handshake(host, stream, Alpn::Http2, trace).await?;
+                    tls.outlasts(self.certificate_days, &stream, trace);
+                    http2::verify(&stream)?;
+                    // Boxed: the larger future is for those who ask for it.
+                    Box::pin(http2::exchange(stream, hop.url.scheme(), request, self, trace)).await?
+                }
+                (_, HttpVersion::Http1) => exchange(stream, request, self, trace).await?,
+                (scheme, HttpVersion::Http2) => {
+                    Box::pin(http2::exchange(stream, scheme, request, self, trace)).await?
+                }
             };
             match next {
                 Answer::Final => return trace.verdict(),
-                Answer::Redirect { status, location } => hop.follow(status, &location)?,
+                Answer::Redirect { status, location } => {
+                    trace.leave(&hop.url, status.as_u16());
+                    hop.follow(status, &location)?;
+                    trace.enter(&hop.url);
+                }
             }
         }
-        Err(redirect_failure(format_args!("more than {MAX_REDIRECTS} redirects")))
+        // The one too many was not asked for.
+        trace.visited = None;
+        Err(redirect_failure(format_args!("more than {} redirects", self.max_redirects)))
     }
 }
 
 /// One request of a check.
-struct Hop {
+struct Visit {
     url: Url,
     method: Method,
     /// The user's headers; empty once a redirect has left the host they were meant for.
     headers: HeaderMap,
     /// Empty unless the method's requests have one.
     body: Bytes,
+    /// The encodings of answers that can be read.
+    encodings: HeaderValue,
 }
 
-impl Hop {
+impl Visit {
     fn first(check: &HttpCheck) -> Result<Self, Stopped> {
         let headers = user_headers(&check.headers, &check.url)?;
         let body = Bytes::from(text::to_bytes(&check.send).unwrap_or_default());
-        Ok(Self { url: check.url.clone(), method: check.method, headers, body })
+        let encodings =
+            HeaderValue::from_static(if check.compressed { decode::ENCODINGS } else { "identity" });
+        Ok(Self { url: check.url.clone(), method: check.method, headers, body, encodings })
     }
 
     fn request(&self) -> Result<Request<Full<Bytes>>, Stopped> {
@@ -95,7 +121,7 @@ impl Hop {
             headers.insert(CONTENT_TYPE, media_type(&self.body));
         }
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(ACCEPT_ENCODING, self.encodings.clone());
         for name in self.headers.keys() {
             headers.remove(name);
         }
@@ -239,37 +265,134 @@ async fn exchange(
     let mut connection = Some(pin!(connection));
     let response = drive(&mut connection, sender.send_request(request)).await?;
     add(&mut trace.phases.first_byte, started);
-
-    let status = response.status();
-    if let Some(location) = redirect(&response, &check.expected_status) {
-        return Ok(Answer::Redirect { status, location });
-    }
-    trace.http_status = Some(status.as_u16());
-    let is_judged = trace.is_status_judged && check.expected_status.is_empty();
-    if !is_judged && !passes(status, &check.expected_status) {
-        let answer = status_text(status, response.extensions());
-        trace.wrong_answer = Some(Failure::new(FailureKind::Status, answer));
+    if let Some(redirect) = redirect(&response, check) {
+        return Ok(redirect);
     }
     let (head, body) = response.into_parts();
-    let mut reader = health::Reader::new(check.health, head.headers.get(CONTENT_TYPE));
+    let mut listener = Listener::new(&head, check, trace);
     trace.answer = Some(head);
     let started = Instant::now();
-    let mut expected = Expected::new(&check.expect);
-    let Trace { beginning, kept, .. } = trace;
-    let body = drive(&mut connection, read(body, &mut reader, &mut expected, beginning, kept.as_mut())).await;
+    let body = drive(&mut connection, listener.read(body, Kept::of(trace))).await;
     add(&mut trace.phases.body, started);
-    match body {
-        Ok(()) => {
-            let health::Reading { report, failure } = reader.finish();
-            trace.health = report.map(Box::new);
-            // A wrong status is the better answer to what went wrong.
-            trace.wrong_answer =
-                trace.wrong_answer.take().or(failure).or_else(|| expected.missing_from_body());
+    listener.conclude(body, trace).map(|()| Answer::Final)
+}
+
+/// What hears the answer that is judged.
+struct Listener {
+    reader: health::Reader,
+    expected: Expected,
+    decoder: Decoder,
+}
+
+impl Listener {
+    /// Judges an answer's head, and gets ready for its body.
+    fn new(head: &Parts, check: &HttpCheck, trace: &mut Trace) -> Self {
+        let status = head.status;
+        trace.http_status = Some(status.as_u16());
+        let is_judged = trace.is_status_judged && check.expected_status.is_empty();
+        if !is_judged && !passes(status, &check.expected_status) {
+            let text = status_text(status, &head.extensions);
+            trace.wrong_answer = Some(Failure::new(FailureKind::Status, text));
         }
-        Err(_) if trace.wrong_answer.is_some() => {}
-        Err(error) => return Err(error),
+        Self {
+            reader: health::Reader::new(check.health, head.headers.get(CONTENT_TYPE)),
+            expected: Expected::new(&check.expect),
+            decoder: Decoder::new(head.headers.get(CONTENT_ENCODING), check.compressed),
+        }
     }
-    Ok(Answer::Final)
+
+    /// Reads a body to its end or to [`MAX_BODY_BYTES`], packed or unpacked; the rest is left unread.
+    async fn read<B: Pieces>(&mut self, mut body: B, mut kept: Kept<'_>) -> Result<(), B::Error> {
+        let mut left_bytes = MAX_BODY_BYTES;
+        while let Some(data) = body.piece().await {
+            let data = data?;
+            let is_more = self.hear(&data, &mut kept);
+            left_bytes = left_bytes.saturating_sub(data.len());
+            if left_bytes == 0 || !is_more {
+                return Ok(());
+            }
+        }
+        self.end(&mut kept);
+        Ok(())
+    }
+
+    /// Takes a piece of the body. Returns whether more can be of use.
+    fn hear(&mut self, data: &[u8], kept: &mut Kept<'_>) -> bool {
+        let Self { reader, expected, decoder } = self;
+        decoder.decode(data, |data| take(data, reader, expected, kept))
+    }
+
+    fn end(&mut self, kept: &mut Kept<'_>) {
+        let Self { reader, expected, decoder } = self;
+        decoder.finish(|data| take(data, reader, expected, kept));
+    }
+
+    /// Judges what was heard.
+    fn conclude(self, body: Result<(), Stopped>, trace: &mut Trace) -> Result<(), Stopped> {
+        match body {
+            Ok(()) => {
+                let Self { reader, expected, decoder } = self;
+                let is_needed = reader.is_needed() || !expected.is_met() || trace.kept.is_some();
+                let unreadable = decoder.problem(is_needed);
+                let health::Reading { report, failure } = reader.finish();
+                trace.health = report.map(Box::new);
+                // A wrong status is the better answer to what went wrong.
+                let wrong = trace.wrong_answer.take().or(unreadable).or(failure);
+                trace.wrong_answer = wrong.or_else(|| expected.missing_from_body());
+                Ok(())
+            }
+            Err(_) if trace.wrong_answer.is_some() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What is kept of a body besides what it comes to.
+struct Kept<'a> {
+    beginning: &'a mut Beginning,
+    /// All of it, if somebody wants it.
+    whole: Option<&'a mut Vec<u8>>,
+}
+
+impl<'a> Kept<'a> {
+    fn of(trace: &'a mut Trace) -> Self {
+        Self { beginning: &mut trace.beginning, whole: trace.kept.as_mut() }
+    }
+}
+
+/// Hands what a body says to whoever wants it.
+fn take(data: &[u8], reader: &mut health::Reader, expected: &mut Expected, kept: &mut Kept<'_>) {
+    reader.push(data);
+    kept.beginning.hear(data);
+    if let Some(whole) = &mut kept.whole {
+        whole.extend_from_slice(&data[..data.len().min(MAX_BODY_BYTES - whole.len())]);
+    }
+    if !expected.is_met() {
+        expected.hear(data);
+    }
+}
+
+/// An answer's body as it comes.
+trait Pieces {
+    type Error;
+
+    /// The next piece; `None` after the last.
+    async fn piece(&mut self) -> Option<Result<Bytes, Self::Error>>;
+}
+
+impl Pieces for Incoming {
+    type Error = hyper::Error;
+
+    async fn piece(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        loop {
+            match self.frame().await?.map(Frame::into_data) {
+                Ok(Ok(data)) => return Some(Ok(data)),
+                // Trailers are of no interest.
+                Ok(Err(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
 }
 
 /// Awaits `work` while moving the connection along, in this task.
@@ -298,14 +421,14 @@ where
     })
 }
 
-fn redirect(response: &Response<Incoming>, expected: &[u16]) -> Option<String> {
+fn redirect<B>(response: &Response<B>, check: &HttpCheck) -> Option<Answer> {
     let status = response.status();
     let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
-    if !is_redirect || expected.contains(&status.as_u16()) {
+    if !is_redirect || check.max_redirects == 0 || check.expected_status.contains(&status.as_u16()) {
         return None;
     }
     let location = response.headers().get(LOCATION)?;
-    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+    Some(Answer::Redirect { status, location: String::from_utf8_lossy(location.as_bytes()).into_owned() })
 }
 
 fn passes(status: StatusCode, expected: &[u16]) -> bool {
@@ -320,33 +443,6 @@ pub(super) fn status_text(status: StatusCode, extensions: &Extensions) -> String
         Some(reason) if !reason.trim().is_empty() => format!("{} {}", status.as_u16(), clean(&reason, 60)),
         _ => status.as_u16().to_string(),
     }
-}
-
-/// Reads a body to its end or to [`MAX_BODY_BYTES`]; the rest is left unread.
-async fn read(
-    mut body: Incoming,
-    reader: &mut health::Reader,
-    expected: &mut Expected,
-    beginning: &mut Beginning,
-    mut kept: Option<&mut Vec<u8>>,
-) -> Result<(), hyper::Error> {
-    let mut read_bytes = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        read_bytes += data.len();
-        reader.push(&data);
-        beginning.hear(&data);
-        if let Some(kept) = &mut kept {
-            kept.extend_from_slice(&data[..data.len().min(MAX_BODY_BYTES - kept.len())]);
-        }
-        if !expected.is_met() {
-            expected.hear(&data);
-        }
-        if read_bytes >= MAX_BODY_BYTES {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// What an error in the middle of an exchange means.
@@ -368,7 +464,7 @@ pub(super) fn broken(error: &hyper::Error) -> Stopped {
 pub(super) fn cut_off(error: &io::Error) -> Stopped {
     let detail = match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => CLOSED,
-        io::ErrorKind::InvalidData => "the answer is broken TLS",
+        io::ErrorKind::InvalidData => return tls::interrupted(error),
         io::ErrorKind::InvalidInput => "the answer's framing is wrong",
         io::ErrorKind::QuotaExceeded => "the answer is too large",
         _ => return dial::refusal(error),

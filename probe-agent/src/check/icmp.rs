@@ -1,4 +1,4 @@
-//! ICMP checks: up to three echo requests, one of which must be answered.
+//! ICMP checks: up to three echo requests, one of which must be answered; or a series of which so many must be.
 //!
 //! Through a datagram socket where `net.ipv4.ping_group_range` lets the agent have one, else through a raw socket,
 //! which takes CAP_NET_RAW. The former has the system choose the identifier and hears only what belongs to it; so a
@@ -15,7 +15,7 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, So
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep_until};
 
 use super::{Attempt, Network, Stopped, Trace, dial, host};
 
@@ -23,6 +23,8 @@ use super::{Attempt, Network, Stopped, Trace, dial, host};
 const MAX_REQUESTS: usize = 3;
 /// How long one waits for the answer to the last.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long before its deadline a series ends, so that it can be told what was lost.
+const CLOSING: Duration = Duration::from_millis(100);
 const MIN_IPV4_HEADER_BYTES: usize = 20;
 const HEADER_BYTES: usize = 8;
 const PAYLOAD_BYTES: usize = 16;
@@ -32,9 +34,66 @@ impl Attempt for IcmpCheck {
         trace.addresses = network.dialer.locate(host(&self.host), 0, trace).await?;
         let (echo, peer) = Echo::open(&trace.addresses)?;
         trace.peer = Some(peer);
-        trace.awaited = Some("an echo reply".to_owned());
-        trace.phases.first_byte = Some(echo.round_trip().await?);
-        Ok(())
+        let Some(series) = self.series else {
+            trace.awaited = Some("an echo reply".to_owned());
+            trace.phases.first_byte = Some(echo.round_trip().await?);
+            return Ok(());
+        };
+        let replies = echo.series(series.count, trace.timeout).await?;
+        let statistics = replies.statistics(series.count);
+        let lost = statistics.lost();
+        trace.phases.first_byte = statistics.times.map(|times| times.mean);
+        trace.echo = Some(statistics);
+        if series.allows(lost) {
+            return Ok(());
+        }
+        Err(Stopped::failed(FailureKind::Timeout, format_args!("{lost} of {} lost", series.count)))
+    }
+}
+
+/// What came of a series of echo requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EchoStatistics {
+    /// Requests that were sent.
+    pub sent: u8,
+    /// Requests that were answered in time.
+    pub answered: u8,
+    /// How long they took; `None` if none was.
+    pub times: Option<RoundTrips>,
+}
+
+/// Times from a request to its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundTrips {
+    /// The shortest.
+    pub min: Duration,
+    /// Their mean.
+    pub mean: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl EchoStatistics {
+    /// Requests that were not answered in time.
+    #[must_use]
+    pub const fn lost(&self) -> u8 {
+        self.sent.saturating_sub(self.answered)
+    }
+}
+
+/// How long each request of a series took to be answered.
+#[derive(Debug, Default)]
+struct Replies(Vec<Option<Duration>>);
+
+impl Replies {
+    fn statistics(&self, sent: u8) -> EchoStatistics {
+        let took = || self.0.iter().copied().flatten();
+        let answered = u8::try_from(took().count()).unwrap_or(u8::MAX);
+        let times = took().min().zip(took().max()).map(|(min, max)| {
+            let mean = took().sum::<Duration>() / u32::from(answered.max(1));
+            RoundTrips { min, mean, max }
+        });
+        EchoStatistics { sent, answered, times }
     }
 }
 
@@ -136,6 +195,45 @@ impl Echo {
                 }
             }
         }
+    }
+
+    /// Sends as many requests, spaced so that they take no more than half the time, and waits for their answers until
+    /// shortly before its end.
+    async fn series(&self, count: u8, timeout: Duration) -> Result<Replies, Stopped> {
+        let count = usize::from(count);
+        let end = Instant::now() + timeout.saturating_sub((timeout / 10).min(CLOSING));
+        let mut sent: Vec<Instant> = Vec::with_capacity(count);
+        let mut replies = Replies(vec![None; count]);
+        let mut pauses =
+            interval(PAUSE.min(timeout / 2 / u32::from(u16::try_from(count).unwrap_or(1).max(1))));
+        let mut buffer = [0; 256];
+        while replies.0.iter().any(Option::is_none) {
+            tokio::select! {
+                biased;
+                received = self.receive(&mut buffer) => match received {
+                    Ok(length) => {
+                        let number = self.answered(&buffer[..length]);
+                        let answered = number.and_then(|number| sent.get(number).zip(replies.0.get_mut(number)));
+                        if let Some((sent, took)) = answered {
+                            took.get_or_insert_with(|| sent.elapsed());
+                        }
+                    }
+                    // What comes back of one is one that is lost; what comes back of all tells why.
+                    Err(error) => match problem(&error) {
+                        Some(problem) if replies.0.iter().all(Option::is_none) => return Err(problem),
+                        _ => {}
+                    },
+                },
+                _ = pauses.tick(), if sent.len() < count => {
+                    let request = self.request(sent.len());
+                    sent.push(Instant::now());
+                    // A full queue on this machine is a loss too.
+                    let _ = self.socket.send(&request).await;
+                }
+                () = sleep_until(end) => break,
+            }
+        }
+        Ok(replies)
     }
 
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -312,6 +410,45 @@ mod tests {
         .await;
         assert!(timeout(Duration::from_secs(3), echo.round_trip()).await.is_err());
         assert_eq!(*numbers.lock().unwrap(), [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_series_counts_what_is_lost_and_times_the_rest() {
+        let (echo, _host) = scripted(Form::V4, |request, before| match before {
+            1 | 3 => vec![],
+            // Twice the same one is one.
+            _ => vec![reply(request); 2],
+        })
+        .await;
+        let replies = echo.series(5, Duration::from_secs(2)).await.unwrap();
+        let statistics = replies.statistics(5);
+        assert_eq!((statistics.sent, statistics.answered, statistics.lost()), (5, 3, 2));
+        let times = statistics.times.unwrap();
+        assert!(times.min <= times.mean && times.mean <= times.max, "{times:?}");
+    }
+
+    #[tokio::test]
+    async fn a_series_ends_with_its_last_answer() {
+        let (echo, _host) = scripted(Form::V4, |request, _| vec![reply(request)]).await;
+        let started = Instant::now();
+        let replies = echo.series(3, TIMEOUT).await.unwrap();
+        assert_eq!(replies.statistics(3).answered, 3);
+        assert!(started.elapsed() < TIMEOUT / 2, "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn of_a_series_the_share_that_was_lost_decides() {
+        let check = |query: &str| Check::from_target(&format!("icmp://127.0.0.1?{query}")).unwrap();
+        let checker = Checker::new(AddressPolicy::default(), None).unwrap();
+        let finding = checker.run(Some(&check("count=3&loss=0")), TIMEOUT).await;
+        if let Outcome::Error(why) = &finding.outcome {
+            println!("skipped: {why}");
+            return;
+        }
+        assert_eq!(finding.outcome, Outcome::Pass);
+        let echo = finding.echo.unwrap();
+        assert_eq!((echo.sent, echo.answered), (3, 3));
+        assert_eq!(finding.phases.first_byte, echo.times.map(|times| times.mean));
     }
 
     #[tokio::test]

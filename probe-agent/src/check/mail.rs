@@ -22,7 +22,7 @@ impl Attempt for MailCheck {
         let stream = dialer.dial(host.clone(), self.port, trace).await?;
         if self.tls {
             let stream = tls.handshake(host, stream, Alpn::Unsaid, trace).await?;
-            tls.outlasts(self.certificate_days, trace);
+            tls.outlasts(self.certificate_days, &stream, trace);
             let mut talk = Talk::new(self.protocol, stream);
             talk.greet(&self.expect, trace).await?;
             talk.part().await;
@@ -33,7 +33,7 @@ impl Attempt for MailCheck {
         if offers_tls {
             let stream = talk.upgrade().await?;
             let stream = tls.handshake(host, stream, Alpn::Unsaid, trace).await?;
-            tls.outlasts(self.certificate_days, trace);
+            tls.outlasts(self.certificate_days, &stream, trace);
             Talk::new(self.protocol, stream).part().await;
         } else if self.certificate_days > 0 {
             return Err(Stopped::failed(FailureKind::Body, "the server does not offer STARTTLS"));

@@ -1,6 +1,10 @@
 //! TLS to a target: one shared configuration, one handshake per check, and what its failures mean; and the check that
 //! asks for nothing else.
 
+mod details;
+mod identity;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +18,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError,
+    RootCertStore, SignatureScheme,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -23,6 +28,8 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::{Attempt, Network, Stopped, Trace, add, dial, host};
+use details::Witness;
+pub use identity::{ClientCertificate, Unusable};
 
 const DAY_SECS: u64 = 86_400;
 
@@ -43,7 +50,12 @@ pub enum Untrusted {
 }
 
 /// The TLS side of all checks.
-pub(super) struct Tls(TlsConnector);
+pub(super) struct Tls {
+    connector: TlsConnector,
+    verifier: Arc<Verifier>,
+    /// The same with a client certificate, by its name.
+    identities: BTreeMap<String, TlsConnector>,
+}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,11 +72,23 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .expect("ring supports the default protocol versions")
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
+            .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier))
             .with_no_client_auth();
         // Every check is a stranger's first visit: a resumed session would neither see nor time the certificate.
         config.resumption = Resumption::disabled();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier, identities: BTreeMap::new() })
+    }
+
+    /// Shows a client certificate where a check asks for it by its name.
+    pub(super) fn add_identity(&mut self, certificate: &ClientCertificate) {
+        let mut config = ClientConfig::clone(self.connector.config());
+        config.client_auth_cert_resolver = certificate.resolver();
+        self.identities.insert(certificate.name().to_owned(), TlsConnector::from(Arc::new(config)));
+    }
+
+    /// Whether there is a client certificate of that name.
+    pub(super) fn has_identity(&self, name: &str) -> bool {
+        self.identities.contains_key(name)
     }
 
     /// Shakes hands over a connection, timing it.
@@ -83,12 +107,39 @@ impl Tls {
             Host::Domain(name) => ServerName::try_from(name.trim_end_matches('.').to_owned())
                 .map_err(|_| Stopped::unmeasured("the host name cannot be used with TLS"))?,
         };
+        let identity = route.client_certificate.and_then(|name| self.identities.get(&name));
+        let connector = identity.unwrap_or(&self.connector);
+        if trace.is_detailed {
+            return self.handshake_watched(connector, name, stream, alpn, trace).await;
+        }
         let started = Instant::now();
-        let connecting = self.0.with_alpn(alpn.protocols()).connect(name, stream);
+        let connecting = connector.with_alpn(alpn.protocols()).connect(name, stream);
         let stream = connecting.await.map_err(|error| failure(&error))?;
         add(&mut trace.phases.tls, started);
-        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        trace.certificate_ends = leaf.and_then(end);
+        if trace.dates_certificate {
+            trace.certificate_ends = end(&stream);
+        }
+        Ok(stream)
+    }
+
+    /// A handshake of which all is noted.
+    async fn handshake_watched<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connector: &TlsConnector,
+        name: ServerName<'static>,
+        stream: S,
+        alpn: Alpn,
+        trace: &mut Trace,
+    ) -> Result<TlsStream<S>, Stopped> {
+        let verifier = Arc::<Verifier>::clone(&self.verifier);
+        let (witness, connector) = Witness::new(connector.config(), verifier);
+        let started = Instant::now();
+        let connected = connector.with_alpn(alpn.protocols()).connect(name, stream).await;
+        let connection = connected.as_ref().ok().map(|stream| stream.get_ref().1);
+        let told = trace.handshake.insert(Box::new(witness.tell(connection)));
+        trace.certificate_ends = told.chain.first().map(|leaf| leaf.not_after);
+        let stream = connected.map_err(|error| failure(&error))?;
+        add(&mut trace.phases.tls, started);
         Ok(stream)
     }
 
@@ -99,13 +150,17 @@ impl Tls {
     }
 
     fn now(&self) -> Timestamp {
-        let now = self.0.config().time_provider.current_time();
+        let now = self.connector.config().time_provider.current_time();
         Timestamp::from_secs(now.and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(i64::MAX))
     }
 
     /// Notes a certificate that ends within so many days as a wrong answer. 0: none does.
-    pub(super) fn outlasts(&self, days: u16, trace: &mut Trace) {
-        let Some(ends) = trace.certificate_ends.filter(|_| days > 0) else { return };
+    pub(super) fn outlasts<S>(&self, days: u16, stream: &TlsStream<S>, trace: &mut Trace) {
+        if days == 0 {
+            return;
+        }
+        trace.certificate_ends = trace.certificate_ends.or_else(|| end(stream));
+        let Some(ends) = trace.certificate_ends else { return };
         let left = ends.since(self.now());
         if left < Duration::from_secs(u64::from(days) * DAY_SECS) && trace.wrong_answer.is_none() {
             let detail = match left.as_secs() / DAY_SECS {
@@ -141,15 +196,16 @@ impl Attempt for TlsCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
         let Network { dialer, tls } = network;
         let stream = dialer.dial(host(&self.host), self.port, trace).await?;
-        tls.handshake(host(&self.host), stream, Alpn::Unsaid, trace).await?;
-        tls.outlasts(self.certificate_days, trace);
+        let stream = tls.handshake(host(&self.host), stream, Alpn::Unsaid, trace).await?;
+        tls.outlasts(self.certificate_days, &stream, trace);
         trace.verdict()
     }
 }
 
-/// The end of a certificate's validity.
-fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+/// The end of the validity of the certificate that was shown.
+fn end<S>(stream: &TlsStream<S>) -> Option<Timestamp> {
+    let leaf = stream.get_ref().1.peer_certificates()?.first()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
     Some(Timestamp::from_secs(certificate.validity().not_after.timestamp()))
 }
 
@@ -163,6 +219,10 @@ fn failure(error: &io::Error) -> Stopped {
         (Some(TlsError::NoCertificatesPresented), _) => {
             Stopped::failed(FailureKind::Certificate, "no certificate presented")
         }
+        (Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol)), _) => Stopped::failed(
+            FailureKind::Tls,
+            "the target does not speak the protocol that was asked for (ALPN)",
+        ),
         (Some(TlsError::AlertReceived(alert)), _) => {
             Stopped::failed(FailureKind::Tls, format_args!("TLS handshake refused by the target ({alert:?})"))
         }
@@ -177,6 +237,16 @@ fn failure(error: &io::Error) -> Stopped {
             Stopped::failed(FailureKind::Tls, "connection reset during the TLS handshake")
         }
         (None, _) => dial::refusal(error),
+    }
+}
+
+/// What broken TLS means after the handshake: since TLS 1.3 a client certificate is refused only then.
+pub(super) fn interrupted(error: &io::Error) -> Stopped {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(TlsError::AlertReceived(alert)) => {
+            Stopped::failed(FailureKind::Tls, format_args!("TLS refused by the target ({alert:?})"))
+        }
+        _ => Stopped::failed(FailureKind::Protocol, "the answer is broken TLS"),
     }
 }
 

@@ -56,7 +56,7 @@ impl Attempt for WebSocketCheck {
         let stream = dialer.dial(host.clone(), port, trace).await?;
         if self.url.scheme() == "wss" {
             let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
-            tls.outlasts(self.certificate_days, trace);
+            tls.outlasts(self.certificate_days, &stream, trace);
             talk(self, stream, trace).await?;
         } else {
             talk(self, stream, trace).await?;

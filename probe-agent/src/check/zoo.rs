@@ -1,7 +1,12 @@
 //! A zoo of targets, from healthy to hostile, each a real server on the loopback interface.
 
+mod compressed;
 mod grpc;
+mod handshake;
 mod health;
+mod hops;
+mod http2;
+mod identity;
 mod plain;
 mod websocket;
 
@@ -185,7 +190,7 @@ async fn a_failure_is_told_with_what_was_met_and_a_pass_only_if_asked() {
     assert_eq!(well.check().await.capture, None);
     let asked = Check::from_target(&well.url()).unwrap();
     let checker = Checker::new(AddressPolicy::default(), None).unwrap();
-    let finding = checker.run_closely(Some(&asked), &Options::default(), Duration::from_secs(20)).await;
+    let finding = checker.examine(Some(&asked), &Options::default(), Duration::from_secs(20)).await;
     assert_eq!(finding.capture.unwrap().body.unwrap().text, "fine");
     assert_eq!(finding.unreached, None);
 }

@@ -23,10 +23,10 @@ pub use assertion::Assertion;
 pub use dns::{DnsCheck, NameServer, RecordType};
 pub use extras::Extras;
 pub use grpc::GrpcCheck;
-pub use http::{HttpCheck, Method, validate_header};
-pub use icmp::IcmpCheck;
+pub use http::{HttpCheck, HttpVersion, Method, validate_header};
+pub use icmp::{IcmpCheck, MAX_ECHO_REQUESTS, Series};
 pub use mail::{MailCheck, MailProtocol};
-pub use options::{Family, Options, Route};
+pub use options::{CERTIFICATE_NAMES, Family, Options, Route, is_certificate_name};
 pub use tcp::TcpCheck;
 pub use tls::TlsCheck;
 pub use websocket::WebSocketCheck;
@@ -45,8 +45,10 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest timeout a check may have.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(120);
-/// Redirects followed before a check fails.
-pub const MAX_REDIRECTS: usize = 5;
+/// Redirects that a check follows unless its user says otherwise.
+pub const DEFAULT_REDIRECTS: u8 = 5;
+/// The most redirects that a check can be asked to follow.
+pub const MAX_REDIRECTS: u8 = 20;
 /// Bytes of an answer's body that are read; the rest is not.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 
@@ -248,6 +250,7 @@ fn host_of(url: &Url) -> Result<String, InvalidCheck> {
     }
     let (takes_path, takes_query) = match url.scheme() {
         "dns" => (true, true),
+        "icmp" => (false, true),
         "grpc" | "grpcs" => (true, false),
         _ => (false, false),
     };
@@ -326,6 +329,11 @@ mod tests {
             ("imap://user:secret@example.com", "credentials"),
             ("dns://example.com?type=ANY", "one of A, AAAA"),
             ("dns://example.com?class=IN", "`type`"),
+            ("icmp://example.com?count=0", "1 to 20"),
+            ("icmp://example.com?count=21", "1 to 20"),
+            ("icmp://example.com?count=5&loss=100", "0 to 99"),
+            ("icmp://example.com?loss=20", "needs count"),
+            ("icmp://example.com?size=9", "`count` and `loss`"),
             ("dns:", "name to ask about"),
             ("dns://1.1.1.1/a..b", "name to ask about"),
             ("grpc://example.com:1/a b", "letters"),
@@ -353,6 +361,8 @@ mod tests {
             ("tcp://[::1]:5432", "tcp://[::1]:5432", "::1:5432"),
             ("tls://a.com", "tls://a.com:443", "certificate of a.com:443"),
             ("icmp://[2001:db8::1]", "icmp://[2001:db8::1]", "ping 2001:db8::1"),
+            ("icmp://a.com?count=5", "icmp://a.com?count=5", "ping a.com"),
+            ("icmp://a.com?loss=20%&count=5", "icmp://a.com?count=5&loss=20", "ping a.com"),
             ("dns://a.com", "dns:a.com?type=A", "A of a.com"),
             ("dns:A.com.?TYPE=mx", "dns:a.com?type=MX", "MX of a.com"),
             (

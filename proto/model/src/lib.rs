@@ -8,6 +8,7 @@ pub mod address;
 pub mod capture;
 pub mod check;
 pub mod clock;
+pub mod handshake;
 pub mod hash;
 pub mod health;
 pub mod id;
@@ -25,6 +26,7 @@ pub use check::{
     WebSocketCheck,
 };
 pub use clock::{Clock, SystemClock, TestClock};
+pub use handshake::Handshake;
 pub use health::{Component, HealthPolicy, HealthReport, HealthWord};
 pub use id::{
     AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,
@@ -32,7 +34,7 @@ pub use id::{
 };
 pub use random::{Random, SystemRandom};
 pub use region::RegionId;
-pub use result::{CheckResult, Failure, FailureKind, Outcome, Phases};
+pub use result::{CheckResult, Failure, FailureKind, Hop, Outcome, Phases};
 pub use secret::Secret;
 pub use subject::{Shard, SubjectId};
 pub use tag::Tag;

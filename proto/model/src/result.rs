@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use url::{Position, Url};
 
 use crate::{HealthReport, MonitorId, RegionId, Timestamp};
 
@@ -164,6 +165,51 @@ pub struct Phases {
     pub body: Option<Duration>,
 }
 
+/// One request of a check that was redirected: what it asked for and what came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hop {
+    /// What was asked for, without credentials, query and fragment, and cut to [`Hop::MAX_URL_CHARS`].
+    pub url: String,
+    /// The status that came; `None` if none did.
+    pub status: Option<u16>,
+    /// The address that was connected to; `None` if none was.
+    pub peer: Option<IpAddr>,
+    /// Where its time went.
+    pub phases: Phases,
+}
+
+impl Hop {
+    /// The longest URL that is kept.
+    pub const MAX_URL_CHARS: usize = 300;
+
+    /// A URL as it may be shown and kept: tokens stand in queries and fragments too.
+    #[must_use]
+    pub fn shown(url: &Url) -> String {
+        clean(
+            &format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPath]),
+            Self::MAX_URL_CHARS,
+        )
+    }
+}
+
+impl Phases {
+    /// What came to each phase since `earlier`, of which this is a later state.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let left = |now: Option<Duration>, then: Option<Duration>| {
+            let left = now?.saturating_sub(then.unwrap_or_default());
+            (then.is_none() || !left.is_zero()).then_some(left)
+        };
+        Self {
+            dns: left(self.dns, earlier.dns),
+            connect: left(self.connect, earlier.connect),
+            tls: left(self.tls, earlier.tls),
+            first_byte: left(self.first_byte, earlier.first_byte),
+            body: left(self.body, earlier.body),
+        }
+    }
+}
+
 impl Outcome {
     /// The failure, if it is one.
     #[must_use]
@@ -184,6 +230,23 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hop_shows_neither_credentials_nor_tokens_and_is_of_bounded_length() {
+        let url = Url::parse("https://user:secret@a.example:8443/path?token=secret#secret").unwrap();
+        assert_eq!(Hop::shown(&url), "https://a.example:8443/path");
+        let long = Url::parse(&format!("http://a.example/{}", "x".repeat(9_000))).unwrap();
+        assert_eq!(Hop::shown(&long).chars().count(), Hop::MAX_URL_CHARS);
+    }
+
+    #[test]
+    fn the_phases_of_a_hop_are_what_came_since_the_one_before() {
+        let millis = |millis| Some(Duration::from_millis(millis));
+        let earlier = Phases { dns: millis(5), connect: millis(10), ..Phases::default() };
+        let later = Phases { connect: millis(17), tls: millis(3), ..earlier };
+        let expected = Phases { connect: millis(7), tls: millis(3), ..Phases::default() };
+        assert_eq!(later.since(&earlier), expected);
+    }
 
     #[test]
     fn details_are_one_short_line() {

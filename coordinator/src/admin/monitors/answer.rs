@@ -19,9 +19,9 @@ use crate::view::{Status, SubjectView};
 
 /// What a user configured, without how the monitor is.
 pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -> wire::Monitor {
-    let (method, expected_status, health) = match &monitor.spec.check {
-        Check::Http(http) => (http.method.as_str(), http.expected_status.as_slice(), http.health.as_str()),
-        _ => ("", [].as_slice(), ""),
+    let http = match &monitor.spec.check {
+        Check::Http(http) => Some(http),
+        _ => None,
     };
     let Extras { headers, send, expect, certificate_days } = monitor.spec.check.extras();
     let (thresholds, route) = (&monitor.thresholds, &monitor.spec.options.route);
@@ -29,9 +29,11 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         id: definition.id.to_string(),
         name: definition.name.clone(),
         url: monitor.spec.check.target(),
-        method: method.into(),
+        method: http.map(|http| http.method.as_str().into()).unwrap_or_default(),
         headers: headers.into_iter().map(|(name, value)| wire::Header { name, value }).collect(),
-        expected_status: expected_status.iter().map(|status| u32::from(*status)).collect(),
+        expected_status: http
+            .map(|http| http.expected_status.iter().map(|status| u32::from(*status)).collect())
+            .unwrap_or_default(),
         interval: span(monitor.spec.interval),
         timeout: span(monitor.spec.timeout),
         regions: monitor.regions.iter().map(ToString::to_string).collect(),
@@ -45,7 +47,7 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         latency_limit: thresholds.latency_limit.and_then(span),
         depends_on: monitor.depends_on.iter().map(ToString::to_string).collect(),
         tags: monitor.tags.iter().map(ToString::to_string).collect(),
-        health: health.into(),
+        health: http.map(|http| http.health.as_str().into()).unwrap_or_default(),
         send,
         expect,
         certificate_days: certificate_days.into(),
@@ -54,6 +56,10 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         ip_version: route.family.version(),
         connect_to: route.connect_to.map(|address| address.to_string()).unwrap_or_default(),
         server_name: route.server_name.clone().unwrap_or_default(),
+        max_redirects: http.map(|http| http.max_redirects.into()),
+        client_certificate: route.client_certificate.clone().unwrap_or_default(),
+        http_version: http.map(|http| http.version.as_str().into()).unwrap_or_default(),
+        compressed: http.is_some_and(|http| http.compressed),
         created_at: instant(definition.created_at),
         updated_at: instant(definition.updated_at),
         spec_revision: monitor.spec_revision,

@@ -22,7 +22,7 @@ use crate::settings::find_region;
 use crate::view::Views;
 
 /// The fields of a monitor that an update may name.
-pub(super) const CHANGEABLE: [&str; 27] = [
+pub(super) const CHANGEABLE: [&str; 31] = [
     "name",
     "url",
     "method",
@@ -50,6 +50,10 @@ pub(super) const CHANGEABLE: [&str; 27] = [
     "ip_version",
     "connect_to",
     "server_name",
+    "max_redirects",
+    "client_certificate",
+    "http_version",
+    "compressed",
 ];
 /// The fields that only answers have.
 pub(super) const FIXED: [&str; 13] = [
@@ -174,6 +178,10 @@ fn overlay(draft: &mut wire::Monitor, asked: &wire::Monitor, mask: &[&str]) {
         ip_version,
         connect_to,
         server_name,
+        max_redirects,
+        client_certificate,
+        http_version,
+        compressed,
     );
 }
 

@@ -112,6 +112,17 @@ async fn each_field_is_refused_by_its_name() {
         (wire::Monitor { connect_to: "b.example".into(), ..http() }, "connect_to"),
         (wire::Monitor { connect_to: "192.0.2.1".into(), ip_version: 6, ..http() }, "connect_to"),
         (wire::Monitor { server_name: "b.example".into(), ..http() }, "server_name"),
+        (wire::Monitor { max_redirects: Some(21), ..http() }, "max_redirects"),
+        (wire::Monitor { client_certificate: "acme".into(), ..http() }, "client_certificate"),
+        (
+            wire::Monitor { client_certificate: "a b".into(), ..monitor("tls://a.example") },
+            "client_certificate",
+        ),
+        (wire::Monitor { http_version: "3".into(), ..http() }, "http_version"),
+        (wire::Monitor { http_version: "2".into(), ..monitor("wss://a.example") }, "http_version"),
+        (wire::Monitor { compressed: true, ..monitor("wss://a.example") }, "compressed"),
+        (wire::Monitor { max_redirects: Some(u32::MAX), ..http() }, "max_redirects"),
+        (wire::Monitor { max_redirects: Some(5), ..monitor("tcp://a.example:1") }, "max_redirects"),
         (wire::Monitor { headers: vec![header("x", "1"); 51], ..http() }, "headers"),
         (wire::Monitor { expected_status: vec![200, 600], ..http() }, "expected_status"),
         (wire::Monitor { expected_status: vec![u32::MAX], ..http() }, "expected_status"),
@@ -530,6 +541,10 @@ async fn updates_by_mask_reach_every_changeable_field() {
         ip_version: 4,
         connect_to: "192.0.2.1".into(),
         server_name: "c.example".into(),
+        max_redirects: Some(0),
+        client_certificate: "acme".into(),
+        http_version: "2".into(),
+        compressed: true,
         ..wire::Monitor::default()
     };
     let over_http = |field: &str| !matches!(field, "send" | "expect");
@@ -569,6 +584,10 @@ async fn updates_by_mask_reach_every_changeable_field() {
             "ip_version" => done.ip_version != new.ip_version,
             "connect_to" => done.connect_to != new.connect_to,
             "server_name" => done.server_name != new.server_name,
+            "max_redirects" => done.max_redirects != new.max_redirects,
+            "client_certificate" => done.client_certificate != new.client_certificate,
+            "http_version" => done.http_version != new.http_version,
+            "compressed" => done.compressed != new.compressed,
             unknown => panic!("{unknown} is not tested"),
         })
         .collect();

@@ -1,5 +1,6 @@
 //! How monitors, their results and their explanation look to a person.
 
+use model::check::DEFAULT_REDIRECTS;
 use model::{HealthPolicy, Timestamp};
 use proto::admin::v1::{Explanation, Monitor, MonitorStatus, RegionState, Result};
 
@@ -50,6 +51,10 @@ impl Described for Monitor {
                 if self.ip_version == 0 { String::new() } else { format!("IPv{}", self.ip_version) },
             )
             .field("server name", &self.server_name)
+            .field("redirects", redirects(self.max_redirects))
+            .field("shows certificate", &self.client_certificate)
+            .field("speaks", if self.http_version == "2" { "HTTP/2" } else { "" })
+            .field("compressed", if self.compressed { "asks for gzip and deflate" } else { "" })
             .field("interval", duration::setting(self.interval.as_ref()))
             .field("timeout", duration::setting(self.timeout.as_ref()))
             .field("quorum", &self.quorum)
@@ -66,6 +71,16 @@ impl Described for Monitor {
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
             .part("regions", regions(self, now))
+    }
+}
+
+/// What is done with redirects, where it is not the usual thing.
+fn redirects(max: Option<u32>) -> String {
+    match max {
+        None => String::new(),
+        Some(max) if max == u32::from(DEFAULT_REDIRECTS) => String::new(),
+        Some(0) => "none is followed".to_owned(),
+        Some(max) => format!("up to {max} are followed"),
     }
 }
 

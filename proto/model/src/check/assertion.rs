@@ -144,6 +144,12 @@ impl Assertion {
         self.leaves().any(|leaf| matches!(leaf.source, Source::Body | Source::Json { .. }))
     }
 
+    /// Whether it has to know when the certificate ends.
+    #[must_use]
+    pub fn dates_certificate(&self) -> bool {
+        self.leaves().any(|leaf| matches!(leaf.source, Source::CertificateDays))
+    }
+
     fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         self.conjuncts.iter().flat_map(|conjunct| &conjunct.leaves)
     }

@@ -5,11 +5,13 @@ use url::Url;
 
 use super::extras::Slots;
 use super::text::{validate_expect, validate_send};
-use super::{InvalidCheck, Kind, invalid, invalid_scheme, validate_certificate_days, validate_url};
+use super::{
+    DEFAULT_REDIRECTS, InvalidCheck, Kind, MAX_REDIRECTS, invalid, invalid_scheme, validate_certificate_days,
+    validate_url,
+};
 use crate::HealthPolicy;
 
-/// An HTTP(S) check passes on a final 2xx answer (or the status asked for) after at most
-/// [`MAX_REDIRECTS`](super::MAX_REDIRECTS).
+/// An HTTP(S) check passes on a final 2xx answer (or the status asked for) after no more redirects than it may follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpCheck {
     /// Absolute `http:` or `https:` URL.
@@ -32,6 +34,70 @@ pub struct HttpCheck {
     /// A certificate that ends within so many days fails; 0: one that is valid passes.
     #[serde(default)]
     pub certificate_days: u16,
+    /// Redirects that are followed, at most [`MAX_REDIRECTS`](super::MAX_REDIRECTS); one more fails. 0: a redirect is
+    /// the answer that is judged.
+    #[serde(default = "default_redirects")]
+    pub max_redirects: u8,
+    /// The version that is spoken, and no other.
+    #[serde(default)]
+    pub version: HttpVersion,
+    /// Whether compressed answers are asked for and unpacked.
+    #[serde(default)]
+    pub compressed: bool,
+}
+
+/// The versions of HTTP that a check can speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// HTTP/1.1, which every server speaks.
+    #[default]
+    Http1,
+    /// HTTP/2: agreed on in TLS, with prior knowledge over plain HTTP.
+    Http2,
+}
+
+impl HttpVersion {
+    /// Reads a version as people write it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "1.1" | "1" => Some(Self::Http1),
+            "2" | "2.0" => Some(Self::Http2),
+            _ => None,
+        }
+    }
+
+    /// The version as people write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+
+    /// The version of a number: 1 or 2, 0 for the default.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 | 1 => Some(Self::Http1),
+            2 => Some(Self::Http2),
+            _ => None,
+        }
+    }
+
+    /// 1 or 2.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Http1 => 1,
+            Self::Http2 => 2,
+        }
+    }
+}
+
+const fn default_redirects() -> u8 {
+    DEFAULT_REDIRECTS
 }
 
 /// The methods a check may use.
@@ -90,6 +156,9 @@ impl HttpCheck {
             send: String::new(),
             expect: vec![],
             certificate_days: 0,
+            max_redirects: DEFAULT_REDIRECTS,
+            version: HttpVersion::default(),
+            compressed: false,
         }
     }
 }
@@ -113,6 +182,9 @@ impl Kind for HttpCheck {
                 "health",
                 format!("`{policy}` needs a body, and an answer to HEAD has none: use GET"),
             ));
+        }
+        if self.max_redirects > MAX_REDIRECTS {
+            return Err(invalid("max_redirects", format!("must be 0 to {MAX_REDIRECTS}")));
         }
         validate_send(&self.send)?;
         if !self.send.is_empty() && !self.method.has_body() {

@@ -30,6 +30,9 @@ pub struct Route {
     pub connect_to: Option<IpAddr>,
     /// The name that is asked for in TLS (SNI) and that the certificate must be for, instead of the target's.
     pub server_name: Option<String>,
+    /// The client certificate to show in TLS, by the name that the agent's configuration gives it; redirects to other
+    /// hosts are not shown it.
+    pub client_certificate: Option<String>,
 }
 
 /// A family of addresses.
@@ -99,6 +102,14 @@ impl Route {
         if self.connect_to.is_none() && written.is_some_and(|address| !self.family.includes(address)) {
             return Err(invalid("ip_version", "the target is an address of the other version"));
         }
+        if let Some(name) = &self.client_certificate {
+            if !check.shows_certificate() {
+                return Err(invalid("client_certificate", "is for targets that speak TLS only"));
+            }
+            if !is_certificate_name(name) {
+                return Err(invalid("client_certificate", format!("must be {CERTIFICATE_NAMES}")));
+            }
+        }
         if let Some(name) = &self.server_name {
             if !check.shows_certificate() {
                 return Err(invalid("server_name", "is for targets that speak TLS only"));
@@ -109,6 +120,16 @@ impl Route {
         }
         Ok(())
     }
+}
+
+/// What a client certificate may be called.
+pub const CERTIFICATE_NAMES: &str = "a name of 1 to 64 letters, digits or -_.";
+
+/// Whether it is one of [`CERTIFICATE_NAMES`].
+#[must_use]
+pub fn is_certificate_name(name: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=64).contains(&name.len()) && name.chars().all(is_allowed)
 }
 
 impl Options {
@@ -122,6 +143,12 @@ impl Options {
     #[must_use]
     pub fn read_body(&self) -> bool {
         self.assertions.iter().any(Assertion::reads_body)
+    }
+
+    /// Whether it must be known when a certificate ends.
+    #[must_use]
+    pub fn date_certificate(&self) -> bool {
+        self.assertions.iter().any(Assertion::dates_certificate)
     }
 
     /// Checks that they can be asked of a check.
@@ -161,9 +188,22 @@ mod tests {
                 family: Family::from_version(version).unwrap(),
                 connect_to: connect_to.map(|address| address.parse().unwrap()),
                 server_name: server_name.map(str::to_owned),
+                client_certificate: None,
             };
             let options = Options { route, ..Options::default() };
             assert_eq!(options.validate(&check).err().map(|error| error.field), refused, "{target}");
+        }
+        for (target, name, is_valid) in [
+            ("https://a.com", "acme-1", true),
+            ("imap://a.com", "acme-1", true),
+            ("http://a.com", "acme-1", false),
+            ("https://a.com", "acme 1", false),
+            ("https://a.com", "", false),
+        ] {
+            let check = Check::from_target(target).unwrap();
+            let route = Route { client_certificate: Some(name.to_owned()), ..Route::default() };
+            let refused = Options { route, ..Options::default() }.validate(&check).err();
+            assert_eq!(refused.map(|error| error.field), (!is_valid).then_some("client_certificate"));
         }
         for version in [0, 4, 6] {
             assert_eq!(Family::from_version(version).map(Family::version), Some(version));

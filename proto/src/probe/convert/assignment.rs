@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use model::check::{
-    Assertion, Extras, Family, MAX_CERTIFICATE_DAYS, MAX_INTERVAL, MIN_INTERVAL, Method, Options, Route,
+    Assertion, Extras, Family, HttpVersion, MAX_CERTIFICATE_DAYS, MAX_INTERVAL, MIN_INTERVAL, Method,
+    Options, Route,
 };
 use model::{Check, CheckSpec, HealthPolicy, HttpCheck, MonitorId};
 use sha2::{Digest, Sha256};
@@ -160,6 +161,7 @@ fn route_to_wire(route: &Route) -> Option<v1::TargetRoute> {
         ip_version: route.family.version(),
         connect_to: route.connect_to.map(address_to_wire).unwrap_or_default(),
         server_name: route.server_name.clone().unwrap_or_default(),
+        client_certificate: route.client_certificate.clone().unwrap_or_default(),
     };
     Some(wire).filter(|wire| *wire != v1::TargetRoute::default())
 }
@@ -170,6 +172,7 @@ fn route_from_wire(wire: v1::TargetRoute) -> Result<Route, Invalid> {
             .ok_or_else(|| Invalid::new("route.ip_version", "must be 0, 4 or 6"))?,
         connect_to: address_from_wire(&wire.connect_to, "route.connect_to")?,
         server_name: Some(wire.server_name).filter(|name| !name.is_empty()),
+        client_certificate: Some(wire.client_certificate).filter(|name| !name.is_empty()),
     })
 }
 
@@ -187,6 +190,9 @@ fn check_to_wire(check: &Check) -> v1::assignment::Check {
             certificate_days,
             send,
             expect,
+            max_redirects: Some(http.max_redirects.into()),
+            http_version: http.version.number(),
+            compressed: http.compressed,
         }),
         other => v1::assignment::Check::Target(v1::TargetCheck {
             url: other.target(),
@@ -217,6 +223,11 @@ fn check_from_wire(wire: v1::assignment::Check) -> Result<Option<Check>, Invalid
             let extras = extras(http.headers, http.send, http.expect, http.certificate_days)?;
             let mut check = HttpCheck::new(url);
             (check.method, check.expected_status, check.health) = (method, expected_status, health);
+            let Some(version) = HttpVersion::from_number(http.http_version) else { return Ok(None) };
+            (check.version, check.compressed) = (version, http.compressed);
+            if let Some(max) = http.max_redirects {
+                check.max_redirects = u8::try_from(max).unwrap_or(u8::MAX);
+            }
             (Check::Http(check), extras)
         }
         v1::assignment::Check::Target(target) => {
@@ -291,6 +302,7 @@ mod tests {
             "tls://a.example:8443",
             "dns://[::1]:5353/a.example?type=MX",
             "icmp://a.example",
+            "icmp://a.example?count=5&loss=20",
             "grpcs://a.example/acme.v1.Orders",
             "wss://a.example/chat?b",
             "imaps://a.example",
@@ -306,13 +318,15 @@ mod tests {
             if let Some(check) = &mut assignment.check {
                 if let Check::Http(http) = check {
                     http.method = Method::Post;
+                    http.max_redirects = 0;
+                    (http.version, http.compressed) = (HttpVersion::Http2, true);
                 }
                 let has_certificate = !target.starts_with("http:");
                 let certificate_days = if has_certificate { 14 } else { 0 };
                 check.set_extras(Extras { certificate_days, ..all.clone() });
             }
             let assertions = vec![Assertion::parse("latency < 300ms && connect < 1s").unwrap()];
-            let route = Route { family: Family::V6, connect_to: "::1".parse().ok(), server_name: None };
+            let route = Route { family: Family::V6, connect_to: "::1".parse().ok(), ..Route::default() };
             assignment.options = Options { route, assertions, upside_down: true };
             assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment));
         }
@@ -385,6 +399,7 @@ mod tests {
             (v1::Assignment { role: 9, ..good.clone() }, "role"),
             (http(|http| http.url = "file:///etc/passwd".into()), "url"),
             (http(|http| http.method = "TRACE".into()), "http.method"),
+            (http(|http| http.max_redirects = Some(256)), "max_redirects"),
             (http(|http| http.expected_status = vec![70_000]), "http.expected_status"),
             (
                 http(|http| http.headers = vec![v1::Header { name: "Te".into(), value: "x".into() }]),
@@ -437,7 +452,7 @@ mod tests {
             } else {
                 v1::assignment::Check::Http(v1::HttpCheck {
                     url, method, headers: vec![], expected_status: vec![port], health, certificate_days, send,
-                    expect: vec![expect],
+                    expect: vec![expect], ..v1::HttpCheck::default()
                 })
             };
             let _ = assignment_from_wire(v1::Assignment {

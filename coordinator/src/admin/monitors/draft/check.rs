@@ -3,7 +3,7 @@
 //! Every wrong field is named; how often and how long is the draft's business.
 
 use model::check::assertion::{Assertion, MAX_ASSERTIONS};
-use model::check::{Extras, Family, Method, Options, Route, TARGETS, validate_header};
+use model::check::{Extras, Family, HttpVersion, Method, Options, Route, TARGETS, validate_header};
 use model::{Check, HealthPolicy};
 use proto::admin::v1 as wire;
 
@@ -33,12 +33,26 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
         }
         http.expected_status = read_statuses(&asked.expected_status, invalid);
         http.health = read_health(&asked.health, invalid);
+        if let Some(max) = asked.max_redirects {
+            // What no number holds is more than any check may follow.
+            http.max_redirects = u8::try_from(max).unwrap_or(u8::MAX);
+        }
+        if !asked.http_version.is_empty() {
+            match HttpVersion::parse(&asked.http_version) {
+                Some(version) => http.version = version,
+                None => invalid.add("http_version", "must be 1.1 or 2"),
+            }
+        }
+        http.compressed = asked.compressed;
     } else {
         let is_default = |health: &str| HealthPolicy::parse(health) == Some(HealthPolicy::default());
         for (field, is_given) in [
             ("method", !asked.method.is_empty()),
             ("expected_status", !asked.expected_status.is_empty()),
             ("health", !asked.health.is_empty() && !is_default(&asked.health)),
+            ("max_redirects", asked.max_redirects.is_some()),
+            ("http_version", !asked.http_version.is_empty()),
+            ("compressed", asked.compressed),
         ] {
             if is_given {
                 invalid.add(field, "is for http:// and https:// only: leave it empty");
@@ -77,6 +91,7 @@ fn read_route(asked: &wire::Monitor, invalid: &mut Invalid) -> Route {
         family: invalid.check("ip_version", family).unwrap_or_default(),
         connect_to: invalid.check("connect_to", connect_to).flatten(),
         server_name: Some(asked.server_name.trim().to_owned()).filter(|name| !name.is_empty()),
+        client_certificate: Some(asked.client_certificate.trim().to_owned()).filter(|name| !name.is_empty()),
     }
 }
 
@@ -100,11 +115,24 @@ pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
         if !insists_on("health") {
             draft.health.clear();
         }
+        if !insists_on("max_redirects") {
+            draft.max_redirects = None;
+        }
+        if !insists_on("http_version") {
+            draft.http_version.clear();
+        }
+        draft.compressed &= insists_on("compressed");
     }
     if !insists_on("server_name") {
         let route = Route { server_name: Some(draft.server_name.clone()), ..Route::default() };
         if (Options { route, ..Options::default() }).validate(&check).is_err() {
             draft.server_name.clear();
+        }
+    }
+    if !insists_on("client_certificate") {
+        let route = Route { client_certificate: Some(draft.client_certificate.clone()), ..Route::default() };
+        if (Options { route, ..Options::default() }).validate(&check).is_err() {
+            draft.client_certificate.clear();
         }
     }
     if !insists_on("assertions") {
