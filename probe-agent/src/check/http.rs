@@ -47,9 +47,13 @@ impl Attempt for HttpCheck {
             let port = hop.url.port_or_known_default().unwrap_or(80);
             let stream = dialer.dial(host.clone(), port, trace).await?;
             let next = if hop.url.scheme() == "https" {
-                let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
-                tls.outlasts(self.certificate_days, trace);
-                exchange(stream, request, self, trace).await?
+                // Apart, as plain checks would carry the kilobytes of a TLS connection with them.
+                let hop = async {
+                    let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
+                    tls.outlasts(self.certificate_days, trace);
+                    exchange(stream, request, self, trace).await
+                };
+                Box::pin(hop).await?
             } else {
                 exchange(stream, request, self, trace).await?
             };
@@ -157,7 +161,7 @@ fn keeps_secrets(from: &Url, to: &Url) -> bool {
 
 /// The headers that a user wants sent, and the credentials in the URL as one of them.
 pub(super) fn user_headers(pairs: &[(String, String)], url: &Url) -> Result<HeaderMap, Stopped> {
-    let mut headers = HeaderMap::with_capacity(pairs.len() + 1);
+    let mut headers = HeaderMap::with_capacity(pairs.len());
     for (name, value) in pairs {
         let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
         let (name, value) = pair.ok_or_else(|| Stopped::unmeasured("a request header cannot be sent"))?;
