@@ -85,6 +85,8 @@ pub(crate) struct Agent {
     offset_us: i64,
     next_beat: Timestamp,
     flush_at: Option<Timestamp>,
+    /// Results that were kept since something was said last.
+    unsaid: usize,
     /// Whether more waits than the window let through.
     is_blocked: bool,
     told_missed: u64,
@@ -131,6 +133,7 @@ impl Agent {
             offset_us: 0,
             next_beat: Timestamp::EPOCH,
             flush_at: None,
+            unsaid: 0,
             is_blocked: false,
             told_missed: 0,
             canaries: v1::Canaries::Unspecified,
@@ -314,7 +317,11 @@ impl Agent {
             warn!(monitor.id = %monitor, "cannot measure a monitor: {why}");
         }
         self.keep(job, started_at, finding, is_routine);
-        if is_urgent {
+        self.unsaid += 1;
+        if self.terms.as_ref().is_some_and(|terms| self.unsaid >= terms.window.max_results) {
+            // A full batch gains nothing by waiting, and many of them in one beat would hold up the schedule.
+            self.flush(now);
+        } else if is_urgent {
             let at = now.plus(COALESCE);
             self.flush_at = Some(self.flush_at.map_or(at, |planned| planned.min(at)));
         }
@@ -342,7 +349,7 @@ impl Agent {
 
     /// Says everything that waits, as far as the window lets it through.
     pub(crate) fn flush(&mut self, now: Timestamp) -> bool {
-        self.flush_at = None;
+        (self.flush_at, self.unsaid) = (None, 0);
         let Some(terms) = &self.terms else { return false };
         let mut has_sent = false;
         while let Some(batch) = self.spool.next_batch(terms.window, now) {

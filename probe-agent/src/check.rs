@@ -206,6 +206,7 @@ impl Checker {
         options.assertions.iter().find_map(|assertion| assertion.judge(&facts))
     }
 
+    /// The rarer kinds keep their state apart: an attempt is as large as the largest kind in it, and is moved.
     async fn attempt(&self, check: Option<&Check>, trace: &mut Trace) -> Result<(), Stopped> {
         if let Some(name) = trace.route.client_certificate.as_deref()
             && !self.network.tls.has_identity(name)
@@ -216,13 +217,13 @@ impl Checker {
         }
         match check {
             Some(Check::Http(check)) => check.attempt(&self.network, trace).await,
-            Some(Check::Tcp(check)) => check.attempt(&self.network, trace).await,
-            Some(Check::Tls(check)) => check.attempt(&self.network, trace).await,
-            Some(Check::Mail(check)) => check.attempt(&self.network, trace).await,
-            Some(Check::Dns(check)) => check.attempt(&self.network, trace).await,
-            Some(Check::Icmp(check)) => check.attempt(&self.network, trace).await,
-            Some(Check::Grpc(check)) => check.attempt(&self.network, trace).await,
-            Some(Check::WebSocket(check)) => check.attempt(&self.network, trace).await,
+            Some(Check::Tcp(check)) => Box::pin(check.attempt(&self.network, trace)).await,
+            Some(Check::Tls(check)) => Box::pin(check.attempt(&self.network, trace)).await,
+            Some(Check::Mail(check)) => Box::pin(check.attempt(&self.network, trace)).await,
+            Some(Check::Dns(check)) => Box::pin(check.attempt(&self.network, trace)).await,
+            Some(Check::Icmp(check)) => Box::pin(check.attempt(&self.network, trace)).await,
+            Some(Check::Grpc(check)) => Box::pin(check.attempt(&self.network, trace)).await,
+            Some(Check::WebSocket(check)) => Box::pin(check.attempt(&self.network, trace)).await,
             None => Err(Stopped::unmeasured("unsupported check kind")),
         }
     }
@@ -330,6 +331,9 @@ impl Trace {
 
     /// How to get to a host: the target, or one that it leads to.
     fn route_to(&self, host: &Host<&str>) -> Route {
+        if self.route == Route::default() {
+            return Route::default();
+        }
         let is_target = host.to_string().trim_matches(['[', ']']) == self.target.trim_matches(['[', ']']);
         if is_target { self.route.clone() } else { Route { family: self.route.family, ..Route::default() } }
     }

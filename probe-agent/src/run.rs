@@ -4,6 +4,7 @@
 //! measure.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use futures_util::{FutureExt, StreamExt};
 use model::{Clock, Random, Timestamp};
 use proto::probe::v1;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -120,6 +121,7 @@ impl Driver {
     ) {
         let mut attempts = FuturesUnordered::new();
         let mut paths = FuturesUnordered::new();
+        let mut timer = pin!(sleep(LONGEST_SLEEP));
         loop {
             let now = self.clock.now();
             self.agent.wake(now);
@@ -134,6 +136,11 @@ impl Driver {
             self.speak();
             self.store(now);
             let pause = self.agent.next_wake().map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
+            // It may ring early, and is moved only where it would ring late: each move is work for the runtime.
+            let at = Instant::now() + pause;
+            if timer.is_elapsed() || at < timer.deadline() {
+                timer.as_mut().reset(at);
+            }
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -145,9 +152,16 @@ impl Driver {
                     }
                 }
                 Some(done) = self.stored.recv() => self.agent.stored(done, self.clock.now()),
-                Some((job, finding)) = attempts.next() => self.agent.finished(&job, finding, self.clock.now()),
+                Some(ended) = attempts.next() => {
+                    let now = self.clock.now();
+                    self.agent.finished(&ended.0, ended.1, now);
+                    // What else has ended by now: a turn for each would cost as much as its bookkeeping.
+                    while let Some(Some((job, finding))) = attempts.next().now_or_never() {
+                        self.agent.finished(&job, finding, now);
+                    }
+                }
                 Some((monitor, path)) = paths.next() => self.agent.looked_at(monitor, path),
-                () = sleep(pause) => {}
+                () = &mut timer => {}
             }
         }
         // Attempts under way are given up; what is known is said.

@@ -215,6 +215,33 @@ fn news_go_at_once_and_routine_waits_for_the_beat() {
 }
 
 #[test]
+fn a_full_batch_does_not_wait_for_the_beat() {
+    let mut world = World::new();
+    let ids = 1..=150_u8;
+    let all: Vec<_> =
+        ids.map(|id| Assignment { monitor: MonitorId::from_bytes([id; 16]), ..assignment() }).collect();
+    world.assign(&all);
+    let minute = |world: &mut World| {
+        for _ in 0..10 {
+            for (_, job) in world.pass(1) {
+                world.finish(&job, Outcome::Pass);
+            }
+        }
+    };
+    // The first results are news; those of a minute later are not.
+    world.pass(39_995);
+    minute(&mut world);
+    world.pass(59_990);
+    for (seq, ..) in world.results() {
+        world.ack(1, seq, seq);
+    }
+    minute(&mut world);
+    assert_eq!(world.results().len(), 100, "what the window calls a batch");
+    world.pass(5_000);
+    assert_eq!(world.results().len(), 50, "the rest comes with the beat");
+}
+
+#[test]
 fn beats_come_on_time_though_there_is_nothing_to_say() {
     let mut world = World::new();
     world.pass(20_001);

@@ -133,6 +133,13 @@ fn lookup_failure(error: &io::Error) -> Stopped {
 
 /// The first connection that is accepted. Addresses are tried in the resolver's order, each with a head start.
 async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, IpAddr), Stopped> {
+    // The usual case needs no race.
+    if let [only] = addresses {
+        let connected = TcpStream::connect(only).await;
+        return connected
+            .map(|stream| (stream, only.ip()))
+            .map_err(|error| connect_failure(&[(only.ip(), error)]));
+    }
     let attempt = |address: SocketAddr| async move { (address.ip(), TcpStream::connect(address).await) };
     let mut waiting = addresses.iter().copied();
     let mut running = FuturesUnordered::new();

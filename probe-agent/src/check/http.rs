@@ -54,16 +54,22 @@ impl Attempt for HttpCheck {
             let stream = dialer.dial(host.clone(), port, trace).await?;
             let next = match (hop.url.scheme(), self.version) {
                 ("https", HttpVersion::Http1) => {
-                    let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
-                    tls.outlasts(self.certificate_days, &stream, trace);
-                    exchange(stream, request, self, trace).await?
+                    // Apart, as plain checks would carry the kilobytes of a TLS connection with them.
+                    let hop = async {
+                        let stream = tls.handshake(host, stream, Alpn::Http1, trace).await?;
+                        tls.outlasts(self.certificate_days, &stream, trace);
+                        exchange(stream, request, self, trace).await
+                    };
+                    Box::pin(hop).await?
                 }
-                ("https", HttpVersion::Http2) => {
-                    let stream = tls.handshake(host, stream, Alpn::Http2, trace).await?;
-                    tls.outlasts(self.certificate_days, &stream, trace);
-                    http2::verify(&stream)?;
-                    // Boxed: the larger future is for those who ask for it.
-                    Box::pin(http2::exchange(stream, hop.url.scheme(), request, self, trace)).await?
+                (scheme @ "https", HttpVersion::Http2) => {
+                    let hop = async {
+                        let stream = tls.handshake(host, stream, Alpn::Http2, trace).await?;
+                        tls.outlasts(self.certificate_days, &stream, trace);
+                        http2::verify(&stream)?;
+                        http2::exchange(stream, scheme, request, self, trace).await
+                    };
+                    Box::pin(hop).await?
                 }
                 (_, HttpVersion::Http1) => exchange(stream, request, self, trace).await?,
                 (scheme, HttpVersion::Http2) => {
@@ -184,7 +190,7 @@ fn keeps_secrets(from: &Url, to: &Url) -> bool {
 
 /// The headers that a user wants sent, and the credentials in the URL as one of them.
 pub(super) fn user_headers(pairs: &[(String, String)], url: &Url) -> Result<HeaderMap, Stopped> {
-    let mut headers = HeaderMap::with_capacity(pairs.len() + 1);
+    let mut headers = HeaderMap::with_capacity(pairs.len());
     for (name, value) in pairs {
         let pair = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
         let (name, value) = pair.ok_or_else(|| Stopped::unmeasured("a request header cannot be sent"))?;
