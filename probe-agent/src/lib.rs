@@ -17,6 +17,7 @@ mod canary;
 pub mod check;
 pub mod config;
 mod gate;
+pub mod join;
 mod latency;
 mod monitor;
 mod reconcile;

@@ -11,6 +11,7 @@ mod fastapi;
 mod flush;
 mod hostile_input;
 mod hostile_peers;
+mod join;
 mod kill;
 mod kinds;
 mod lifecycle;

@@ -26,8 +26,8 @@ use model::{EventId, IncidentId, InstallationId, Shard, SubjectId, Timestamp};
 pub use journal::{JournalRow, Position, Record};
 pub use records::{
     AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, ChannelRow, Config, ConfigChange, DeliveryRow,
-    DeliveryState, EventRow, IncidentQuery, IncidentRow, IncidentState, KeyRow, MaintenanceRow, MemberRow,
-    PageRow, RegionRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
+    DeliveryState, EventRow, IncidentQuery, IncidentRow, IncidentState, JoinRow, KeyRow, MaintenanceRow,
+    MemberRow, PageRow, RegionRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
 };
 
 /// How long a lease lives without renewal unless configured otherwise.

@@ -10,8 +10,8 @@ use model::{
 use crate::records::DEFAULT_WORKSPACE;
 use crate::{
     AgentRow, AgentSeen, AttemptRow, ChannelRow, Commit, DeliveryRow, DeliveryState, EventRow, IncidentRow,
-    IncidentState, JournalRow, KeyRow, Lease, MaintenanceRow, MemberRow, PageRow, Position, RegionRow,
-    SnapshotRow, StateRow, SubjectRow, TimelineRow,
+    IncidentState, JoinRow, JournalRow, KeyRow, Lease, MaintenanceRow, MemberRow, PageRow, Position,
+    RegionRow, SnapshotRow, StateRow, SubjectRow, TimelineRow,
 };
 
 pub(crate) fn installation() -> InstallationId {
@@ -182,6 +182,11 @@ pub(crate) fn agent(number: u32, name: &str) -> AgentRow {
         epoch: 5,
         process_nonce: number.is_multiple_of(2).then_some([8; 16]),
         created_at: at(3),
+        join: number.is_multiple_of(2).then_some(JoinRow {
+            digest: [9; 32],
+            expires_at: at(900),
+            joined_at: None,
+        }),
     }
 }
 

@@ -44,6 +44,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0003_incident_member.sql",
         sql: include_str!("../../migrations/sqlite/0003_incident_member.sql"),
     },
+    Migration {
+        version: 4,
+        name: "0004_agent_join.sql",
+        sql: include_str!("../../migrations/sqlite/0004_agent_join.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migration \
@@ -114,6 +119,7 @@ mod tests {
                     "0003_incident_member.sql",
                     "85fe6d7ebf2a187fabf884783e1b9d2475a72bc1cfcc48e7e3677af395a4ac9c"
                 ),
+                ("0004_agent_join.sql", "31dbe08ea7fb691e759111b4b38e98e2bf2779125685681abfb222cec63961a2"),
             ]
             .map(|(name, checksum)| (name, checksum.to_owned()))
         );
