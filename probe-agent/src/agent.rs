@@ -6,10 +6,11 @@
 //! each `Welcome`, and only the schedule knows it. Without a connection everything goes on but the talking.
 
 mod assign;
+mod hand_over;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub(crate) struct Agent {
     /// Attempts under way, by number.
     running: BTreeMap<u64, Running>,
     next_number: u64,
+    /// Monitors whose scheduled check runs in the process that this one took over from.
+    elsewhere: BTreeSet<MonitorId>,
     /// Checks that somebody waits for, queued or under way.
     single_checks: usize,
     alarms: BTreeMap<(Timestamp, u64), Alarm>,
@@ -103,6 +106,38 @@ enum Alarm {
     SecondAttempt { monitor: MonitorId, spec_revision: u64, round: u32 },
 }
 
+/// What an attempt says of its monitor.
+#[derive(Debug)]
+struct Learnt {
+    monitor: MonitorId,
+    attempt: u32,
+    round: u32,
+    seen: Seen,
+    /// Whether it passed or gave a definite wrong answer.
+    is_settled: bool,
+    /// Whether the monitor may be checked on schedule again.
+    ends_slot: bool,
+}
+
+/// What follows from it.
+#[derive(Debug)]
+struct News {
+    monitor: MonitorId,
+    is_news: bool,
+    is_routine: bool,
+    is_urgent: bool,
+    is_overdue: bool,
+}
+
+impl Learnt {
+    fn of(job: &Job, finding: &Finding, ends_slot: bool) -> Self {
+        let is_settled = finding.outcome.is_pass()
+            || finding.outcome.failure().is_some_and(|failure| failure.kind.is_definite());
+        let seen = Seen::of(finding);
+        Self { monitor: job.monitor(), attempt: job.attempt, round: job.round, seen, is_settled, ends_slot }
+    }
+}
+
 impl Agent {
     pub(crate) fn new(concurrency: Concurrency, spool: Spool) -> Self {
         Self {
@@ -112,6 +147,7 @@ impl Agent {
             gate: Gate::new(concurrency),
             running: BTreeMap::new(),
             next_number: 1,
+            elsewhere: BTreeSet::new(),
             single_checks: 0,
             alarms: BTreeMap::new(),
             spool,
@@ -257,36 +293,55 @@ impl Agent {
         let monitor = job.monitor();
         // Of a monitor that is not held any more nobody wants to know.
         let Some(held) = self.held.get_mut(&monitor) else { return };
-        let seen = Seen::of(&finding);
         if finding.outcome.is_pass() {
             held.latency.record(finding.duration);
         }
-        let is_settled = finding.outcome.is_pass()
-            || finding.outcome.failure().is_some_and(|failure| failure.kind.is_definite());
-        if let Some((round, settled)) = &mut held.round
-            && *round == job.round
-            && job.attempt == 1
+        let ends_slot = job.attempt == 0 && Arc::ptr_eq(&held.assignment, &job.assignment);
+        let Some(news) = self.learn(&Learnt::of(job, &finding, ends_slot)) else { return };
+        if news.is_news
+            && let Outcome::Error(why) = &finding.outcome
         {
-            *settled = is_settled;
-        }
-        let is_news = held.seen.replace(seen) != Some(seen);
-        let is_urgent = is_news || job.attempt != 0 || seen == Seen::Failing;
-        let is_routine = !is_news && job.attempt == 0 && matches!(seen, Seen::Well | Seen::Unwell);
-        if job.attempt == 0 && Arc::ptr_eq(&held.assignment, &job.assignment) {
-            held.is_busy = false;
-        }
-        let overdue = !held.is_busy && std::mem::take(&mut held.is_overdue);
-        let grid = held.grid();
-        if is_news && let Outcome::Error(why) = &finding.outcome {
             warn!(monitor.id = %monitor, "cannot measure a monitor: {why}");
         }
-        self.keep(job, started_at, finding, is_routine);
-        if is_urgent {
+        self.keep(job, started_at, finding, news.is_routine);
+        self.follow(&news, now);
+    }
+
+    /// Takes in what an attempt says of its monitor, if that is still held.
+    fn learn(&mut self, learnt: &Learnt) -> Option<News> {
+        let held = self.held.get_mut(&learnt.monitor)?;
+        if let Some((round, settled)) = &mut held.round
+            && *round == learnt.round
+            && learnt.attempt == 1
+        {
+            *settled = learnt.is_settled;
+        }
+        let seen = learnt.seen;
+        let is_news = held.seen.replace(seen) != Some(seen);
+        if learnt.ends_slot {
+            held.is_busy = false;
+        }
+        let is_scheduled = learnt.attempt == 0;
+        Some(News {
+            monitor: learnt.monitor,
+            is_news,
+            is_routine: !is_news && is_scheduled && matches!(seen, Seen::Well | Seen::Unwell),
+            is_urgent: is_news || !is_scheduled || seen == Seen::Failing,
+            is_overdue: !held.is_busy && std::mem::take(&mut held.is_overdue),
+        })
+    }
+
+    /// Does what news ask for, once the result is kept.
+    fn follow(&mut self, news: &News, now: Timestamp) {
+        if news.is_urgent {
             let at = now.plus(COALESCE);
             self.flush_at = Some(self.flush_at.map_or(at, |planned| planned.min(at)));
         }
-        if overdue {
-            self.queue_scheduled(monitor, grid.slot(self.server(now)));
+        if news.is_overdue
+            && let Some(held) = self.held.get(&news.monitor)
+        {
+            let slot = held.grid().slot(self.server(now));
+            self.queue_scheduled(news.monitor, slot);
         }
     }
 

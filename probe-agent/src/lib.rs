@@ -20,11 +20,13 @@ mod gate;
 pub mod join;
 mod latency;
 mod monitor;
+mod place;
 mod reconcile;
 mod run;
 mod schedule;
 mod session;
 mod spool;
+mod take_over;
 
 pub use config::Config;
 pub use gate::Concurrency;

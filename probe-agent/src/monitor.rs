@@ -88,6 +88,28 @@ impl Seen {
             Outcome::Error(_) => Self::Unmeasured,
         }
     }
+
+    /// What the latest attempt saw, as a number that stays the same in every version.
+    pub(crate) const fn to_number(seen: Option<Self>) -> u32 {
+        match seen {
+            None => 0,
+            Some(Self::Well) => 1,
+            Some(Self::Unwell) => 2,
+            Some(Self::Failing) => 3,
+            Some(Self::Unmeasured) => 4,
+        }
+    }
+
+    /// The other way round; nothing for a number of a later version.
+    pub(crate) const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Well),
+            2 => Some(Self::Unwell),
+            3 => Some(Self::Failing),
+            4 => Some(Self::Unmeasured),
+            _ => None,
+        }
+    }
 }
 
 fn host(assignment: &Assignment) -> Arc<str> {

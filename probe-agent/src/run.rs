@@ -4,6 +4,7 @@
 //! measure.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,11 @@ use crate::canary::{self, Canaries};
 use crate::check::{Checker, Finding, Untrusted};
 use crate::config::Config;
 use crate::monitor::Job;
+use crate::place::{Place, Settled};
 use crate::session::{Event, Session};
-use crate::spool::{self, Done, Writer};
+use crate::spool::{Done, Writer};
+use crate::take_over::wire::boot;
+use crate::take_over::{self as door, Heard, Successor};
 
 /// The longest sleep: the machine may have been suspended, which timers do not notice and the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -45,6 +49,9 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// Another process runs on the spool and did not let this one take over.
+    #[error("cannot take over from the process that runs: {0}; it goes on, see its log")]
+    TakeOver(std::io::Error),
 }
 
 /// Runs an agent until `shutdown`. It goes on checking while the coordinator is out of reach, and tries for ever to
@@ -59,21 +66,22 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let checker = Checker::new(config.addresses, config.extra_roots.as_deref())?;
-    let directory = config.spool.as_deref();
-    let opened =
-        spool::open(directory, config.spool_bytes, config.token.agent, Arc::clone(&clock), &*random).await;
-    let (spool, writer, stored) = opened.map_err(|why| Error::Spool {
-        directory: directory.map(|path| path.display().to_string()).unwrap_or_default(),
-        why: why.to_string(),
-    })?;
-    let spool_nonce = spool.nonce();
-    let agent = Agent::new(config.concurrency, spool);
+    // Whatever can go wrong here went wrong before the process that runs, if there is one, was disturbed.
+    let place = Place {
+        directory: config.spool,
+        bytes: config.spool_bytes,
+        agent: config.token.agent,
+        takes_over: config.takes_over,
+        clock: Arc::clone(&clock),
+        random: Arc::clone(&random),
+    };
+    let Settled { agent, writer, stored, door, predecessor } = place.settle(config.concurrency).await?;
     let (facts, own_facts) = watch::channel(agent.facts());
     let (events, incoming) = mpsc::channel(EVENTS);
-    let session = Session::new(
+    let mut session = Session::new(
         &config.coordinator,
         &config.token,
-        spool_nonce,
+        agent.numbering(),
         own_facts,
         events,
         Arc::clone(&clock),
@@ -81,11 +89,40 @@ pub async fn run(
     );
     info!(coordinator = %config.coordinator, agent.id = %config.token.agent, "agent started");
     let (say, canaries) = watch::channel(None);
-    let driver = Driver { agent, clock, facts, outbox: None, canaries, writer, stored };
+    let (talk, mut may_talk) = watch::channel(true);
+    let talking = async {
+        loop {
+            tokio::select! {
+                never = session.run() => match never {},
+                _ = may_talk.wait_for(|may| !may) => {}
+            }
+            // Fails only when the driver has ended, and then this future is dropped.
+            let _ = may_talk.wait_for(|may| *may).await;
+        }
+    };
+    let (successors, asking) = mpsc::channel(1);
+    let (hear, heard) = mpsc::channel(EVENTS);
+    let is_alone = predecessor.is_none();
+    let driver = Driver {
+        is_alone,
+        agent,
+        clock,
+        facts,
+        outbox: None,
+        canaries,
+        writer: Some(writer),
+        stored,
+        place,
+        talk,
+        asking,
+        heard,
+    };
     tokio::select! {
-        never = Box::pin(session.run()) => match never {},
+        never = Box::pin(talking) => match never {},
         never = Box::pin(canary::watch(&checker, &config.canaries, &say)) => match never {},
-        () = Box::pin(driver.run(&checker, incoming, shutdown)) => {}
+        never = Box::pin(door::serve(door, successors)) => match never {},
+        never = Box::pin(door::listen(predecessor, hear)) => match never {},
+        ended = Box::pin(driver.run(&checker, incoming, shutdown)) => ended?,
     }
     info!("agent stopped");
     Ok(())
@@ -93,14 +130,23 @@ pub async fn run(
 
 struct Driver {
     agent: Agent,
+    /// Whether there may be a session.
+    talk: watch::Sender<bool>,
+    /// Processes that want to take over.
+    asking: mpsc::Receiver<Successor>,
+    /// The process that this one took over from.
+    heard: mpsc::Receiver<Heard>,
+    /// Whether it has ended, or there was none.
+    is_alone: bool,
+    place: Place,
     clock: Arc<dyn Clock>,
     facts: watch::Sender<Facts>,
     /// Where messages go; `None` while cut off.
     outbox: Option<mpsc::Sender<v1::AgentMessage>>,
     /// What the canaries say.
     canaries: watch::Receiver<Option<Canaries>>,
-    /// Does what the spool orders.
-    writer: Writer,
+    /// Does what the spool orders; `None` once it is somebody else's.
+    writer: Option<Writer>,
     /// What came of it.
     stored: mpsc::UnboundedReceiver<Done>,
 }
@@ -111,7 +157,7 @@ impl Driver {
         checker: &Checker,
         mut events: mpsc::Receiver<Event>,
         shutdown: CancellationToken,
-    ) {
+    ) -> Result<(), Error> {
         let mut attempts = FuturesUnordered::new();
         loop {
             let now = self.clock.now();
@@ -133,6 +179,25 @@ impl Driver {
                     }
                 }
                 Some(done) = self.stored.recv() => self.agent.stored(done, self.clock.now()),
+                Some(heard) = self.heard.recv() => {
+                    let now = self.clock.now();
+                    match heard {
+                        Heard::Finished(finished) => self.agent.heard(*finished, boot(&*self.clock), now),
+                        Heard::Gone => {
+                            self.is_alone = true;
+                            self.agent.is_alone(now);
+                        }
+                    }
+                }
+                Some(mut successor) = self.asking.recv() => {
+                    if self.give_way(&mut successor, &mut attempts, &mut events).await? {
+                        tokio::select! {
+                            () = shutdown.cancelled() => {}
+                            () = self.tell_the_rest(&mut successor, &mut attempts) => {}
+                        }
+                        return Ok(());
+                    }
+                }
                 Some((job, finding)) = attempts.next() => self.agent.finished(&job, finding, self.clock.now()),
                 () = sleep(pause) => {}
             }
@@ -152,12 +217,84 @@ impl Driver {
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         // Whatever waits for company has waited.
         self.store(self.clock.now().plus(LONGEST_SLEEP));
-        self.writer.finish().await;
+        if let Some(writer) = self.writer.take() {
+            writer.finish().await;
+        }
+        Ok(())
+    }
+
+    /// Lets another process take over. `false`: it did not, and this one goes on. Attempts go on in either case.
+    async fn give_way(
+        &mut self,
+        successor: &mut Successor,
+        attempts: &mut Attempts<impl Future<Output = Ended>>,
+        events: &mut mpsc::Receiver<Event>,
+    ) -> Result<bool, Error> {
+        if !self.is_alone || !self.agent.can_hand_over() {
+            warn!(
+                "another process wants to take over and cannot yet: the one before has not ended, or the spool fails"
+            );
+            return Ok(false);
+        }
+        info!(version = successor.version, "another process takes over");
+        self.talk.send_replace(false);
+        self.agent.offline();
+        self.outbox = None;
+        let state = self.agent.hand_over(boot(&*self.clock));
+        self.store(self.clock.now().plus(LONGEST_SLEEP));
+        let writer = self.writer.take();
+        let handing = async {
+            if let Some(writer) = writer {
+                writer.finish().await;
+            }
+            successor.hand_over(&state).await
+        };
+        let mut ended = vec![];
+        let handed = meanwhile(handing, attempts, &mut ended).await;
+        while events.try_recv().is_ok() {}
+        let why = match handed {
+            Ok(()) => {
+                for (job, finding) in ended {
+                    self.tell(successor, &job, finding).await;
+                }
+                return Ok(true);
+            }
+            Err(why) => why,
+        };
+        warn!("the other process did not take over, this one goes on: {why}");
+        let (spool, writer, stored) = meanwhile(self.place.open(), attempts, &mut ended).await?;
+        self.agent.resume(spool);
+        (self.writer, self.stored) = (Some(writer), stored);
+        for (job, finding) in ended {
+            self.agent.finished(&job, finding, self.clock.now());
+        }
+        self.facts.send_replace(self.agent.facts());
+        self.talk.send_replace(true);
+        Ok(false)
+    }
+
+    /// Lets what is under way end, for the process that took over.
+    async fn tell_the_rest(
+        &mut self,
+        successor: &mut Successor,
+        attempts: &mut Attempts<impl Future<Output = Ended>>,
+    ) {
+        while let Some((job, finding)) = attempts.next().await {
+            self.tell(successor, &job, finding).await;
+        }
+    }
+
+    async fn tell(&mut self, successor: &mut Successor, job: &Job, finding: Finding) {
+        let Some(finished) = self.agent.conclude(job, finding, boot(&*self.clock)) else { return };
+        if let Err(why) = successor.tell(&finished).await {
+            warn!(monitor.id = %job.monitor(), "a result is lost, the process that took over has ended: {why}");
+        }
     }
 
     fn store(&mut self, now: Timestamp) {
+        let Some(writer) = &mut self.writer else { return };
         while let Some(order) = self.agent.next_order(now) {
-            self.writer.submit(order);
+            writer.submit(order);
         }
     }
 
@@ -193,6 +330,26 @@ impl Driver {
                 // The session is over; its end comes as an event, and with it everything unacknowledged waits again.
                 return;
             }
+        }
+    }
+}
+
+/// Attempts under way, and what comes of each.
+type Attempts<A> = FuturesUnordered<Pin<Box<A>>>;
+type Ended = (Job, Finding);
+
+/// Does something while attempts go on.
+async fn meanwhile<T>(
+    something: impl Future<Output = T>,
+    attempts: &mut Attempts<impl Future<Output = Ended>>,
+    ended: &mut Vec<Ended>,
+) -> T {
+    let mut something = pin!(something);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut something => return done,
+            Some(attempt) = attempts.next() => ended.push(attempt),
         }
     }
 }

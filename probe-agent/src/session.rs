@@ -113,7 +113,7 @@ impl Session {
     }
 
     /// Connects, streams and connects again, for ever.
-    pub(crate) async fn run(mut self) -> Infallible {
+    pub(crate) async fn run(&mut self) -> Infallible {
         let mut backoff = Backoff::default();
         loop {
             let started = Instant::now();

@@ -71,7 +71,7 @@ fn the_compose_file_names_one_coordinator_and_three_agents() -> Result<()> {
 
 #[test]
 fn the_units_are_hardened() -> Result<()> {
-    for unit in ["vigilmon.service", "vigilmon-agent.service"] {
+    for unit in ["vigilmon.service", "vigilmon-agent.service", "vigilmon-agent@.service"] {
         let text = fs::read_to_string(environment::checkout().join("deploy/systemd").join(unit))?;
         for setting in [
             "DynamicUser=yes",

@@ -24,3 +24,4 @@ mod quorum_outage;
 mod regions_cut;
 mod replay;
 mod sick_probe;
+mod take_over;
