@@ -29,6 +29,7 @@ use crate::gate::{Class, Concurrency, Gate};
 use crate::monitor::{Held, Job, Seen};
 use crate::schedule::Schedule;
 use crate::spool::{Done, Order, Spool, Window};
+use crate::ward::{Key, Record, Verdict, Ward};
 
 /// How long news wait for company.
 const COALESCE: Duration = Duration::from_millis(5);
@@ -64,6 +65,7 @@ pub(crate) struct Agent {
     has_assignments: bool,
     schedule: Schedule,
     gate: Gate<Job>,
+    ward: Ward,
     /// Attempts under way, by number.
     running: BTreeMap<u64, Running>,
     next_number: u64,
@@ -145,6 +147,7 @@ impl Agent {
             has_assignments: false,
             schedule: Schedule::default(),
             gate: Gate::new(concurrency),
+            ward: Ward::default(),
             running: BTreeMap::new(),
             next_number: 1,
             elsewhere: BTreeSet::new(),
@@ -161,6 +164,16 @@ impl Agent {
             told_missed: 0,
             canaries: v1::Canaries::Unspecified,
         }
+    }
+
+    /// Watches these checks.
+    pub(crate) fn watch(&mut self, ward: Ward) {
+        self.ward = ward;
+    }
+
+    /// What is to be remembered of checks, if that has changed.
+    pub(crate) fn ward_changes(&mut self) -> Option<Vec<Record>> {
+        self.ward.changes()
     }
 
     /// What to say of itself in the next session.
@@ -255,7 +268,11 @@ impl Agent {
     /// The next attempt to start, now.
     pub(crate) fn next_check(&mut self, now: Timestamp) -> Option<Job> {
         loop {
-            let job = self.gate.next()?;
+            let job = match self.ward.next(self.running.len()) {
+                Some(job) => job,
+                None if self.ward.is_closed() => return None,
+                None => self.gate.next()?,
+            };
             if job.is_single {
                 self.running.insert(job.number, Running { job: job.clone(), started_at: now, slow_at: None });
                 return Some(job);
@@ -263,7 +280,9 @@ impl Agent {
             // What was changed while it waited is not worth checking any more.
             let held = self.held.get(&job.monitor());
             let Some(held) = held.filter(|held| Arc::ptr_eq(&held.assignment, &job.assignment)) else {
-                self.gate.done(&job.host);
+                if !self.ward.skipped(&job) {
+                    self.gate.done(&job.host);
+                }
                 continue;
             };
             let slow_at = (job.attempt == 0).then(|| now.plus(held.latency.slow_after()));
@@ -281,7 +300,9 @@ impl Agent {
 
     /// An attempt has ended.
     pub(crate) fn finished(&mut self, job: &Job, finding: Finding, now: Timestamp) {
-        self.gate.done(&job.host);
+        if !self.ward.ended(job) {
+            self.gate.done(&job.host);
+        }
         let Some(Running { started_at, slow_at, .. }) = self.running.remove(&job.number) else { return };
         if let Some(at) = slow_at {
             self.alarms.remove(&(at, job.number));
@@ -433,8 +454,15 @@ impl Agent {
         let (assignment, host) = (Arc::clone(&held.assignment), Arc::clone(&held.host));
         let number = self.next_number;
         self.next_number += 1;
-        let job = Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single: false };
-        self.gate.offer(host, class, job);
+        let key = Key { monitor, spec_revision: assignment.spec_revision };
+        let verdict = self.ward.verdict(key);
+        let (is_single, is_set_aside) = (false, verdict == Verdict::Quarantined);
+        let host = Arc::clone(&host);
+        let job = Job { number, assignment, host, slot, attempt, round, is_single, is_set_aside };
+        match verdict {
+            Verdict::Suspect => self.ward.hold(job),
+            Verdict::Free | Verdict::Quarantined => self.gate.offer(Arc::clone(&job.host), class, job),
+        }
     }
 
     /// Makes a check that somebody waits for, besides whatever is assigned.
@@ -447,8 +475,18 @@ impl Agent {
         let host: Arc<str> = assignment.check.as_ref().map_or("", Check::host).into();
         let number = self.next_number;
         self.next_number += 1;
-        let (slot, attempt, round) = (0, 0, 0);
-        let job = Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single: true };
+        let (slot, attempt, round, is_set_aside) = (0, 0, 0, false);
+        let is_single = true;
+        let job = Job {
+            number,
+            assignment,
+            host: Arc::clone(&host),
+            slot,
+            attempt,
+            round,
+            is_single,
+            is_set_aside,
+        };
         if self.single_checks >= MAX_SINGLE_CHECKS {
             let finding = Finding::unmeasured("the agent is busy with other single checks");
             return self.answer(&job, Timestamp::EPOCH, finding, Timestamp::EPOCH);

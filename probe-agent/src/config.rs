@@ -34,6 +34,8 @@ pub struct Config {
     pub spool_bytes: u64,
     /// Whether this process takes over from one that runs on the same spool, and lets another take over from it.
     pub takes_over: bool,
+    /// Whether what was suspected of checks is forgotten at the start.
+    pub forgets_quarantine: bool,
 }
 
 /// The most bytes of results in the spool, unless its operator says otherwise.
@@ -57,6 +59,7 @@ impl Config {
             spool: None,
             spool_bytes: SPOOL_MIB << 20,
             takes_over: false,
+            forgets_quarantine: false,
         }
     }
 }
@@ -107,6 +110,9 @@ pub struct RunOptions {
     /// another take over from this one [env: VIGILMON_NO_TAKE_OVER]
     #[arg(long)]
     pub no_take_over: bool,
+    /// Run checks again that brought the agent down, and are quarantined; for this start only
+    #[arg(long)]
+    pub forget_quarantine: bool,
     /// Where checks go.
     #[command(flatten)]
     pub targets: TargetOptions,
@@ -174,6 +180,7 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
             spool: options.spool,
             spool_bytes: spool_mib << 20,
             takes_over: !options.no_take_over,
+            forgets_quarantine: options.forget_quarantine,
         }),
         _ => Err(Invalid(mistakes.0)),
     }
@@ -271,6 +278,7 @@ fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &m
         spool_mib: flags.spool_mib.or(spool_mib).or(file.spool_mib),
         no_take_over: flags.no_take_over
             || flag(environment, "VIGILMON_NO_TAKE_OVER", mistakes).unwrap_or(file.no_take_over),
+        forget_quarantine: flags.forget_quarantine,
         targets: merge_targets(flags.targets, environment, file_targets, mistakes),
         config,
         print_config: flags.print_config,

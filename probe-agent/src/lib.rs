@@ -27,6 +27,7 @@ mod schedule;
 mod session;
 mod spool;
 mod take_over;
+mod ward;
 
 pub use config::Config;
 pub use gate::Concurrency;

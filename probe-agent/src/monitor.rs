@@ -129,6 +129,8 @@ pub(crate) struct Job {
     pub(crate) round: u32,
     /// Somebody waits for this one check; the monitor is no monitor but their request.
     pub(crate) is_single: bool,
+    /// It is not to be run: it has brought the agent down.
+    pub(crate) is_set_aside: bool,
 }
 
 impl Job {

@@ -13,6 +13,7 @@ use crate::run::Error;
 use crate::spool::{self, Done, Spool, Writer};
 use crate::take_over::wire::boot;
 use crate::take_over::{self, Door, Predecessor};
+use crate::ward::{self, InFlight, QUARANTINED, Ward};
 
 /// Where results wait.
 pub(crate) struct Place {
@@ -24,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) agent: AgentId,
     /// Whether processes take over from each other there.
     pub(crate) takes_over: bool,
+    /// Whether what was suspected of checks is forgotten.
+    pub(crate) forgets: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -33,6 +36,8 @@ pub(crate) struct Settled {
     pub(crate) agent: Agent,
     pub(crate) writer: Writer,
     pub(crate) stored: mpsc::UnboundedReceiver<Done>,
+    /// Where what is in flight is noted.
+    pub(crate) flight: Option<ward::Files>,
     /// Where others ask to take over.
     pub(crate) door: Option<Door>,
     /// Whose checks have not all ended.
@@ -49,10 +54,15 @@ impl Place {
             None => None,
         };
         let (spool, writer, stored) = self.open().await?;
-        let (boot, now) = (boot(&*self.clock), self.clock.now());
-        let agent = match state {
-            Some(state) => Agent::take_over(concurrency, spool, state, boot, now),
-            None => Agent::new(concurrency, spool),
+        let (boot, now, boot_id) = (boot(&*self.clock), self.clock.now(), spool.boot_id());
+        let ward = self.look_back(boot_id, predecessor.is_some());
+        let mut agent = match state {
+            Some(state) => Agent::take_over(concurrency, spool, ward, state, boot, now),
+            None => {
+                let mut agent = Agent::new(concurrency, spool);
+                agent.watch(ward);
+                agent
+            }
         };
         if let Some(predecessor) = &mut predecessor
             && let Err(why) = predecessor.relieve().await
@@ -60,7 +70,42 @@ impl Place {
             writer.finish().await;
             return Err(Error::TakeOver(why));
         }
-        Ok(Settled { agent, writer, stored, door: self.open_door(), predecessor })
+        let flight = self.look_out(boot_id, concurrency, &mut agent);
+        Ok(Settled { agent, writer, stored, flight, door: self.open_door(), predecessor })
+    }
+
+    /// What is to be thought of checks after what became of the process before; one that gave way did not die.
+    fn look_back(&self, boot_id: [u8; 16], gave_way: bool) -> Ward {
+        let Some(directory) = self.directory.as_deref() else { return Ward::default() };
+        if self.forgets
+            && let Err(why) = ward::Files::forget(directory)
+        {
+            warn!("what was suspected of checks cannot be forgotten: {why}");
+        }
+        let (known, mut died) = ward::Files::left(directory, boot_id);
+        if gave_way {
+            died = InFlight::default();
+        }
+        if !died.keys.is_empty() {
+            warn!(checks = died.keys.len(), "the process before died with checks in flight");
+        }
+        let ward = Ward::after(known, &died, self.clock.wall());
+        for record in ward.records().filter(|record| record.quarantined) {
+            warn!(monitor.id = %record.monitor, deaths = record.deaths, "this check is not run: {QUARANTINED}");
+        }
+        ward
+    }
+
+    /// Notes from now on what is in flight.
+    fn look_out(&self, boot_id: [u8; 16], limits: Concurrency, agent: &mut Agent) -> Option<ward::Files> {
+        let begun = ward::Files::begin(self.directory.as_deref()?, boot_id, limits.total);
+        let begun =
+            begun.map_err(|why| warn!("a check that brings the agent down will not be recognised: {why}"));
+        let mut flight = begun.ok()?;
+        if let Some(records) = agent.ward_changes() {
+            flight.remember(&records);
+        }
+        Some(flight)
     }
 
     /// Opens the spool.

@@ -27,6 +27,7 @@ use crate::session::{Event, Session};
 use crate::spool::{Done, Writer};
 use crate::take_over::wire::boot;
 use crate::take_over::{self as door, Heard, Successor};
+use crate::ward::{self, QUARANTINED};
 
 /// The longest sleep: the machine may have been suspended, which timers do not notice and the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -72,10 +73,12 @@ pub async fn run(
         bytes: config.spool_bytes,
         agent: config.token.agent,
         takes_over: config.takes_over,
+        forgets: config.forgets_quarantine,
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
     };
-    let Settled { agent, writer, stored, door, predecessor } = place.settle(config.concurrency).await?;
+    let Settled { agent, writer, stored, flight, door, predecessor } =
+        place.settle(config.concurrency).await?;
     let (facts, own_facts) = watch::channel(agent.facts());
     let (events, incoming) = mpsc::channel(EVENTS);
     let mut session = Session::new(
@@ -111,6 +114,7 @@ pub async fn run(
         outbox: None,
         canaries,
         writer: Some(writer),
+        flight,
         stored,
         place,
         talk,
@@ -147,6 +151,8 @@ struct Driver {
     canaries: watch::Receiver<Option<Canaries>>,
     /// Does what the spool orders; `None` once it is somebody else's.
     writer: Option<Writer>,
+    /// Where what is in flight is noted.
+    flight: Option<ward::Files>,
     /// What came of it.
     stored: mpsc::UnboundedReceiver<Done>,
 }
@@ -163,10 +169,18 @@ impl Driver {
             let now = self.clock.now();
             self.agent.wake(now);
             while let Some(job) = self.agent.next_check(now) {
+                if let Some(flight) = self.flight.as_mut().filter(|_| !job.is_set_aside) {
+                    flight.started(&job);
+                }
                 attempts.push(Box::pin(attempt(checker, job)));
             }
             self.speak();
             self.store(now);
+            if let Some(records) = self.agent.ward_changes()
+                && let Some(flight) = &mut self.flight
+            {
+                flight.remember(&records);
+            }
             let pause = self.agent.next_wake().map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
             tokio::select! {
                 biased;
@@ -198,12 +212,13 @@ impl Driver {
                         return Ok(());
                     }
                 }
-                Some((job, finding)) = attempts.next() => self.agent.finished(&job, finding, self.clock.now()),
+                Some((job, finding)) = attempts.next() => self.take(&job, finding),
                 () = sleep(pause) => {}
             }
         }
         // Attempts under way are given up; what is known is said.
         drop(attempts);
+        self.flight.take().into_iter().for_each(ward::Files::close);
         self.agent.flush(self.clock.now());
         self.speak();
         let farewell = async {
@@ -254,6 +269,7 @@ impl Driver {
         while events.try_recv().is_ok() {}
         let why = match handed {
             Ok(()) => {
+                self.flight.take().into_iter().for_each(ward::Files::close);
                 for (job, finding) in ended {
                     self.tell(successor, &job, finding).await;
                 }
@@ -266,7 +282,7 @@ impl Driver {
         self.agent.resume(spool);
         (self.writer, self.stored) = (Some(writer), stored);
         for (job, finding) in ended {
-            self.agent.finished(&job, finding, self.clock.now());
+            self.take(&job, finding);
         }
         self.facts.send_replace(self.agent.facts());
         self.talk.send_replace(true);
@@ -289,6 +305,14 @@ impl Driver {
         if let Err(why) = successor.tell(&finished).await {
             warn!(monitor.id = %job.monitor(), "a result is lost, the process that took over has ended: {why}");
         }
+    }
+
+    /// Takes what an attempt found.
+    fn take(&mut self, job: &Job, finding: Finding) {
+        if let Some(flight) = &mut self.flight {
+            flight.ended(job);
+        }
+        self.agent.finished(job, finding, self.clock.now());
     }
 
     fn store(&mut self, now: Timestamp) {
@@ -356,10 +380,36 @@ async fn meanwhile<T>(
 
 async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
     let assignment = &job.assignment;
+    if job.is_set_aside {
+        return (job, Finding::unmeasured(QUARANTINED));
+    }
     let run = checker.run_against(assignment.check.as_ref(), &assignment.options, assignment.timeout);
-    let finding = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
-        warn!(monitor.id = %job.monitor(), "a check broke off inside the agent");
-        Finding::unmeasured("the check broke off inside the agent")
-    });
+    let finding = contained(run).await;
     (job, finding)
+}
+
+/// Runs an attempt. One that panics could not measure, and brings nothing else down.
+async fn contained(run: impl Future<Output = Finding>) -> Finding {
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let why = model::result::clean(said.unwrap_or("it panicked"), 200);
+        Finding::unmeasured(&format!("the check failed inside the agent: {why}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Outcome;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_panics_could_not_measure_and_says_why() {
+        let finding = contained(async { panic!("no such {}", "thing") }).await;
+        assert_eq!(
+            finding.outcome,
+            Outcome::Error("the check failed inside the agent: no such thing".into())
+        );
+    }
 }

@@ -229,6 +229,11 @@ impl Spool {
         Timestamp::from_micros(at.as_micros().saturating_add(shift))
     }
 
+    /// This boot of the machine.
+    pub(crate) const fn boot_id(&self) -> [u8; 16] {
+        self.header.boot.id
+    }
+
     /// What identifies the numbering: the same nonce continues the same agent epoch.
     pub(crate) const fn nonce(&self) -> [u8; 16] {
         self.header.nonce

@@ -19,6 +19,7 @@ mod maintenance;
 mod mass_failure;
 mod neighbours;
 mod pings;
+mod poison;
 mod quickstart;
 mod quorum_outage;
 mod regions_cut;

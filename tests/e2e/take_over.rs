@@ -1,36 +1,29 @@
 //! A new process of an agent takes over from the one that runs: no scheduled check is missed, none is made twice, and
 //! whoever fails at it disturbs nobody.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use model::AgentId;
 use proto::admin::v1::{ListAgentsRequest, Monitor};
 use support::admin::{seconds, wire_time};
-use support::task::Task;
-use support::{Fleet, SOON, environment, eventually};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use support::{Fleet, PacedSite, SOON, environment, eventually};
 
 const UPGRADES: usize = 3;
 const QUICK: usize = 30;
 const SLOW: usize = 10;
-/// How long the slow targets take: most of them are being checked at any instant.
-const SLOWNESS: Duration = Duration::from_millis(700);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_upgrades_under_load_miss_no_slot_and_check_none_twice() -> Result<()> {
     let began = wire_time(environment::now());
     let mut fleet = Fleet::start(&["us-east"]).await?;
-    let target = Target::start().await?;
+    let target = PacedSite::start().await?;
     let mut monitors = vec![];
+    // Most of the slow ones are being checked at any instant.
     for number in 0..QUICK + SLOW {
-        let path = if number < QUICK { format!("/quick/{number}") } else { format!("/slow/{number}") };
+        let path = if number < QUICK { format!("/0/{number}") } else { format!("/700/{number}") };
         let monitor = Monitor { url: target.url(&path), interval: seconds(1), ..Monitor::default() };
         monitors.push((path, fleet.admin.create_monitor(monitor).await?.id));
     }
@@ -100,65 +93,5 @@ async fn die_in_the_middle(fleet: &Fleet) -> Result<()> {
     let mut state = vec![0; usize::try_from(u32::from_be_bytes(length))?];
     stream.read_exact(&mut state)?;
     ensure!(state.len() > 16 * (QUICK + SLOW), "the state has all monitors");
-    Ok(())
-}
-
-/// Answers 200, at once or slowly, and counts by path.
-struct Target {
-    address: SocketAddr,
-    asked: Arc<Mutex<BTreeMap<String, usize>>>,
-    _listening: Task,
-}
-
-impl Target {
-    async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let asked = Arc::new(Mutex::new(BTreeMap::new()));
-        let counts = Arc::clone(&asked);
-        let listening = Task::start(async move {
-            let mut answers = vec![];
-            while let Ok((stream, _)) = listener.accept().await {
-                let counts = Arc::clone(&counts);
-                answers.push(Task::start(async move { drop(answer(stream, &counts).await) }));
-            }
-        });
-        Ok(Self { address, asked, _listening: listening })
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn asked(&self) -> BTreeMap<String, usize> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn until_each_was_asked(&self, targets: usize, times: usize) -> Result<()> {
-        eventually("every target was asked", SOON * 2, async || {
-            let asked = self.asked();
-            ensure!(
-                asked.len() == targets && asked.values().all(|count| *count >= times),
-                "{times}: {asked:?}"
-            );
-            Ok(Some(()))
-        })
-        .await
-    }
-}
-
-async fn answer(mut stream: TcpStream, counts: &Mutex<BTreeMap<String, usize>>) -> Result<()> {
-    let mut head = vec![];
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await?);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let path = head.split(' ').nth(1).context("a path")?.to_owned();
-    let is_slow = path.starts_with("/slow");
-    *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default() += 1;
-    if is_slow {
-        tokio::time::sleep(SLOWNESS).await;
-    }
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await?;
     Ok(())
 }

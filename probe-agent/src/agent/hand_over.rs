@@ -13,11 +13,12 @@ use crate::gate::Concurrency;
 use crate::monitor::{Held, Job, Seen};
 use crate::spool::Spool;
 use crate::take_over::wire;
+use crate::ward::Ward;
 
 impl Agent {
-    /// Whether everything that waits will be on the disk.
-    pub(crate) const fn can_hand_over(&self) -> bool {
-        !self.spool.is_broken()
+    /// Whether everything that waits will be on the disk, and no suspect is being tried.
+    pub(crate) fn can_hand_over(&self) -> bool {
+        !self.spool.is_broken() && !self.ward.is_closed()
     }
 
     /// What names the numbering of its results.
@@ -75,11 +76,13 @@ impl Agent {
     pub(crate) fn take_over(
         concurrency: Concurrency,
         spool: Spool,
+        ward: Ward,
         state: wire::State,
         boot: Timestamp,
         now: Timestamp,
     ) -> Self {
         let mut agent = Self::new(concurrency, spool);
+        agent.watch(ward);
         agent.offset_us = state.server_minus_boot_us.saturating_sub(boot.as_micros());
         agent.region = RegionId::new(&state.region).ok();
         for held in state.held {

@@ -1,4 +1,5 @@
 mod hand_over;
+mod ward;
 
 use model::{Check, Failure, FailureKind, Phases};
 use proto::probe::convert::{Assignment, Role, assignment_to_wire};

@@ -12,7 +12,8 @@ impl World {
         let (spool, shelf) = Shelf::new();
         let (boot, now) = (BOOT.plus(AHEAD), self.now.plus(AHEAD));
         let state = self.agent.hand_over(BOOT);
-        let agent = Agent::take_over(Concurrency { total: 1, per_host: 1 }, spool, state, boot, now);
+        let agent =
+            Agent::take_over(Concurrency { total: 1, per_host: 1 }, spool, Ward::default(), state, boot, now);
         Self { agent, shelf, now, said: vec![] }
     }
 }
