@@ -84,6 +84,8 @@ pub struct Admin {
     pub public_url: Url,
     /// SHA-256 of the certificate that agents will see; part of their tokens.
     pub agent_fingerprint: [u8; 32],
+    /// Where agents that join are to connect.
+    pub agent_address: Url,
 }
 
 impl fmt::Debug for Admin {

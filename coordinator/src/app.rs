@@ -45,6 +45,8 @@ pub struct App {
     pub agent_address: SocketAddr,
     /// How people reach the HTTP listener.
     pub public_url: Url,
+    /// What agents that join are to dial.
+    agent_url: Url,
     /// The first admin key, if it was made just now.
     pub new_admin_key: Option<Secret<String>>,
     /// The ends that others may hold on to.
@@ -118,6 +120,10 @@ impl App {
             Some(url) => url.clone(),
             None => Url::parse(&format!("http://{http_address}"))?,
         };
+        let agent_url = match &config.agent_address {
+            Some(url) => url.clone(),
+            None => agent_url(&public_url, agent_address)?,
+        };
         let (shards, lanes) = shard::lanes();
         let parts = Parts {
             fleet: Arc::new(Fleet::new(Arc::clone(&clock))),
@@ -137,6 +143,7 @@ impl App {
             http_address,
             agent_address,
             public_url,
+            agent_url,
             new_admin_key,
             parts,
             data,
@@ -236,6 +243,7 @@ impl App {
             replays: Arc::new(tokio::sync::Semaphore::new(1)),
             public_url: self.public_url.clone(),
             agent_fingerprint: self.parts.agent_fingerprint,
+            agent_address: self.agent_url,
             healthy: Arc::clone(&healthy),
         });
         let pages = web::router(web::Parts {
@@ -293,6 +301,12 @@ pub fn database_options(config: &Config) -> store::sqlite::OpenOptions {
         options.synchronous = store::sqlite::Synchronous::Off;
     }
     options
+}
+
+/// Where agents reach us unless it is said: the host that people use, at the port for agents.
+fn agent_url(public_url: &Url, agents: SocketAddr) -> anyhow::Result<Url> {
+    let host = public_url.host_str().context("the public URL has a host")?;
+    Ok(Url::parse(&format!("https://{host}:{}", agents.port()))?)
 }
 
 async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {

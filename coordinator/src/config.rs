@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use model::address::Cidr;
+use proto::probe::join::agent_address;
 use url::Url;
 
 /// Options as given on the command line.
@@ -29,6 +30,9 @@ pub struct Flags {
     /// Where probe agents connect, with TLS [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR:PORT")]
     pub agent_listen: Option<String>,
+    /// What agents that join are to dial [default: https://HOST:PORT, the host of PUBLIC-URL, the port of AGENT-LISTEN]
+    #[arg(long, value_name = "URL")]
+    pub agent_address: Option<String>,
     /// How people reach the HTTP listener; goes into heartbeat and page URLs [default: http://HTTP-LISTEN]
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
@@ -51,6 +55,8 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Where agents connect.
     pub agent_listen: SocketAddr,
+    /// What agents that join are to dial; `None`: the public URL's host and the port for agents.
+    pub agent_address: Option<Url>,
     /// How people reach the HTTP listener; `None`: by the address it is bound to.
     pub public_url: Option<Url>,
     /// Private addresses that notifications may go to.
@@ -74,8 +80,16 @@ pub struct Problem {
 }
 
 /// The options by the names of the file.
-const OPTIONS: [&str; 7] =
-    ["database", "data", "http_listen", "agent_listen", "public_url", "allow_receiver", "receiver_ca_file"];
+const OPTIONS: [&str; 8] = [
+    "database",
+    "data",
+    "http_listen",
+    "agent_listen",
+    "agent_address",
+    "public_url",
+    "allow_receiver",
+    "receiver_ca_file",
+];
 
 /// Puts the configuration together.
 ///
@@ -109,6 +123,7 @@ fn from_flags(flags: &Flags) -> Source {
         ("data", one(&flags.data)),
         ("http_listen", one(&flags.http_listen)),
         ("agent_listen", one(&flags.agent_listen)),
+        ("agent_address", one(&flags.agent_address)),
         ("public_url", one(&flags.public_url)),
         ("allow_receiver", flags.allow_receiver.clone()),
         ("receiver_ca_file", one(&flags.receiver_ca_file)),
@@ -170,6 +185,8 @@ impl Reader {
         let database = self.one("database", database).unwrap_or_else(|| data.join("vigilmon.db"));
         let http_listen = self.one("http_listen", listen).unwrap_or_else(|| ([127, 0, 0, 1], 8080).into());
         let agent_listen = self.one("agent_listen", listen).unwrap_or_else(|| ([127, 0, 0, 1], 8443).into());
+        let agent_address =
+            self.one("agent_address", |text| agent_address(text).map_err(|error| error.to_string()));
         let public_url = self.one("public_url", public_url);
         let allow_receiver =
             self.many("allow_receiver", |text| text.parse().map_err(|error| format!("{error}")));
@@ -190,6 +207,7 @@ impl Reader {
             data,
             http_listen,
             agent_listen,
+            agent_address,
             public_url,
             allow_receiver,
             receiver_ca,

@@ -4,6 +4,7 @@
 //! Who the agent is comes from its credential alone. Its epoch is issued here and stored before the Welcome: the same
 //! process nonce continues the same epoch, another one gets the next. Nothing is acked before it is committed.
 
+mod join;
 mod outgoing;
 
 use std::pin::Pin;
@@ -59,6 +60,7 @@ pub struct Service {
     supervisor: Supervisor,
     /// Name of the agent inside this process, if there is one.
     embedded: Arc<[String]>,
+    doorkeeper: join::Doorkeeper,
 }
 
 type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
@@ -97,7 +99,8 @@ impl Service {
         supervisor: Supervisor,
         embedded: Vec<String>,
     ) -> Self {
-        Self { clock, settings, views, fleet, shards, supervisor, embedded: embedded.into() }
+        let (embedded, doorkeeper) = (embedded.into(), join::Doorkeeper::default());
+        Self { clock, settings, views, fleet, shards, supervisor, embedded, doorkeeper }
     }
 
     /// The agent whose credential the request carries.
@@ -219,6 +222,10 @@ impl Service {
 #[tonic::async_trait]
 impl ProbeService for Service {
     type SessionStream = Outgoing;
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        join::join(self, request.into_inner()).await.map(Response::new)
+    }
 
     async fn session(
         &self,

@@ -107,6 +107,7 @@ async fn embedded_agent(parts: &Parts, region: &RegionId) -> anyhow::Result<Agen
             epoch: known.map_or(0, |row| row.epoch),
             process_nonce: known.and_then(|row| row.process_nonce),
             created_at: known.map_or(now, |row| row.created_at),
+            join: None,
         };
         Ok::<_, store::Error>(ConfigChange::PutAgent(row))
     };

@@ -6,11 +6,12 @@
 //! each `Welcome`, and only the schedule knows it. Without a connection everything goes on but the talking.
 
 mod assign;
+mod hand_over;
 mod telling;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::gate::{Class, Concurrency, Gate};
 use crate::monitor::{Held, Job, Seen};
 use crate::schedule::Schedule;
 use crate::spool::{Done, Order, Spool, Window};
+use crate::ward::{Key, Record, Verdict, Ward};
 use telling::Telling;
 
 /// How long news wait for company.
@@ -70,9 +72,12 @@ pub(crate) struct Agent {
     has_assignments: bool,
     schedule: Schedule,
     gate: Gate<Job>,
+    ward: Ward,
     /// Attempts under way, by number.
     running: BTreeMap<u64, Running>,
     next_number: u64,
+    /// Monitors whose scheduled check runs in the process that this one took over from.
+    elsewhere: BTreeSet<MonitorId>,
     /// Checks that somebody waits for, queued or under way.
     single_checks: usize,
     alarms: BTreeMap<(Timestamp, u64), Alarm>,
@@ -115,6 +120,38 @@ enum Alarm {
     SecondAttempt { monitor: MonitorId, spec_revision: u64, round: u32 },
 }
 
+/// What an attempt says of its monitor.
+#[derive(Debug)]
+struct Learnt {
+    monitor: MonitorId,
+    attempt: u32,
+    round: u32,
+    seen: Seen,
+    /// Whether it passed or gave a definite wrong answer.
+    is_settled: bool,
+    /// Whether the monitor may be checked on schedule again.
+    ends_slot: bool,
+}
+
+/// What follows from it.
+#[derive(Debug)]
+struct News {
+    monitor: MonitorId,
+    is_news: bool,
+    is_routine: bool,
+    is_urgent: bool,
+    is_overdue: bool,
+}
+
+impl Learnt {
+    fn of(job: &Job, finding: &Finding, ends_slot: bool) -> Self {
+        let is_settled = finding.outcome.is_pass()
+            || finding.outcome.failure().is_some_and(|failure| failure.kind.is_definite());
+        let seen = Seen::of(finding);
+        Self { monitor: job.monitor(), attempt: job.attempt, round: job.round, seen, is_settled, ends_slot }
+    }
+}
+
 impl Agent {
     pub(crate) fn new(concurrency: Concurrency, spool: Spool) -> Self {
         Self {
@@ -122,8 +159,10 @@ impl Agent {
             has_assignments: false,
             schedule: Schedule::default(),
             gate: Gate::new(concurrency),
+            ward: Ward::default(),
             running: BTreeMap::new(),
             next_number: 1,
+            elsewhere: BTreeSet::new(),
             single_checks: 0,
             alarms: BTreeMap::new(),
             spool,
@@ -140,6 +179,16 @@ impl Agent {
             telling: Telling::new(),
             paths: VecDeque::new(),
         }
+    }
+
+    /// Watches these checks.
+    pub(crate) fn watch(&mut self, ward: Ward) {
+        self.ward = ward;
+    }
+
+    /// What is to be remembered of checks, if that has changed.
+    pub(crate) fn ward_changes(&mut self) -> Option<Vec<Record>> {
+        self.ward.changes()
     }
 
     /// What to say of itself in the next session.
@@ -234,7 +283,11 @@ impl Agent {
     /// The next attempt to start, now.
     pub(crate) fn next_check(&mut self, now: Timestamp) -> Option<Job> {
         loop {
-            let job = self.gate.next()?;
+            let job = match self.ward.next(self.running.len()) {
+                Some(job) => job,
+                None if self.ward.is_closed() => return None,
+                None => self.gate.next()?,
+            };
             if job.is_single {
                 self.running.insert(job.number, Running { job: job.clone(), started_at: now, slow_at: None });
                 return Some(job);
@@ -242,7 +295,9 @@ impl Agent {
             // What was changed while it waited is not worth checking any more.
             let held = self.held.get(&job.monitor());
             let Some(held) = held.filter(|held| Arc::ptr_eq(&held.assignment, &job.assignment)) else {
-                self.gate.done(&job.host);
+                if !self.ward.skipped(&job) {
+                    self.gate.done(&job.host);
+                }
                 continue;
             };
             let slow_at = (job.attempt == 0).then(|| now.plus(held.latency.slow_after()));
@@ -260,7 +315,9 @@ impl Agent {
 
     /// An attempt has ended.
     pub(crate) fn finished(&mut self, job: &Job, mut finding: Finding, now: Timestamp) {
-        self.gate.done(&job.host);
+        if !self.ward.ended(job) {
+            self.gate.done(&job.host);
+        }
         let Some(Running { started_at, slow_at, .. }) = self.running.remove(&job.number) else { return };
         if let Some(at) = slow_at {
             self.alarms.remove(&(at, job.number));
@@ -272,23 +329,27 @@ impl Agent {
         let monitor = job.monitor();
         // Of a monitor that is not held any more nobody wants to know.
         let Some(held) = self.held.get_mut(&monitor) else { return };
-        let seen = Seen::of(&finding);
         if finding.outcome.is_pass() {
             held.latency.record(finding.duration);
         }
-        let is_settled = finding.outcome.is_pass()
-            || finding.outcome.failure().is_some_and(|failure| failure.kind.is_definite());
-        if let Some((round, settled)) = &mut held.round
-            && *round == job.round
-            && job.attempt == 1
+        let ends_slot = job.attempt == 0 && Arc::ptr_eq(&held.assignment, &job.assignment);
+        self.choose_capture(job, &mut finding, now);
+        let Some(news) = self.learn(&Learnt::of(job, &finding, ends_slot)) else { return };
+        if news.is_news
+            && let Outcome::Error(why) = &finding.outcome
         {
-            *settled = is_settled;
+            warn!(monitor.id = %monitor, "cannot measure a monitor: {why}");
         }
-        let before = held.seen.replace(seen);
-        let is_news = before != Some(seen);
+        self.keep(job, started_at, finding, news.is_routine);
+        self.follow(&news, now);
+    }
+
+    /// Leaves a finding its capture if that is to be told, and has the way to a target that was not reached looked at.
+    fn choose_capture(&mut self, job: &Job, finding: &mut Finding, now: Timestamp) {
+        let Some(held) = self.held.get_mut(&job.monitor()) else { return };
         let attempt = telling::Attempt {
-            seen,
-            before,
+            seen: Seen::of(finding),
+            before: held.seen,
             is_verification: job.attempt != 0,
             told_at: held.told_at,
             is_online: self.terms.is_some(),
@@ -304,29 +365,49 @@ impl Agent {
         let is_looked_at = held.path_at.is_some_and(|at| now.since(at) < PATH_AGAIN_AFTER);
         if let Some(target) = finding.unreached.filter(|_| !is_looked_at && self.paths.len() < MAX_PATHS) {
             held.path_at = Some(now);
-            self.paths.push_back((monitor, target));
+            self.paths.push_back((job.monitor(), target));
         }
-        let is_urgent = is_news || job.attempt != 0 || seen == Seen::Failing;
-        let is_routine = !is_news && job.attempt == 0 && matches!(seen, Seen::Well | Seen::Unwell);
-        if job.attempt == 0 && Arc::ptr_eq(&held.assignment, &job.assignment) {
+    }
+
+    /// Takes in what an attempt says of its monitor, if that is still held.
+    fn learn(&mut self, learnt: &Learnt) -> Option<News> {
+        let held = self.held.get_mut(&learnt.monitor)?;
+        if let Some((round, settled)) = &mut held.round
+            && *round == learnt.round
+            && learnt.attempt == 1
+        {
+            *settled = learnt.is_settled;
+        }
+        let seen = learnt.seen;
+        let is_news = held.seen.replace(seen) != Some(seen);
+        if learnt.ends_slot {
             held.is_busy = false;
         }
-        let overdue = !held.is_busy && std::mem::take(&mut held.is_overdue);
-        let grid = held.grid();
-        if is_news && let Outcome::Error(why) = &finding.outcome {
-            warn!(monitor.id = %monitor, "cannot measure a monitor: {why}");
-        }
-        self.keep(job, started_at, finding, is_routine);
+        let is_scheduled = learnt.attempt == 0;
+        Some(News {
+            monitor: learnt.monitor,
+            is_news,
+            is_routine: !is_news && is_scheduled && matches!(seen, Seen::Well | Seen::Unwell),
+            is_urgent: is_news || !is_scheduled || seen == Seen::Failing,
+            is_overdue: !held.is_busy && std::mem::take(&mut held.is_overdue),
+        })
+    }
+
+    /// Does what news ask for, once the result is kept.
+    fn follow(&mut self, news: &News, now: Timestamp) {
         self.unsaid += 1;
         if self.terms.as_ref().is_some_and(|terms| self.unsaid >= terms.window.max_results) {
             // A full batch gains nothing by waiting, and many of them in one beat would hold up the schedule.
             self.flush(now);
-        } else if is_urgent {
+        } else if news.is_urgent {
             let at = now.plus(COALESCE);
             self.flush_at = Some(self.flush_at.map_or(at, |planned| planned.min(at)));
         }
-        if overdue {
-            self.queue_scheduled(monitor, grid.slot(self.server(now)));
+        if news.is_overdue
+            && let Some(held) = self.held.get(&news.monitor)
+        {
+            let slot = held.grid().slot(self.server(now));
+            self.queue_scheduled(news.monitor, slot);
         }
     }
 
@@ -430,11 +511,16 @@ impl Agent {
         let assignment = Arc::clone(&held.assignment);
         let number = self.next_number;
         self.next_number += 1;
+        let key = Key { monitor, spec_revision: assignment.spec_revision };
+        let verdict = self.ward.verdict(key);
+        let (is_single, is_set_aside) = (false, verdict == Verdict::Quarantined);
         let is_close = attempt != 0 || held.seen == Some(Seen::Failing);
-        let (host, is_single) = (Arc::clone(&held.host), false);
-        let job =
-            Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single, is_close };
-        self.gate.offer(host, class, job);
+        let host = Arc::clone(&held.host);
+        let job = Job { number, assignment, host, slot, attempt, round, is_single, is_close, is_set_aside };
+        match verdict {
+            Verdict::Suspect => self.ward.hold(job),
+            Verdict::Free | Verdict::Quarantined => self.gate.offer(Arc::clone(&job.host), class, job),
+        }
     }
 
     /// Makes a check that somebody waits for, besides whatever is assigned.
@@ -447,9 +533,19 @@ impl Agent {
         let host: Arc<str> = assignment.check.as_ref().map_or("", Check::host).into();
         let number = self.next_number;
         self.next_number += 1;
-        let (slot, attempt, round, is_single, is_close) = (0, 0, 0, true, false);
-        let job =
-            Job { number, assignment, host: Arc::clone(&host), slot, attempt, round, is_single, is_close };
+        let (slot, attempt, round) = (0, 0, 0);
+        let (is_single, is_close, is_set_aside) = (true, false, false);
+        let job = Job {
+            number,
+            assignment,
+            host: Arc::clone(&host),
+            slot,
+            attempt,
+            round,
+            is_single,
+            is_close,
+            is_set_aside,
+        };
         if self.single_checks >= MAX_SINGLE_CHECKS {
             let finding = Finding::unmeasured("the agent is busy with other single checks");
             return self.answer(&job, Timestamp::EPOCH, finding, Timestamp::EPOCH);

@@ -32,6 +32,10 @@ pub struct Config {
     pub spool: Option<PathBuf>,
     /// The most bytes in that directory.
     pub spool_bytes: u64,
+    /// Whether this process takes over from one that runs on the same spool, and lets another take over from it.
+    pub takes_over: bool,
+    /// Whether what was suspected of checks is forgotten at the start.
+    pub forgets_quarantine: bool,
 }
 
 /// The most bytes of results in the spool, unless its operator says otherwise.
@@ -53,6 +57,8 @@ impl Config {
             canaries: vec![],
             spool: None,
             spool_bytes: SPOOL_MIB << 20,
+            takes_over: false,
+            forgets_quarantine: false,
         }
     }
 }
@@ -113,6 +119,13 @@ pub struct RunOptions {
     /// The most that the spool takes on disk, in MiB; 256 by default [env: VIGILMON_SPOOL_MIB]
     #[arg(long, value_name = "MIB")]
     pub spool_mib: Option<u64>,
+    /// Neither take over from an agent that runs on the same spool, which otherwise lets its checks end and ends, nor let
+    /// another take over from this one [env: VIGILMON_NO_TAKE_OVER]
+    #[arg(long)]
+    pub no_take_over: bool,
+    /// Run checks again that brought the agent down, and are quarantined; for this start only
+    #[arg(long)]
+    pub forget_quarantine: bool,
     /// Where checks go.
     #[command(flatten)]
     pub targets: TargetOptions,
@@ -140,6 +153,7 @@ struct File {
     canary: Vec<String>,
     spool: Option<PathBuf>,
     spool_mib: Option<u64>,
+    no_take_over: bool,
     ca_file: Option<PathBuf>,
     allow_target: Vec<String>,
     deny_private: bool,
@@ -178,6 +192,8 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
             canaries,
             spool: options.spool,
             spool_bytes: spool_mib << 20,
+            takes_over: !options.no_take_over,
+            forgets_quarantine: options.forget_quarantine,
         }),
         _ => Err(Invalid(mistakes.0)),
     }
@@ -198,6 +214,7 @@ pub fn effective(flags: RunOptions, environment: &BTreeMap<String, String>) -> R
         canary: options.canary,
         spool: config.spool,
         spool_mib: Some(config.spool_bytes >> 20),
+        no_take_over: options.no_take_over,
         ca_file: options.targets.ca_file,
         allow_target: options.targets.allow_target,
         deny_private: options.targets.deny_private,
@@ -271,6 +288,9 @@ fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &m
         },
         spool: flags.spool.or_else(|| path("VIGILMON_SPOOL")).or(file.spool),
         spool_mib: flags.spool_mib.or(spool_mib).or(file.spool_mib),
+        no_take_over: flags.no_take_over
+            || flag(environment, "VIGILMON_NO_TAKE_OVER", mistakes).unwrap_or(file.no_take_over),
+        forget_quarantine: flags.forget_quarantine,
         targets: merge_targets(flags.targets, environment, file_targets, mistakes),
         config,
         print_config: flags.print_config,
@@ -283,15 +303,7 @@ fn merge_targets(
     file: TargetOptions,
     mistakes: &mut Mistakes,
 ) -> TargetOptions {
-    let deny_private = match variable(environment, "VIGILMON_DENY_PRIVATE") {
-        None => file.deny_private,
-        Some("true" | "1" | "yes") => true,
-        Some("false" | "0" | "no") => false,
-        Some(_) => {
-            mistakes.add("VIGILMON_DENY_PRIVATE", "must be true or false");
-            false
-        }
-    };
+    let deny_private = flag(environment, "VIGILMON_DENY_PRIVATE", mistakes).unwrap_or(file.deny_private);
     let list = |name, flags: Vec<String>, file| match variable(environment, name) {
         _ if !flags.is_empty() => flags,
         Some(list) => list.split(',').map(|item| item.trim().to_owned()).collect(),
@@ -307,6 +319,18 @@ fn merge_targets(
             flags.client_certificate,
             file.client_certificate,
         ),
+    }
+}
+
+/// A variable that says yes or no, if it is set.
+fn flag(environment: &BTreeMap<String, String>, name: &str, mistakes: &mut Mistakes) -> Option<bool> {
+    match variable(environment, name)? {
+        "true" | "1" | "yes" => Some(true),
+        "false" | "0" | "no" => Some(false),
+        _ => {
+            mistakes.add(name, "must be true or false");
+            None
+        }
     }
 }
 

@@ -78,6 +78,13 @@ impl<J> Gate<J> {
         None
     }
 
+    /// The jobs that wait, in no order.
+    pub(crate) fn waiting(&self) -> Vec<&J> {
+        #[expect(clippy::disallowed_methods, reason = "whoever asks puts them in order")]
+        let held = self.hosts.values().flat_map(|host| host.held.all());
+        self.ready.all().map(|(_, job)| job).chain(held).collect()
+    }
+
     /// A job against this host has ended.
     pub(crate) fn done(&mut self, name: &Arc<str>) {
         let Some(host) = self.hosts.get_mut(name) else { return };
@@ -101,6 +108,10 @@ impl<T> Lanes<T> {
             Class::Verification => &mut self.verification,
             Class::Scheduled => &mut self.scheduled,
         }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &T> {
+        self.verification.iter().chain(&self.scheduled)
     }
 
     fn pop(&mut self) -> Option<(Class, T)> {

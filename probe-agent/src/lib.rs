@@ -17,14 +17,18 @@ mod canary;
 pub mod check;
 pub mod config;
 mod gate;
+pub mod join;
 mod latency;
 mod monitor;
 mod path;
+mod place;
 mod reconcile;
 mod run;
 mod schedule;
 mod session;
 mod spool;
+mod take_over;
+mod ward;
 
 pub use config::Config;
 pub use gate::Concurrency;

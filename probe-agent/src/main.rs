@@ -1,4 +1,5 @@
-//! `vigilmon-agent`: arguments → configuration → run → exit code. 0 is well, 1 a negative answer, 2 wrong usage.
+//! `vigilmon-agent`: arguments → configuration → run → exit code. 0 is well, 1 a negative answer, 2 wrong usage; `join`
+//! has more of the codes of `vigilctl`: 4 not let in, 5 something is in the way, 6 out of reach.
 
 mod asked;
 mod report;
@@ -15,6 +16,7 @@ use model::check::{Assertion, Extras, Family, InvalidCheck, Options, Route};
 use model::{Check, SystemClock, SystemRandom};
 use probe_agent::check::Checker;
 use probe_agent::config::{self, RunOptions, TargetOptions};
+use probe_agent::join::{self, JoinOptions, Joined, NotJoined};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,8 @@ struct Arguments {
 enum Command {
     /// Runs the agent until it is told to stop.
     Run(RunOptions),
+    /// Makes this machine the agent that a join token is for: writes its token and configuration.
+    Join(JoinOptions),
     /// Checks one target once and prints what was found; ends with 1 unless it passes.
     Check {
         /// https://…, http://…, tcp://HOST:PORT, tls://HOST, dns:NAME?type=MX, dns://SERVER/NAME, icmp://HOST[?count=N],
@@ -97,6 +101,9 @@ enum Output {
 
 const NEGATIVE: u8 = 1;
 const USAGE: u8 = 2;
+const UNAUTHORISED: u8 = 4;
+const CONFLICT: u8 = 5;
+const UNAVAILABLE: u8 = 6;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -109,6 +116,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(options) => run(&runtime, options, &environment),
+        Command::Join(options) => join(&runtime, options, &environment),
         Command::Check {
             url,
             send,
@@ -188,6 +196,36 @@ fn run(runtime: &Runtime, options: RunOptions, environment: &BTreeMap<String, St
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(USAGE, &error.to_string()),
     }
+}
+
+fn join(runtime: &Runtime, options: JoinOptions, environment: &BTreeMap<String, String>) -> ExitCode {
+    let joined = runtime.block_on(join::join(options, io::stdin(), environment, &SystemRandom));
+    let code = match &joined {
+        Ok(joined) => {
+            let _ = io::stdout().write_all(tell(joined).as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(NotJoined::Token(_) | NotJoined::NoHome) => USAGE,
+        Err(NotJoined::Occupied(..)) => CONFLICT,
+        Err(NotJoined::File(..)) => NEGATIVE,
+        Err(NotJoined::Refused(_)) => UNAUTHORISED,
+        Err(NotJoined::Unreachable { .. }) => UNAVAILABLE,
+    };
+    fail(code, &joined.err().map(|error| error.to_string()).unwrap_or_default())
+}
+
+/// What was done, and what is to be done next.
+fn tell(joined: &Joined) -> String {
+    let Joined { name, region, coordinator, token_file, config, is_config_kept } = joined;
+    let kept = if *is_config_kept { ", as it was" } else { "" };
+    let (token_file, config) = (token_file.display(), config.display());
+    format!(
+        "joined as {name} in {region}; {coordinator} knows this agent\n\
+         token:         {token_file}\n\
+         configuration: {config}{kept}\n\
+         next:          systemctl enable --now vigilmon-agent\n\
+         or:            vigilmon-agent run --config {config}\n"
+    )
 }
 
 /// Waits until somebody wants the process to end.

@@ -97,6 +97,28 @@ impl Seen {
             Outcome::Error(_) => Self::Unmeasured,
         }
     }
+
+    /// What the latest attempt saw, as a number that stays the same in every version.
+    pub(crate) const fn to_number(seen: Option<Self>) -> u32 {
+        match seen {
+            None => 0,
+            Some(Self::Well) => 1,
+            Some(Self::Unwell) => 2,
+            Some(Self::Failing) => 3,
+            Some(Self::Unmeasured) => 4,
+        }
+    }
+
+    /// The other way round; nothing for a number of a later version.
+    pub(crate) const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Well),
+            2 => Some(Self::Unwell),
+            3 => Some(Self::Failing),
+            4 => Some(Self::Unmeasured),
+            _ => None,
+        }
+    }
 }
 
 fn host(assignment: &Assignment) -> Arc<str> {
@@ -118,6 +140,8 @@ pub(crate) struct Job {
     pub(crate) is_single: bool,
     /// What is met on the way is told of a pass too.
     pub(crate) is_close: bool,
+    /// It is not to be run: it has brought the agent down.
+    pub(crate) is_set_aside: bool,
 }
 
 impl Job {

@@ -4,7 +4,7 @@
 //! measure.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +23,12 @@ use crate::check::{Checker, Finding, Untrusted};
 use crate::config::Config;
 use crate::monitor::Job;
 use crate::path;
+use crate::place::{Place, Settled};
 use crate::session::{Event, Session};
-use crate::spool::{self, Done, Writer};
+use crate::spool::{Done, Writer};
+use crate::take_over::wire::boot;
+use crate::take_over::{self as door, Heard, Successor};
+use crate::ward::{self, QUARANTINED};
 
 /// The longest sleep: the machine may have been suspended, which timers do not notice and the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -49,6 +53,9 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// Another process runs on the spool and did not let this one take over.
+    #[error("cannot take over from the process that runs: {0}; it goes on, see its log")]
+    TakeOver(std::io::Error),
 }
 
 /// Runs an agent until `shutdown`. It goes on checking while the coordinator is out of reach, and tries for ever to
@@ -66,21 +73,24 @@ pub async fn run(
         warn!("{warning}");
     }
     let checker = Checker::of(config.targets)?;
-    let directory = config.spool.as_deref();
-    let opened =
-        spool::open(directory, config.spool_bytes, config.token.agent, Arc::clone(&clock), &*random).await;
-    let (spool, writer, stored) = opened.map_err(|why| Error::Spool {
-        directory: directory.map(|path| path.display().to_string()).unwrap_or_default(),
-        why: why.to_string(),
-    })?;
-    let spool_nonce = spool.nonce();
-    let agent = Agent::new(config.concurrency, spool);
+    // Whatever can go wrong here went wrong before the process that runs, if there is one, was disturbed.
+    let place = Place {
+        directory: config.spool,
+        bytes: config.spool_bytes,
+        agent: config.token.agent,
+        takes_over: config.takes_over,
+        forgets: config.forgets_quarantine,
+        clock: Arc::clone(&clock),
+        random: Arc::clone(&random),
+    };
+    let Settled { agent, writer, stored, flight, door, predecessor } =
+        place.settle(config.concurrency).await?;
     let (facts, own_facts) = watch::channel(agent.facts());
     let (events, incoming) = mpsc::channel(EVENTS);
-    let session = Session::new(
+    let mut session = Session::new(
         &config.coordinator,
         &config.token,
-        spool_nonce,
+        agent.numbering(),
         own_facts,
         events,
         Arc::clone(&clock),
@@ -88,11 +98,41 @@ pub async fn run(
     );
     info!(coordinator = %config.coordinator, agent.id = %config.token.agent, "agent started");
     let (say, canaries) = watch::channel(None);
-    let driver = Driver { agent, clock, facts, outbox: None, canaries, writer, stored };
+    let (talk, mut may_talk) = watch::channel(true);
+    let talking = async {
+        loop {
+            tokio::select! {
+                never = session.run() => match never {},
+                _ = may_talk.wait_for(|may| !may) => {}
+            }
+            // Fails only when the driver has ended, and then this future is dropped.
+            let _ = may_talk.wait_for(|may| *may).await;
+        }
+    };
+    let (successors, asking) = mpsc::channel(1);
+    let (hear, heard) = mpsc::channel(EVENTS);
+    let is_alone = predecessor.is_none();
+    let driver = Driver {
+        is_alone,
+        agent,
+        clock,
+        facts,
+        outbox: None,
+        canaries,
+        writer: Some(writer),
+        flight,
+        stored,
+        place,
+        talk,
+        asking,
+        heard,
+    };
     tokio::select! {
-        never = Box::pin(session.run()) => match never {},
+        never = Box::pin(talking) => match never {},
         never = Box::pin(canary::watch(&checker, &config.canaries, &say)) => match never {},
-        () = Box::pin(driver.run(&checker, incoming, shutdown)) => {}
+        never = Box::pin(door::serve(door, successors)) => match never {},
+        never = Box::pin(door::listen(predecessor, hear)) => match never {},
+        ended = Box::pin(driver.run(&checker, incoming, shutdown)) => ended?,
     }
     info!("agent stopped");
     Ok(())
@@ -100,14 +140,25 @@ pub async fn run(
 
 struct Driver {
     agent: Agent,
+    /// Whether there may be a session.
+    talk: watch::Sender<bool>,
+    /// Processes that want to take over.
+    asking: mpsc::Receiver<Successor>,
+    /// The process that this one took over from.
+    heard: mpsc::Receiver<Heard>,
+    /// Whether it has ended, or there was none.
+    is_alone: bool,
+    place: Place,
     clock: Arc<dyn Clock>,
     facts: watch::Sender<Facts>,
     /// Where messages go; `None` while cut off.
     outbox: Option<mpsc::Sender<v1::AgentMessage>>,
     /// What the canaries say.
     canaries: watch::Receiver<Option<Canaries>>,
-    /// Does what the spool orders.
-    writer: Writer,
+    /// Does what the spool orders; `None` once it is somebody else's.
+    writer: Option<Writer>,
+    /// Where what is in flight is noted.
+    flight: Option<ward::Files>,
     /// What came of it.
     stored: mpsc::UnboundedReceiver<Done>,
 }
@@ -118,7 +169,7 @@ impl Driver {
         checker: &Checker,
         mut events: mpsc::Receiver<Event>,
         shutdown: CancellationToken,
-    ) {
+    ) -> Result<(), Error> {
         let mut attempts = FuturesUnordered::new();
         let mut paths = FuturesUnordered::new();
         let mut timer = pin!(sleep(LONGEST_SLEEP));
@@ -126,6 +177,9 @@ impl Driver {
             let now = self.clock.now();
             self.agent.wake(now);
             while let Some(job) = self.agent.next_check(now) {
+                if let Some(flight) = self.flight.as_mut().filter(|_| !job.is_set_aside) {
+                    flight.started(&job);
+                }
                 attempts.push(Box::pin(attempt(checker, job)));
             }
             while paths.len() < MAX_PATHS
@@ -135,6 +189,11 @@ impl Driver {
             }
             self.speak();
             self.store(now);
+            if let Some(records) = self.agent.ward_changes()
+                && let Some(flight) = &mut self.flight
+            {
+                flight.remember(&records);
+            }
             let pause = self.agent.next_wake().map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
             // It may ring early, and is moved only where it would ring late: each move is work for the runtime.
             let at = Instant::now() + pause;
@@ -152,12 +211,30 @@ impl Driver {
                     }
                 }
                 Some(done) = self.stored.recv() => self.agent.stored(done, self.clock.now()),
-                Some(ended) = attempts.next() => {
+                Some(heard) = self.heard.recv() => {
                     let now = self.clock.now();
-                    self.agent.finished(&ended.0, ended.1, now);
+                    match heard {
+                        Heard::Finished(finished) => self.agent.heard(*finished, boot(&*self.clock), now),
+                        Heard::Gone => {
+                            self.is_alone = true;
+                            self.agent.is_alone(now);
+                        }
+                    }
+                }
+                Some(mut successor) = self.asking.recv() => {
+                    if self.give_way(&mut successor, &mut attempts, &mut events).await? {
+                        tokio::select! {
+                            () = shutdown.cancelled() => {}
+                            () = self.tell_the_rest(&mut successor, &mut attempts) => {}
+                        }
+                        return Ok(());
+                    }
+                }
+                Some((job, finding)) = attempts.next() => {
+                    self.take(&job, finding);
                     // What else has ended by now: a turn for each would cost as much as its bookkeeping.
                     while let Some(Some((job, finding))) = attempts.next().now_or_never() {
-                        self.agent.finished(&job, finding, now);
+                        self.take(&job, finding);
                     }
                 }
                 Some((monitor, path)) = paths.next() => self.agent.looked_at(monitor, path),
@@ -166,6 +243,7 @@ impl Driver {
         }
         // Attempts under way are given up; what is known is said.
         drop(attempts);
+        self.flight.take().into_iter().for_each(ward::Files::close);
         self.agent.flush(self.clock.now());
         self.speak();
         let farewell = async {
@@ -179,12 +257,93 @@ impl Driver {
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         // Whatever waits for company has waited.
         self.store(self.clock.now().plus(LONGEST_SLEEP));
-        self.writer.finish().await;
+        if let Some(writer) = self.writer.take() {
+            writer.finish().await;
+        }
+        Ok(())
+    }
+
+    /// Lets another process take over. `false`: it did not, and this one goes on. Attempts go on in either case.
+    async fn give_way(
+        &mut self,
+        successor: &mut Successor,
+        attempts: &mut Attempts<impl Future<Output = Ended>>,
+        events: &mut mpsc::Receiver<Event>,
+    ) -> Result<bool, Error> {
+        if !self.is_alone || !self.agent.can_hand_over() {
+            warn!(
+                "another process wants to take over and cannot yet: the one before has not ended, or the spool fails"
+            );
+            return Ok(false);
+        }
+        info!(version = successor.version, "another process takes over");
+        self.talk.send_replace(false);
+        self.agent.offline();
+        self.outbox = None;
+        let state = self.agent.hand_over(boot(&*self.clock));
+        self.store(self.clock.now().plus(LONGEST_SLEEP));
+        let writer = self.writer.take();
+        let handing = async {
+            if let Some(writer) = writer {
+                writer.finish().await;
+            }
+            successor.hand_over(&state).await
+        };
+        let mut ended = vec![];
+        let handed = meanwhile(handing, attempts, &mut ended).await;
+        while events.try_recv().is_ok() {}
+        let why = match handed {
+            Ok(()) => {
+                self.flight.take().into_iter().for_each(ward::Files::close);
+                for (job, finding) in ended {
+                    self.tell(successor, &job, finding).await;
+                }
+                return Ok(true);
+            }
+            Err(why) => why,
+        };
+        warn!("the other process did not take over, this one goes on: {why}");
+        let (spool, writer, stored) = meanwhile(self.place.open(), attempts, &mut ended).await?;
+        self.agent.resume(spool);
+        (self.writer, self.stored) = (Some(writer), stored);
+        for (job, finding) in ended {
+            self.take(&job, finding);
+        }
+        self.facts.send_replace(self.agent.facts());
+        self.talk.send_replace(true);
+        Ok(false)
+    }
+
+    /// Lets what is under way end, for the process that took over.
+    async fn tell_the_rest(
+        &mut self,
+        successor: &mut Successor,
+        attempts: &mut Attempts<impl Future<Output = Ended>>,
+    ) {
+        while let Some((job, finding)) = attempts.next().await {
+            self.tell(successor, &job, finding).await;
+        }
+    }
+
+    async fn tell(&mut self, successor: &mut Successor, job: &Job, finding: Finding) {
+        let Some(finished) = self.agent.conclude(job, finding, boot(&*self.clock)) else { return };
+        if let Err(why) = successor.tell(&finished).await {
+            warn!(monitor.id = %job.monitor(), "a result is lost, the process that took over has ended: {why}");
+        }
+    }
+
+    /// Takes what an attempt found.
+    fn take(&mut self, job: &Job, finding: Finding) {
+        if let Some(flight) = &mut self.flight {
+            flight.ended(job);
+        }
+        self.agent.finished(job, finding, self.clock.now());
     }
 
     fn store(&mut self, now: Timestamp) {
+        let Some(writer) = &mut self.writer else { return };
         while let Some(order) = self.agent.next_order(now) {
-            self.writer.submit(order);
+            writer.submit(order);
         }
     }
 
@@ -224,8 +383,31 @@ impl Driver {
     }
 }
 
+/// Attempts under way, and what comes of each.
+type Attempts<A> = FuturesUnordered<Pin<Box<A>>>;
+type Ended = (Job, Finding);
+
+/// Does something while attempts go on.
+async fn meanwhile<T>(
+    something: impl Future<Output = T>,
+    attempts: &mut Attempts<impl Future<Output = Ended>>,
+    ended: &mut Vec<Ended>,
+) -> T {
+    let mut something = pin!(something);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut something => return done,
+            Some(attempt) = attempts.next() => ended.push(attempt),
+        }
+    }
+}
+
 async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
     let assignment = &job.assignment;
+    if job.is_set_aside {
+        return (job, Finding::unmeasured(QUARANTINED));
+    }
     let (check, options, timeout) = (assignment.check.as_ref(), &assignment.options, assignment.timeout);
     let run = async {
         if job.is_close {
@@ -234,9 +416,32 @@ async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
             checker.run_against(check, options, timeout).await
         }
     };
-    let finding = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
-        warn!(monitor.id = %job.monitor(), "a check broke off inside the agent");
-        Finding::unmeasured("the check broke off inside the agent")
-    });
+    let finding = contained(run).await;
     (job, finding)
+}
+
+/// Runs an attempt. One that panics could not measure, and brings nothing else down.
+async fn contained(run: impl Future<Output = Finding>) -> Finding {
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let why = model::result::clean(said.unwrap_or("it panicked"), 200);
+        Finding::unmeasured(&format!("the check failed inside the agent: {why}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Outcome;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_panics_could_not_measure_and_says_why() {
+        let finding = contained(async { panic!("no such {}", "thing") }).await;
+        assert_eq!(
+            finding.outcome,
+            Outcome::Error("the check failed inside the agent: no such thing".into())
+        );
+    }
 }

@@ -80,6 +80,22 @@ impl Schedule {
         self.compact();
     }
 
+    /// Places a monitor whose slots before `slot` are somebody else's. That one may have begun already.
+    pub(crate) fn resume(&mut self, monitor: MonitorId, grid: Grid, slot: i64) {
+        self.generation += 1;
+        self.live.insert(monitor, (self.generation, grid));
+        self.push(monitor, self.generation, grid, slot);
+    }
+
+    /// The slot of each monitor that is due next.
+    pub(crate) fn next_slots(&self) -> BTreeMap<MonitorId, i64> {
+        let is_live = |entry: &&Entry| {
+            self.live.get(&entry.monitor).is_some_and(|(generation, _)| *generation == entry.generation)
+        };
+        let entries = self.heap.iter().map(|Reverse(entry)| entry).filter(is_live);
+        entries.map(|entry| (entry.monitor, entry.slot)).collect()
+    }
+
     /// Takes a monitor out.
     pub(crate) fn remove(&mut self, monitor: MonitorId) {
         self.live.remove(&monitor);
@@ -196,6 +212,23 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.place(monitor(1), grid(86_400_000, 0), at(1));
         assert_eq!(slots(&mut schedule, at(86_400_000 + 3_600_000)), [1]);
+    }
+
+    #[test]
+    fn whoever_resumes_runs_each_slot_that_the_other_did_not() {
+        let mut schedule = Schedule::default();
+        schedule.place(monitor(1), grid(1_000, 0), at(0));
+        schedule.place(monitor(2), grid(1_000, 500), at(0));
+        schedule.remove(monitor(2));
+        assert_eq!(slots(&mut schedule, at(3_000)), [3]);
+        let left = schedule.next_slots();
+        assert_eq!(left, [(monitor(1), 4)].into());
+        let mut successor = Schedule::default();
+        successor.resume(monitor(1), grid(1_000, 0), left[&monitor(1)]);
+        assert!(slots(&mut successor, at(3_999)).is_empty());
+        assert_eq!(slots(&mut successor, at(4_700)), [4], "it began while nobody looked");
+        assert_eq!(slots(&mut successor, at(5_000)), [5]);
+        assert_eq!(successor.missed(), 0);
     }
 
     #[test]

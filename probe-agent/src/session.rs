@@ -4,7 +4,7 @@
 //! [`Event`]s. Whatever the coordinator does, the agent goes on trying; it never exits because of it.
 
 mod backoff;
-mod dial;
+pub(crate) mod dial;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use backoff::Backoff;
 use dial::{Dial, Unreachable};
 
 /// The protocol this version speaks.
-const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 1;
 /// Time for the coordinator's answer to `Hello`.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest message that is read: a full set of some hundred thousand assignments.
@@ -98,9 +98,7 @@ impl Session {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        let bearer = token.credential().bearer();
-        let mut bearer: MetadataValue<_> = bearer.expose().parse().expect("base64url is printable ASCII");
-        bearer.set_sensitive(true);
+        let bearer = bearer(token);
         let process_nonce = model::random::bytes(&*random);
         Self {
             dial: Dial::new(coordinator, token.fingerprint),
@@ -115,7 +113,7 @@ impl Session {
     }
 
     /// Connects, streams and connects again, for ever.
-    pub(crate) async fn run(mut self) -> Infallible {
+    pub(crate) async fn run(&mut self) -> Infallible {
         let mut backoff = Backoff::default();
         loop {
             let started = Instant::now();
@@ -202,6 +200,14 @@ impl Session {
     async fn tell(&self, event: Event) -> Result<(), Ended> {
         self.events.send(event).await.map_err(|_| Ended::Stopping)
     }
+}
+
+/// What proves, on every request, who the agent is.
+pub(crate) fn bearer(token: &AgentToken) -> MetadataValue<tonic::metadata::Ascii> {
+    let bearer = token.credential().bearer();
+    let mut bearer: MetadataValue<_> = bearer.expose().parse().expect("base64url is printable ASCII");
+    bearer.set_sensitive(true);
+    bearer
 }
 
 async fn next(inbound: &mut Streaming<v1::CoordinatorMessage>) -> Result<v1::CoordinatorMessage, Ended> {

@@ -37,7 +37,7 @@ pub(crate) use disk::{Done, Order};
 use record::{Boot, Header};
 #[cfg(test)]
 pub(crate) use tests::Shelf;
-pub(crate) use writer::{Writer, open};
+pub(crate) use writer::{Writer, is_held, open};
 
 /// How long acknowledged results are kept.
 const REPLAY_PERIOD: Duration = Duration::from_secs(15 * 60);
@@ -227,6 +227,11 @@ impl Spool {
         }
         let shift = self.header.boot.at.as_micros().saturating_sub(boot.at.as_micros());
         Timestamp::from_micros(at.as_micros().saturating_add(shift))
+    }
+
+    /// This boot of the machine.
+    pub(crate) const fn boot_id(&self) -> [u8; 16] {
+        self.header.boot.id
     }
 
     /// What identifies the numbering: the same nonce continues the same agent epoch.
@@ -496,6 +501,11 @@ impl Spool {
     /// When [`Spool::next_order`] has something that waits.
     pub(crate) const fn next_write(&self) -> Option<Timestamp> {
         self.write_at
+    }
+
+    /// Whether results are in memory alone, because the disk fails.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Takes what came of an order. `true`: there may be something to send now.

@@ -193,6 +193,10 @@ struct Fake {
 impl ProbeService for Fake {
     type SessionStream = ReceiverStream<Result<v1::CoordinatorMessage, Status>>;
 
+    async fn join(&self, _request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        Err(Status::unimplemented("nobody joins here"))
+    }
+
     async fn session(
         &self,
         request: Request<Streaming<v1::AgentMessage>>,

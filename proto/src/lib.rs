@@ -6,6 +6,7 @@
 /// The probe protocol (`vigilmon.probe.v1`).
 pub mod probe {
     pub mod convert;
+    pub mod join;
     pub mod token;
 
     /// Generated from `vigilmon/probe/v1/probe.proto`.

@@ -166,6 +166,13 @@ type Outgoing = Pin<Box<dyn Stream<Item = Result<wire::CoordinatorMessage, Statu
 impl ProbeService for Service {
     type SessionStream = Outgoing;
 
+    async fn join(
+        &self,
+        _request: Request<wire::JoinRequest>,
+    ) -> Result<Response<wire::JoinResponse>, Status> {
+        Err(Status::unimplemented("nobody joins here"))
+    }
+
     async fn session(
         &self,
         request: Request<Streaming<wire::AgentMessage>>,

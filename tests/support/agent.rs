@@ -72,6 +72,34 @@ impl Agent {
         Ok(())
     }
 
+    /// Starts another process, which takes over, and waits until the one before has ended. Says how it did.
+    ///
+    /// # Errors
+    /// When it does not end, or the other cannot be started.
+    pub async fn upgrade(&mut self) -> Result<ExitStatus> {
+        let newer = spawn(&self.settings, &self.scratch)?;
+        let mut older = std::mem::replace(&mut self.process, newer);
+        older.end().await
+    }
+
+    /// Another process with the same token and spool and further arguments, waited for until it ends.
+    ///
+    /// # Errors
+    /// When it does not end, or cannot be started.
+    pub async fn rival(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let mut command = command(&self.settings, &self.scratch)?;
+        command.args(arguments);
+        let mut rival = Process::start("rival agent", command, self.scratch.join("rival.log"))?;
+        let ended = rival.end().await?;
+        Ok((ended, rival.output()))
+    }
+
+    /// The directory of its spool.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.scratch.join("spool")
+    }
+
     /// The process.
     pub const fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -87,6 +115,11 @@ pub fn can_override_hosts() -> bool {
 }
 
 fn spawn(settings: &Settings, scratch: &Scratch) -> Result<Process> {
+    let name = format!("vigilmon-agent {}", settings.name);
+    Process::start(&name, command(settings, scratch)?, scratch.join("agent.log"))
+}
+
+fn command(settings: &Settings, scratch: &Scratch) -> Result<Command> {
     let binary = environment::binary("vigilmon-agent")?;
     let token = scratch.write("token", &settings.token)?;
     let mut command = match &settings.hosts {
@@ -114,5 +147,5 @@ fn spawn(settings: &Settings, scratch: &Scratch) -> Result<Process> {
     if let Some(canary) = &settings.canary {
         command.args(["--canary", canary]);
     }
-    Process::start(&format!("vigilmon-agent {}", settings.name), command, scratch.join("agent.log"))
+    Ok(command)
 }

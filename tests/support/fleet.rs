@@ -97,6 +97,6 @@ async fn connected_now(admin: &Admin, count: usize) -> Result<Option<()>> {
 /// # Errors
 /// When the coordinator refuses.
 pub async fn token(admin: &Admin, name: &str, region: &str) -> Result<String> {
-    let request = CreateAgentRequest { name: name.to_owned(), region: region.to_owned() };
+    let request = CreateAgentRequest { name: name.to_owned(), region: region.to_owned(), joining: None };
     Ok(admin.fleet().create_agent(request).await?.into_inner().token)
 }

@@ -60,6 +60,7 @@ impl Bench {
             healthy: Arc::new(AtomicBool::new(true)),
             public_url: Url::parse("https://status.example.com/").unwrap(),
             agent_fingerprint: [7; 32],
+            agent_address: Url::parse("https://agents.example.com:8443").unwrap(),
         };
         let supervisor = Supervisor::new();
         let owner = Owner::new(shard::Parts {

@@ -1,12 +1,13 @@
 //! `Fleet`: regions and the probe agents in them. An agent's token is made here and shown once.
 
+mod admission;
+
 use std::collections::BTreeMap;
 
 use engine::probe::Flip;
-use model::{AgentId, RegionId, Secret, SubjectId, Timestamp, random};
+use model::{AgentId, RegionId, SubjectId, Timestamp};
 use proto::admin::v1 as wire;
 use proto::admin::v1::fleet_server::Fleet;
-use proto::probe::token::AgentToken;
 use store::{AgentRow, Config, ConfigChange, RegionRow};
 use tonic::{Request, Response, Status};
 
@@ -20,6 +21,7 @@ use super::refusal::{Refusal, not_found};
 use crate::fleet::Member;
 use crate::settings::find_region;
 use crate::view::QuarantineView;
+use admission::{Admission, Shown};
 
 /// The longest name of an agent or a region.
 const MAX_NAME_CHARS: usize = 64;
@@ -34,26 +36,24 @@ impl Fleet for Admin {
         let mut invalid = Invalid::default();
         let name = fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid);
         let region = invalid.check("region", RegionId::new(&asked.region));
+        let joining = admission::read(self, asked.joining.as_ref(), &mut invalid);
         let (name, region) = invalid.finish(name.zip(region))?;
-        let now = self.clock.now();
-        let token = AgentToken {
-            agent: AgentId::new(now, self.random.as_ref()),
-            secret: Secret::new(random::bytes(self.random.as_ref())),
-            fingerprint: self.agent_fingerprint,
+        let mut admitted = None;
+        let decide = |config: &Config| {
+            let admission = admission::decide(self, config, &name, &region, joining.as_ref())?;
+            let put = ConfigChange::PutAgent(admission.row.clone());
+            admitted = Some(admission);
+            Ok::<_, Refusal>(put)
         };
-        let row = AgentRow {
-            id: token.agent,
-            name,
-            region,
-            secret_digest: token.digest(),
-            epoch: 0,
-            process_nonce: None,
-            created_at: now,
-        };
-        let put = row.clone();
-        self.settings.change::<Refusal>(|_| Ok(ConfigChange::PutAgent(put))).await?;
-        let agent = Some(self.render_agent(&row, self.fleet.member(row.id).as_ref(), now));
-        Ok(Response::new(wire::CreateAgentResponse { agent, token: token.expose() }))
+        self.settings.change(decide).await?;
+        let Admission { row, shown } = admitted.expect("a change that was made was decided");
+        let agent = self.render_agent(&row, self.fleet.member(row.id).as_ref(), self.clock.now());
+        let mut answer = wire::CreateAgentResponse { agent: Some(agent), ..Default::default() };
+        match shown {
+            Shown::Credential(token) => answer.token = token.expose(),
+            Shown::JoinToken(token) => answer.join_token = token.expose(),
+        }
+        Ok(Response::new(answer))
     }
 
     async fn get_agent(
@@ -216,6 +216,10 @@ fn render_agent(row: &AgentRow, member: Option<&Member>, now: Timestamp) -> wire
         dropped_results: member.map_or(0, |member| member.who.dropped_results),
         clock_skew: member.and_then(|member| member.who.clock_skew_micros).map(signed_span),
         quarantine: None,
+        join_expires_at: row
+            .join
+            .filter(|join| join.joined_at.is_none())
+            .and_then(|join| instant(join.expires_at)),
     }
 }
 
@@ -230,6 +234,9 @@ mod tests {
     use tokio::sync::mpsc;
     use tonic::Code;
 
+    use proto::probe::join::JoinToken;
+    use proto::probe::token::AgentToken;
+
     use super::*;
     use crate::admin::bench::{Bench, refused, said};
     use crate::fleet::Introduction;
@@ -239,7 +246,16 @@ mod tests {
         name: &str,
         region: &str,
     ) -> Result<Response<wire::CreateAgentResponse>, Status> {
-        let request = wire::CreateAgentRequest { name: name.into(), region: region.into() };
+        create_with(bench, name, region, None).await
+    }
+
+    async fn create_with(
+        bench: &Bench,
+        name: &str,
+        region: &str,
+        joining: Option<wire::Joining>,
+    ) -> Result<Response<wire::CreateAgentResponse>, Status> {
+        let request = wire::CreateAgentRequest { name: name.into(), region: region.into(), joining };
         bench.admin.create_agent(Request::new(request)).await
     }
 
@@ -264,6 +280,40 @@ mod tests {
         assert_eq!((region.display_name.as_str(), region.agents, region.connected_agents), ("US-East", 1, 0));
         let list = said(bench.admin.list_agents(Request::new(wire::ListAgentsRequest::default())).await);
         assert!(!format!("{list:?} {shown:?}").contains("vat_"));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_to_join_gets_a_token_that_is_replaced_by_the_next() {
+        let bench = Bench::start().await;
+        let joining = || Some(wire::Joining::default());
+        let created = said(create_with(&bench, "probe-1", "us-east", joining()).await);
+        let token: JoinToken = created.join_token.parse().unwrap();
+        let agent = created.agent.unwrap();
+        assert_eq!(created.token, "");
+        assert_eq!((token.agent.to_string(), token.fingerprint), (agent.id.clone(), [7; 32]));
+        assert_eq!(token.address.as_str(), "https://agents.example.com:8443/");
+        assert_eq!(agent.join_expires_at.unwrap().seconds, 1_700_000_000 + 900);
+
+        let address = "https://10.0.0.1:9".to_owned();
+        let valid_for = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+        let again =
+            said(create_with(&bench, "probe-1", "us-east", Some(wire::Joining { valid_for, address })).await);
+        let newer: JoinToken = again.join_token.parse().unwrap();
+        assert_eq!((newer.agent, newer.address.as_str()), (token.agent, "https://10.0.0.1:9/"));
+        let config = bench.admin.settings.present();
+        let kept = config.agents[0].join.unwrap();
+        let is_kept = |token: &JoinToken| proto::probe::join::matches(token.secret.expose(), &kept.digest);
+        assert!(is_kept(&newer) && !is_kept(&token));
+
+        assert_eq!(refused(create(&bench, "probe-1", "us-east").await).0, Code::AlreadyExists);
+        let elsewhere = create_with(&bench, "probe-1", "eu-west", joining()).await;
+        assert_eq!(refused(elsewhere).0, Code::AlreadyExists);
+        let wrong = wire::Joining {
+            valid_for: Some(prost_types::Duration { seconds: 90_000, nanos: 0 }),
+            address: "10.0.0.1:9".into(),
+        };
+        let (_, fields) = refused(create_with(&bench, "probe-2", "us-east", Some(wrong)).await);
+        assert_eq!(fields, ["joining.valid_for", "joining.address"]);
     }
 
     #[tokio::test]

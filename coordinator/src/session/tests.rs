@@ -21,6 +21,8 @@ struct Stage {
     _lanes: shard::Lanes,
 }
 
+const JOIN_SECRET: [u8; 32] = [6; 32];
+
 type Connected = (mpsc::Sender<v1::AgentMessage>, Streaming<v1::CoordinatorMessage>);
 
 impl Stage {
@@ -41,6 +43,7 @@ impl Stage {
             epoch: 0,
             process_nonce: None,
             created_at: NOW,
+            join: None,
         };
         settings.change(|_| Ok::<_, store::Error>(ConfigChange::PutAgent(row))).await.unwrap();
         let fleet = Arc::new(Fleet::new(Arc::clone(&clock) as _));
@@ -62,8 +65,8 @@ impl Stage {
         self.connect_with(nonce, &[]).await
     }
 
-    /// The same with a spool.
-    async fn connect_with(&self, nonce: u8, spool: &[u8]) -> Result<Connected, Status> {
+    /// A connection of a stranger.
+    async fn dial(&self) -> ProbeServiceClient<tonic::transport::Channel> {
         let (near, far) = tokio::io::duplex(1 << 16);
         let routes = tonic::service::Routes::new(ProbeServiceServer::new(self.service.clone())).prepare();
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -75,6 +78,11 @@ impl Stage {
             async { near }
         });
         let channel = Endpoint::from_static("http://agent").connect_with_connector(connector).await.unwrap();
+        ProbeServiceClient::new(channel)
+    }
+
+    /// The same with a spool.
+    async fn connect_with(&self, nonce: u8, spool: &[u8]) -> Result<Connected, Status> {
         let (outbox, messages) = mpsc::channel(8);
         let hello = v1::Hello {
             protocol_min: PROTOCOL,
@@ -87,9 +95,31 @@ impl Stage {
         let mut request = Request::new(ReceiverStream::new(messages));
         let bearer = self.token.credential().bearer();
         request.metadata_mut().insert("authorization", bearer.expose().parse().unwrap());
-        let mut incoming = ProbeServiceClient::new(channel).session(request).await?.into_inner();
+        let mut incoming = self.dial().await.session(request).await?.into_inner();
         assert!(matches!(next(&mut incoming).await?, ToWire::Welcome(_)));
         Ok((outbox, incoming))
+    }
+
+    /// Registers that the agent may join with [`JOIN_SECRET`] for 15 minutes.
+    async fn may_join(&self) {
+        let id = self.token.agent;
+        let admit = |config: &store::Config| {
+            let row = find_agent(config, id).expect("it is registered").clone();
+            let digest = proto::probe::join::digest(&JOIN_SECRET);
+            let expires_at = NOW.plus(Duration::from_secs(900));
+            let join = Some(store::JoinRow { digest, expires_at, joined_at: None });
+            Ok::<_, store::Error>(ConfigChange::PutAgent(AgentRow { secret_digest: [0; 32], join, ..row }))
+        };
+        self.service.settings.change(admit).await.unwrap();
+    }
+
+    async fn join(&self, secret: [u8; 32], digest: [u8; 32]) -> Result<v1::JoinResponse, Status> {
+        let request = v1::JoinRequest {
+            agent_id: self.token.agent.as_bytes().to_vec(),
+            join_secret: secret.to_vec(),
+            secret_digest: digest.to_vec(),
+        };
+        Ok(self.dial().await.join(request).await?.into_inner())
     }
 
     fn heard_at(&self) -> Timestamp {
@@ -167,4 +197,47 @@ async fn a_spool_keeps_its_epoch_whatever_process_has_it_and_copies_of_it_do_not
     let (_other_outbox, _other) = stage.connect_with(3, &[8; 16]).await.unwrap();
     assert_eq!(epoch(), first + 1);
     assert_eq!(stage.connect_with(4, &[9; 3]).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_joins_once_with_a_secret_of_its_own() {
+    let stage = Stage::new().await;
+    stage.may_join().await;
+    assert_eq!(stage.connect(1).await.unwrap_err().code(), Code::Unauthenticated, "it has not joined yet");
+    assert_eq!(stage.join([7; 32], stage.token.digest()).await.unwrap_err().code(), Code::Unauthenticated);
+
+    let welcome = stage.join(JOIN_SECRET, stage.token.digest()).await.unwrap();
+    assert_eq!((welcome.agent_name.as_str(), welcome.region.as_str()), ("probe-1", "us-east"));
+    let _session = stage.connect(1).await.unwrap();
+    stage.clock.advance(Duration::from_secs(10_000));
+    let repeated = stage.join(JOIN_SECRET, stage.token.digest()).await;
+    assert_eq!(repeated.unwrap(), welcome, "the first answer may have been lost");
+    let another = stage.join(JOIN_SECRET, [9; 32]).await.unwrap_err();
+    assert_eq!(another.code(), Code::AlreadyExists);
+    assert!(another.message().contains("was used before"), "{}", another.message());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_token_that_has_expired_says_so() {
+    let stage = Stage::new().await;
+    let unknown = stage.join(JOIN_SECRET, [9; 32]).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unauthenticated, "of this agent nobody asked for one");
+    stage.may_join().await;
+    stage.clock.advance(Duration::from_secs(900 + 120));
+    let late = stage.join(JOIN_SECRET, [9; 32]).await.unwrap_err();
+    assert_eq!(late.code(), Code::FailedPrecondition);
+    assert!(late.message().contains("expired 2 min ago"), "{}", late.message());
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_are_answered_slowly_and_not_all_of_them() {
+    let stage = Stage::new().await;
+    stage.may_join().await;
+    let guesses = (0..20).map(|guess| stage.join([guess; 32], [9; 32]));
+    let answers = futures_util::future::join_all(guesses).await;
+    let code = |answer: &Result<_, Status>| answer.as_ref().err().map(Status::code);
+    let count = |code_or_none| answers.iter().filter(|answer| code(answer) == code_or_none).count();
+    assert_eq!(count(None), 1, "one of twenty is right");
+    assert_eq!(count(Some(Code::Unauthenticated)), 16);
+    assert_eq!(count(Some(Code::ResourceExhausted)), 3);
 }

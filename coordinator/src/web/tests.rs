@@ -22,6 +22,7 @@ async fn add_agent(stage: &Stage, region: &str) -> Introduction {
         epoch: 0,
         process_nonce: None,
         created_at: NOW,
+        join: None,
     };
     stage.parts.settings.change(|_| Ok::<_, store::Error>(ConfigChange::PutAgent(row))).await.unwrap();
     Introduction {

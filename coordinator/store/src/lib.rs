@@ -27,8 +27,8 @@ pub use journal::{JournalRow, Position, Record};
 pub use records::{
     AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, CapturePlace, CaptureQuery, CaptureRow,
     CaptureVerdict, ChannelRow, Config, ConfigChange, DeliveryRow, DeliveryState, EventRow, IncidentQuery,
-    IncidentRow, IncidentState, KeyRow, MaintenanceRow, MemberRow, PageRow, RegionRow, SnapshotRow, StateRow,
-    SubjectKind, SubjectRow, TimelineRow,
+    IncidentRow, IncidentState, JoinRow, KeyRow, MaintenanceRow, MemberRow, PageRow, RegionRow, SnapshotRow,
+    StateRow, SubjectKind, SubjectRow, TimelineRow,
 };
 
 /// How long a lease lives without renewal unless configured otherwise.

@@ -388,6 +388,19 @@ pub struct AgentRow {
     pub process_nonce: Option<[u8; 16]>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// How it joins, or did; `None`: its credential was made here.
+    pub join: Option<JoinRow>,
+}
+
+/// How an agent joins: with a token that is good once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinRow {
+    /// SHA-256 of the token's secret.
+    pub digest: [u8; 32],
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+    /// When it was used. Until then nobody has the agent's credential.
+    pub joined_at: Option<Timestamp>,
 }
 
 /// A place where notifications go.

@@ -1,12 +1,14 @@
 //! `vigilctl agent`: probe agents.
 //!
 //! `create` prints the agent's token alone on stdout, once: `vigilctl agent create … > token` is the file that
-//! `vigilmon-agent run --token-file` wants.
+//! `vigilmon-agent run --token-file` wants. With `--join` it is the token that `vigilmon-agent join` takes.
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{
-    Agent, ContradictedFailure, CreateAgentRequest, GetAgentRequest, ListAgentsRequest, Quarantine,
+    Agent, ContradictedFailure, CreateAgentRequest, GetAgentRequest, Joining, ListAgentsRequest, Quarantine,
 };
 
 use super::{Context, Get, Ls, client};
@@ -33,6 +35,17 @@ pub(crate) struct Create {
     /// Where it stands, such as us-east; the region is made if it is new
     #[arg(long)]
     region: String,
+    /// Print a join token instead, which is good once: `vigilmon-agent join` makes the agent's own there. Again for the
+    /// same agent while it has not joined: another one
+    #[arg(long)]
+    join: bool,
+    /// How long the join token is good, from 1m to 24h [default: 15m]
+    #[arg(long, value_parser = duration::parse, requires = "join", value_name = "SPAN")]
+    valid_for: Option<Duration>,
+    /// Where the agent is to connect, such as https://vigilmon.example.com:8443 [default: the coordinator's
+    /// --agent-address]
+    #[arg(long, requires = "join", value_name = "URL")]
+    address: Option<String>,
 }
 
 /// Does what the verb says.
@@ -60,8 +73,24 @@ async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {
-    let request = CreateAgentRequest { name: create.name.clone(), region: create.region.clone() };
+    let joining = create.join.then(|| Joining {
+        valid_for: create.valid_for.map(duration::to_wire),
+        address: create.address.unwrap_or_default(),
+    });
+    let request = CreateAgentRequest { name: create.name.clone(), region: create.region.clone(), joining };
     let answer = client!(context, fleet_client::FleetClient).create_agent(request).await?.into_inner();
+    if create.join {
+        let until = answer.agent.as_ref().and_then(|agent| agent.join_expires_at.as_ref());
+        // In a terminal the command can be copied whole; whatever else reads this may keep it for ever.
+        let token = if context.output.terminal { &answer.join_token } else { "TOKEN" };
+        let talk = format!(
+            "{} may join in {} once, until {} UTC; on its machine: vigilmon-agent join {token}",
+            create.name,
+            create.region,
+            moment::absolute(until),
+        );
+        return context.output.changed(&answer, Some(&answer.join_token), &talk);
+    }
     let talk = format!(
         "created {} in {}; this token is shown once only: keep it in a file for `vigilmon-agent run --token-file FILE`",
         create.name, create.region
@@ -77,7 +106,7 @@ impl Listed for Agent {
         vec![
             Cell::text(&self.name),
             Cell::text(&self.region),
-            Cell::state(state(self)),
+            Cell::state(state(self, now)),
             Cell::text(moment::relative(self.last_seen_at.as_ref(), now)),
             Cell::text(self.assigned_monitors.to_string()),
             Cell::text(&self.version),
@@ -92,7 +121,7 @@ impl Described for Agent {
             .field("name", &self.name)
             .field("id", &self.id)
             .field("region", &self.region)
-            .state("state", state(self))
+            .state("state", state(self, now))
             .field("last seen", moment::both(self.last_seen_at.as_ref(), now))
             .field("monitors", self.assigned_monitors.to_string())
             .field("version", &self.version)
@@ -131,11 +160,18 @@ fn quarantined(sheet: Sheet, quarantine: &Quarantine, now: Timestamp) -> Sheet {
         )
 }
 
-const fn state(agent: &Agent) -> &'static str {
+fn state(agent: &Agent, now: Timestamp) -> String {
+    if let Some(until) = agent.join_expires_at.as_ref().map(moment::from_wire) {
+        return match until.since(now).as_secs().div_ceil(60) {
+            0 => "not joined (token expired)".to_owned(),
+            minutes => format!("waiting to join ({minutes} min left)"),
+        };
+    }
     match (&agent.quarantine, agent.connected) {
         (Some(_), true) => "quarantined",
         (Some(_), false) => "quarantined (disconnected)",
         (None, true) => "connected",
         (None, false) => "disconnected",
     }
+    .to_owned()
 }

@@ -375,6 +375,18 @@ pub(crate) fn agent(base: Timestamp) -> Agent {
             ],
             incident_id: "inc_0192d3b4a7c87f3e8a1b2c3d4e5f6078".into(),
         }),
+        join_expires_at: None,
+    }
+}
+
+pub(crate) fn waiting_agent(base: Timestamp) -> Agent {
+    Agent {
+        id: "agt_0192d3b4a7c87f3e8a1b2c3d4e5f607a".into(),
+        name: "probe-2".into(),
+        region: "eu-west".into(),
+        created_at: at(base, -100),
+        join_expires_at: at(base, 14 * 60 - 20),
+        ..Agent::default()
     }
 }
 

@@ -39,6 +39,23 @@ fn agent_create_prints_the_token_alone() {
 }
 
 #[test]
+fn agent_create_join_prints_the_join_token_alone() {
+    let fake = fake();
+    let args = ["agent", "create", "probe-1", "--region", "us-east", "--join", "--valid-for", "1h"];
+    let run = finish(&mut command(&fake.url(), &args), "");
+    assert_eq!((run.code, run.stdout.as_str()), (0, "vjt_t0ken\n"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("vigilmon-agent join TOKEN") && !run.stderr.contains("t0ken"),
+        "{}",
+        run.stderr
+    );
+    let request = fake.seen().pop().unwrap();
+    assert!(request.contains("seconds: 3600"), "{request}");
+    let args = ["agent", "create", "probe-1", "--region", "us-east", "--valid-for", "1h"];
+    assert_eq!(finish(&mut command(&fake.url(), &args), "").code, 2, "only with --join");
+}
+
+#[test]
 fn page_create_prints_the_public_url_alone() {
     let args = ["page", "create", "Acme API Status", "--heartbeat", "h", "--monitor", "a", "--monitor", "b"];
     let (stdout, request) = change(&args);

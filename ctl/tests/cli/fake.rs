@@ -239,10 +239,11 @@ service! { fleet_server::Fleet {
     create_agent(CreateAgentRequest) -> CreateAgentResponse = |base, _q| CreateAgentResponse {
         agent: Some(canned::agent(base)),
         token: "vat_t0ken".into(),
+        join_token: "vjt_t0ken".into(),
     };
     get_agent(GetAgentRequest) -> Agent = |base, _q| canned::agent(base);
     list_agents(ListAgentsRequest) -> ListAgentsResponse = |base, _q| ListAgentsResponse {
-        agents: vec![canned::agent(base)],
+        agents: vec![canned::agent(base), canned::waiting_agent(base)],
         next_page_token: String::new(),
     };
     create_region(CreateRegionRequest) -> Region = |_b, _q| canned::region();

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::Agent;
 use crate::monitor::Held;
 use crate::reconcile::{Change, Desired, is_same, reconcile};
+use crate::ward::{Key, Verdict};
 
 impl Agent {
     /// Takes a full set of assignments, or changes to the set.
@@ -51,6 +52,8 @@ impl Agent {
             }
             Change::Update(assignment) => (assignment.clone(), self.update(assignment)),
         };
+        let key = Key { monitor: assignment.monitor, spec_revision: assignment.spec_revision };
+        self.ward.respecified(key);
         let Some(held) = self.held.get(&assignment.monitor) else { return };
         let (is_primary, grid) = (held.is_primary(), held.grid());
         let server_now = self.server(now);
@@ -59,7 +62,9 @@ impl Agent {
         } else if is_moved {
             self.schedule.place(assignment.monitor, grid, server_now);
         }
-        if assignment.check_now {
+        // Suspects are tried at once: now the least else is in flight.
+        let is_tried = is_moved && is_primary && self.ward.verdict(key) == Verdict::Suspect;
+        if assignment.check_now || is_tried {
             self.queue_scheduled(assignment.monitor, grid.slot(server_now));
         }
     }

@@ -1,3 +1,6 @@
+mod hand_over;
+mod ward;
+
 use model::{Capture, Check, Failure, FailureKind, Phases};
 use proto::probe::convert::{Assignment, Role, assignment_to_wire};
 

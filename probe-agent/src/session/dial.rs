@@ -24,7 +24,7 @@ use url::Url;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens connections to one coordinator.
-pub(super) struct Dial {
+pub(crate) struct Dial {
     host: String,
     port: u16,
     tls: TlsConnector,
@@ -32,7 +32,7 @@ pub(super) struct Dial {
 
 /// Why the coordinator cannot be reached.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreachable {
+pub(crate) enum Unreachable {
     #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
     #[error("{0}")]
@@ -47,7 +47,7 @@ pub(super) enum Unreachable {
 }
 
 impl Dial {
-    pub(super) fn new(coordinator: &Url, fingerprint: [u8; 32]) -> Self {
+    pub(crate) fn new(coordinator: &Url, fingerprint: [u8; 32]) -> Self {
         let provider = Arc::new(ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -64,7 +64,7 @@ impl Dial {
     }
 
     /// A gRPC channel over one fresh connection; it does not reconnect by itself.
-    pub(super) async fn connect(&self) -> Result<Channel, Unreachable> {
+    pub(crate) async fn connect(&self) -> Result<Channel, Unreachable> {
         timeout(CONNECT_TIMEOUT, self.open()).await.unwrap_or(Err(Unreachable::Timeout))
     }
 

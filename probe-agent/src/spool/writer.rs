@@ -17,6 +17,7 @@ use super::disk::{Disk, Done, Opened, Order, Unopened};
 use super::files::{Directory, Files, Memory};
 use super::record::Boot;
 use super::{HOT_BYTES, Spool};
+use crate::take_over;
 
 /// What was written is made durable at least so often.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,7 +27,8 @@ const MAX_QUEUED: usize = 8 << 20;
 const MEMORY_CAPACITY: u64 = 16 << 20;
 /// How long a process that is just ending may take to let go of the directory, and an ending one to write the rest.
 const PATIENCE: Duration = Duration::from_secs(5);
-const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+const LOCK: &str = "lock";
 
 /// Why a spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +128,7 @@ impl Writer {
         let _ = self.orders.send(order);
     }
 
-    /// Waits until everything is durable, for a while.
+    /// Waits until everything is durable and the directory is free, for a while.
     pub(crate) async fn finish(self) {
         drop(self.orders);
         if tokio::time::timeout(PATIENCE, self.ended).await.is_err() {
@@ -175,13 +177,18 @@ fn write<F: Files>(
     }
 }
 
+/// Whether another process has the directory now.
+pub(crate) fn is_held(path: &Path) -> bool {
+    let lock = OpenOptions::new().read(true).write(true).open(path.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Takes the directory's lock, which goes with the file, however the process ends. A process that is just ending gets
 /// a moment to let go: a restart follows a kill at once.
 async fn hold(path: &Path) -> Result<File, Unusable> {
     std::fs::create_dir_all(path).map_err(Unopened::Io)?;
     let mut options = OpenOptions::new();
-    let lock =
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"));
+    let lock = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join(LOCK));
     let lock = lock.map_err(Unopened::Io)?;
     let patience = Instant::now() + PATIENCE;
     loop {
@@ -201,11 +208,6 @@ fn boot(clock: &dyn Clock, random: &dyn Random) -> Boot {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let hex: String = id.chars().filter(char::is_ascii_hexdigit).collect();
     let number = u128::from_str_radix(&hex, 16).ok();
-    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let uptime = Duration::new(
-        u64::try_from(uptime.tv_sec).unwrap_or_default(),
-        u32::try_from(uptime.tv_nsec).unwrap_or_default(),
-    );
     let id = number.map_or_else(|| model::random::bytes(random), u128::to_be_bytes);
-    Boot { id, at: clock.now().minus(uptime) }
+    Boot { id, at: take_over::wire::boot(clock) }
 }

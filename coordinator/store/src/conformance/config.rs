@@ -1,7 +1,7 @@
 //! What belongs to no subject.
 
 use super::sample;
-use crate::{Config, ConfigChange, Error, PageRow, Store};
+use crate::{Config, ConfigChange, Error, JoinRow, PageRow, Store};
 
 async fn put(store: &dyn Store, change: ConfigChange) -> Result<u64, Error> {
     store.change_config(&change, sample::at(30)).await
@@ -40,6 +40,8 @@ pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
     changed.revision = 13;
     changed.agents[0].epoch += 1;
     changed.agents[0].process_nonce = Some([3; 16]);
+    changed.agents[0].join =
+        Some(JoinRow { digest: [4; 32], expires_at: sample::at(40), joined_at: Some(sample::at(35)) });
     put(store, ConfigChange::PutAgent(changed.agents[0].clone())).await.unwrap();
     assert_eq!(store.config().await.unwrap(), changed, "put replaces by id");
 }

@@ -10,7 +10,7 @@ use model::{
 use crate::records::DEFAULT_WORKSPACE;
 use crate::{
     AgentRow, AgentSeen, AttemptRow, CaptureRow, CaptureVerdict, ChannelRow, Commit, DeliveryRow,
-    DeliveryState, EventRow, IncidentRow, IncidentState, JournalRow, KeyRow, Lease, MaintenanceRow,
+    DeliveryState, EventRow, IncidentRow, IncidentState, JoinRow, JournalRow, KeyRow, Lease, MaintenanceRow,
     MemberRow, PageRow, Position, RegionRow, SnapshotRow, StateRow, SubjectRow, TimelineRow,
 };
 
@@ -194,6 +194,11 @@ pub(crate) fn agent(number: u32, name: &str) -> AgentRow {
         epoch: 5,
         process_nonce: number.is_multiple_of(2).then_some([8; 16]),
         created_at: at(3),
+        join: number.is_multiple_of(2).then_some(JoinRow {
+            digest: [9; 32],
+            expires_at: at(900),
+            joined_at: None,
+        }),
     }
 }
 

@@ -8,15 +8,17 @@ use super::connection::Database;
 use super::decode;
 use super::encode::bigint;
 use super::failure::{failure, failure_or_duplicate};
-use crate::{AgentRow, ChannelRow, Config, ConfigChange, Error, KeyRow, MaintenanceRow, PageRow, RegionRow};
+use crate::{
+    AgentRow, ChannelRow, Config, ConfigChange, Error, JoinRow, KeyRow, MaintenanceRow, PageRow, RegionRow,
+};
 
 const REVISION: &str = "SELECT config_revision FROM meta";
 const RAISE_REVISION: &str =
     "UPDATE meta SET config_revision = config_revision + 1 RETURNING config_revision";
 
 const REGIONS: &str = "SELECT id, display_name, created_at FROM region ORDER BY id";
-const AGENTS: &str =
-    "SELECT id, name, region, secret_digest, epoch, process_nonce, created_at FROM agent ORDER BY id";
+const AGENTS: &str = "SELECT id, name, region, secret_digest, epoch, process_nonce, created_at, join_digest, join_expires_at, joined_at \
+     FROM agent ORDER BY id";
 const CHANNELS: &str =
     "SELECT id, workspace, name, settings, revision, created_at, updated_at FROM channel ORDER BY id";
 const PAGES: &str = "SELECT id, workspace, name, slug, components, created_at FROM page ORDER BY id";
@@ -28,10 +30,12 @@ const PUT_REGION: &str = "INSERT INTO region (id, display_name, created_at) VALU
     ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name, created_at = excluded.created_at";
 const ADD_REGION: &str =
     "INSERT INTO region (id, display_name, created_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
-const PUT_AGENT: &str = "INSERT INTO agent (id, name, region, secret_digest, epoch, process_nonce, created_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
+const PUT_AGENT: &str = "INSERT INTO agent (id, name, region, secret_digest, epoch, process_nonce, created_at, \
+    join_digest, join_expires_at, joined_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
     region = excluded.region, secret_digest = excluded.secret_digest, epoch = excluded.epoch, \
-    process_nonce = excluded.process_nonce, created_at = excluded.created_at";
+    process_nonce = excluded.process_nonce, created_at = excluded.created_at, \
+    join_digest = excluded.join_digest, join_expires_at = excluded.join_expires_at, joined_at = excluded.joined_at";
 const PUT_CHANNEL: &str = "INSERT INTO channel (id, workspace, name, settings, revision, created_at, updated_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET workspace = excluded.workspace, \
     name = excluded.name, settings = excluded.settings, revision = excluded.revision, \
@@ -132,6 +136,9 @@ async fn put_agent(connection: &mut AnyConnection, row: &AgentRow) -> Result<(),
         .bind(bigint(row.epoch))
         .bind(row.process_nonce.map(Vec::from))
         .bind(row.created_at.as_micros())
+        .bind(row.join.map(|join| Vec::from(join.digest)))
+        .bind(row.join.map(|join| join.expires_at.as_micros()))
+        .bind(row.join.and_then(|join| join.joined_at).map(Timestamp::as_micros))
         .execute(connection)
         .await
         .map(|_| ())
@@ -236,7 +243,17 @@ fn agent_row(row: &AnyRow) -> Result<AgentRow, Error> {
         epoch: decode::number(row, "epoch")?,
         process_nonce: decode::optional_bytes(row, "process_nonce")?,
         created_at: decode::instant(row, "created_at")?,
+        join: join_row(row)?,
     })
+}
+
+fn join_row(row: &AnyRow) -> Result<Option<JoinRow>, Error> {
+    let Some(digest) = decode::optional_bytes(row, "join_digest")? else { return Ok(None) };
+    Ok(Some(JoinRow {
+        digest,
+        expires_at: decode::instant(row, "join_expires_at")?,
+        joined_at: decode::optional_instant(row, "joined_at")?,
+    }))
 }
 
 fn channel_row(row: &AnyRow) -> Result<ChannelRow, Error> {

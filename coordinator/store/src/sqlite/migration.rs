@@ -49,6 +49,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0004_incident_capture.sql",
         sql: include_str!("../../migrations/sqlite/0004_incident_capture.sql"),
     },
+    Migration {
+        version: 5,
+        name: "0005_agent_join.sql",
+        sql: include_str!("../../migrations/sqlite/0005_agent_join.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migration \
@@ -123,6 +128,7 @@ mod tests {
                     "0004_incident_capture.sql",
                     "ca44ee50c06c0e0b820f3d72b7266081c6834b06c5dbaadc92117afc2364a609"
                 ),
+                ("0005_agent_join.sql", "31dbe08ea7fb691e759111b4b38e98e2bf2779125685681abfb222cec63961a2"),
             ]
             .map(|(name, checksum)| (name, checksum.to_owned()))
         );

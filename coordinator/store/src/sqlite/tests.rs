@@ -111,6 +111,7 @@ async fn migrating_says_what_was_applied_and_then_has_nothing_to_do() {
         Applied { version: 2, name: "0002_maintenance.sql" },
         Applied { version: 3, name: "0003_incident_member.sql" },
         Applied { version: 4, name: "0004_incident_capture.sql" },
+        Applied { version: 5, name: "0005_agent_join.sql" },
     ];
     assert_eq!(applied, expected);
     assert_eq!(migrate(&options, sample::at(1)).await.unwrap(), []);
