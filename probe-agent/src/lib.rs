@@ -18,12 +18,14 @@ pub mod check;
 pub mod config;
 mod gate;
 mod latency;
+mod lateness;
 mod monitor;
 mod reconcile;
 mod run;
 mod schedule;
 mod session;
 mod spool;
+mod vitals;
 
 pub use config::Config;
 pub use gate::Concurrency;

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-use model::{Check, MonitorId, Outcome};
+use model::{Check, MonitorId, Outcome, Timestamp};
 use proto::probe::convert::{Assignment, Role};
 
 use crate::check::Finding;
@@ -107,6 +107,10 @@ pub(crate) struct Job {
     pub(crate) round: u32,
     /// Somebody waits for this one check; the monitor is no monitor but their request.
     pub(crate) is_single: bool,
+    /// When it was queued.
+    pub(crate) queued_at: Timestamp,
+    /// When it should have started, for a check that follows the schedule.
+    pub(crate) planned_at: Option<Timestamp>,
 }
 
 impl Job {

@@ -17,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::agent::{Agent, Facts};
-use crate::canary::{self, Canaries};
+use crate::canary;
 use crate::check::{Checker, Finding, Untrusted};
 use crate::config::Config;
 use crate::monitor::Job;
 use crate::session::{Event, Session};
 use crate::spool::{self, Done, Writer};
+use crate::vitals;
 
 /// The longest sleep: the machine may have been suspended, which timers do not notice and the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -81,7 +82,8 @@ pub async fn run(
     );
     info!(coordinator = %config.coordinator, agent.id = %config.token.agent, "agent started");
     let (say, canaries) = watch::channel(None);
-    let driver = Driver { agent, clock, facts, outbox: None, canaries, writer, stored };
+    let vitals = vitals::Reader::start(Arc::clone(&clock));
+    let driver = Driver { agent, clock, vitals, facts, outbox: None, canaries, writer, stored };
     tokio::select! {
         never = Box::pin(session.run()) => match never {},
         never = Box::pin(canary::watch(&checker, &config.canaries, &say)) => match never {},
@@ -94,11 +96,12 @@ pub async fn run(
 struct Driver {
     agent: Agent,
     clock: Arc<dyn Clock>,
+    vitals: vitals::Reader,
     facts: watch::Sender<Facts>,
     /// Where messages go; `None` while cut off.
     outbox: Option<mpsc::Sender<v1::AgentMessage>>,
     /// What the canaries say.
-    canaries: watch::Receiver<Option<Canaries>>,
+    canaries: watch::Receiver<Option<canary::Said>>,
     /// Does what the spool orders.
     writer: Writer,
     /// What came of it.
@@ -116,6 +119,9 @@ impl Driver {
         loop {
             let now = self.clock.now();
             self.agent.wake(now);
+            if self.agent.wants_vitals() {
+                self.agent.report(self.vitals.read(), now);
+            }
             while let Some(job) = self.agent.next_check(now) {
                 attempts.push(Box::pin(attempt(checker, job)));
             }
@@ -127,7 +133,7 @@ impl Driver {
                 () = shutdown.cancelled() => break,
                 Some(event) = events.recv() => self.hear(event),
                 Ok(()) = self.canaries.changed() => {
-                    let said = *self.canaries.borrow_and_update();
+                    let said = self.canaries.borrow_and_update().clone();
                     if let Some(said) = said {
                         self.agent.heed(said, self.clock.now());
                     }

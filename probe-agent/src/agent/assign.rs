@@ -60,7 +60,7 @@ impl Agent {
             self.schedule.place(assignment.monitor, grid, server_now);
         }
         if assignment.check_now {
-            self.queue_scheduled(assignment.monitor, grid.slot(server_now));
+            self.queue_scheduled(assignment.monitor, grid.slot(server_now), None, now);
         }
     }
 

@@ -1,3 +1,5 @@
+mod report;
+
 use model::{Check, Failure, FailureKind, Phases};
 use proto::probe::convert::{Assignment, Role, assignment_to_wire};
 

@@ -5,6 +5,8 @@
 //! and [`SystemRandom`], are values that `main` creates and hands down.)
 
 pub mod address;
+pub mod agent_status;
+pub mod capability;
 pub mod check;
 pub mod clock;
 pub mod hash;
@@ -18,6 +20,8 @@ pub mod subject;
 pub mod tag;
 pub mod time;
 
+pub use agent_status::AgentStatus;
+pub use capability::{Capabilities, Capability};
 pub use check::{
     Check, CheckSpec, DnsCheck, GrpcCheck, HttpCheck, IcmpCheck, MailCheck, TcpCheck, TlsCheck,
     WebSocketCheck,

@@ -52,7 +52,7 @@ pub(super) const CHANGEABLE: [&str; 27] = [
     "server_name",
 ];
 /// The fields that only answers have.
-pub(super) const FIXED: [&str; 13] = [
+pub(super) const FIXED: [&str; 14] = [
     "id",
     "status",
     "status_since",
@@ -66,6 +66,7 @@ pub(super) const FIXED: [&str; 13] = [
     "unverified_since",
     "maintenance_id",
     "maintenance_until",
+    "unsupported",
 ];
 
 const DEFAULT_RECOVERY_CHECKS: u32 = 2;
