@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::placement::{Candidate, phase, place};
+use engine::placement::{Candidate, able, phase, place};
 use model::check::Options;
-use model::{AgentId, MonitorId, RegionId};
+use model::{AgentId, Capabilities, MonitorId, RegionId};
 use proto::probe::convert::{Assignment, Placement, Role, assignments_digest};
 use tokio_util::sync::CancellationToken;
 
@@ -110,17 +110,18 @@ fn desired_sets(
     set_aside: &BTreeSet<AgentId>,
 ) -> BTreeMap<AgentId, Arc<Desired>> {
     let mut sets: BTreeMap<AgentId, Desired> = BTreeMap::new();
-    let trusted: Candidates =
-        candidates.iter().map(|(region, agents)| (region.clone(), believed(agents, set_aside))).collect();
+    // Many monitors need the same.
+    let mut chosen: BTreeMap<(&RegionId, Capabilities), Choice> = BTreeMap::new();
     for view in subjects {
         let Some((id, monitor)) = view.definition.monitor() else { continue };
         if monitor.paused {
             continue;
         }
+        let needs = monitor.spec.needs();
         for (rank, region) in monitor.regions.iter().enumerate() {
-            let (Some(agents), Some(trusted)) = (candidates.get(region), trusted.get(region)) else {
-                continue;
-            };
+            let Some((region, agents)) = candidates.get_key_value(region) else { continue };
+            let Choice { agents, trusted } =
+                chosen.entry((region, needs)).or_insert_with(|| Choice::of(agents, needs, set_aside));
             let placement = place(id, trusted);
             let distrusted = if agents.len() == trusted.len() { None } else { place(id, agents).primary };
             let distrusted = distrusted.filter(|agent| Some(*agent) != placement.primary);
@@ -135,6 +136,21 @@ fn desired_sets(
         }
     }
     sets.into_iter().map(|(agent, set)| (agent, Arc::new(set))).collect()
+}
+
+/// Who may make the checks of a region that need the same.
+struct Choice {
+    /// Those that can.
+    agents: Vec<Candidate>,
+    /// Those of them that are believed.
+    trusted: Vec<Candidate>,
+}
+
+impl Choice {
+    fn of(agents: &[Candidate], needs: Capabilities, set_aside: &BTreeSet<AgentId>) -> Self {
+        let agents = able(agents, needs);
+        Self { trusted: believed(&agents, set_aside), agents }
+    }
 }
 
 impl Wanted {

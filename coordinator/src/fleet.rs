@@ -5,20 +5,22 @@
 //! with one token the newer stays; the older is refused as long as the newer is live.
 
 pub mod once;
+pub mod report;
 mod silence;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::placement::{Candidate, place};
-use model::{AgentId, Clock, MonitorId, RegionId, Timestamp};
+use engine::placement::{Candidate, able, place};
+use model::{AgentId, Capabilities, Clock, MonitorId, RegionId, Timestamp};
 use proto::probe::convert::Assignment;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::shard::AskRegions;
+use report::Report;
 
 /// Silence after which an agent is gone.
 pub const SILENCE: Duration = engine::coverage::SESSION_SILENCE;
@@ -78,9 +80,20 @@ pub struct Introduction {
     /// Results it had to drop.
     pub dropped_results: u64,
     /// The agent's wall clock minus ours, in microseconds, when it connected.
-    pub clock_skew_micros: Option<i64>,
+    pub clock_offset_micros: Option<i64>,
+    /// What it says that it can do.
+    pub capabilities: Declared,
     /// Whether it runs in this very process.
     pub is_embedded: bool,
+}
+
+/// What an agent says that it can do.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// In its own words.
+    pub names: Arc<[String]>,
+    /// As far as those words are known here.
+    pub able: Capabilities,
 }
 
 /// One agent.
@@ -96,6 +109,8 @@ pub struct Member {
     pub assigned: Option<u32>,
     /// Whether its canaries fail; `None`: it has none.
     pub canaries_fail: Option<bool>,
+    /// How it is, as far as it says.
+    pub report: Report,
 }
 
 /// A session with an agent.
@@ -182,12 +197,19 @@ impl Fleet {
         // A process that reconnects still holds what it was sent.
         let assigned =
             known.as_ref().filter(|known| known.who.epoch == who.epoch).and_then(|known| known.assigned);
+        let report = Report::begin(known.as_ref().map(|known| known.report.clone()), &who, now);
         if let Some(Member { session: Some(old), .. }) = known {
             info!(agent.id = %agent, "a newer session of the agent has taken over");
             old.closed.cancel();
         }
-        let member =
-            Member { who, heard_at: now, session: Some(session.clone()), assigned, canaries_fail: None };
+        let member = Member {
+            who,
+            heard_at: now,
+            session: Some(session.clone()),
+            assigned,
+            canaries_fail: None,
+            report,
+        };
         members.by_id.insert(agent, member);
         drop(members);
         if !embedded {
@@ -277,7 +299,8 @@ impl Fleet {
         let now = self.clock.now();
         let mut regions: BTreeMap<RegionId, Vec<Candidate>> = BTreeMap::new();
         for (id, member) in self.lock().by_id.iter().filter(|(_, member)| member.is_live(now)) {
-            let candidate = Candidate { agent: *id, weight: member.who.weight() };
+            let able = member.who.capabilities.able;
+            let candidate = Candidate { agent: *id, weight: member.who.weight(), able };
             regions.entry(member.who.region.clone()).or_default().push(candidate);
         }
         regions
@@ -320,6 +343,13 @@ impl Member {
     }
 }
 
+impl FromIterator<String> for Declared {
+    fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Self {
+        let names: Arc<[String]> = names.into_iter().collect();
+        Self { able: Capabilities::of_agent(names.iter()), names }
+    }
+}
+
 impl Introduction {
     fn weight(&self) -> u32 {
         if self.capacity == 0 { DEFAULT_CAPACITY } else { self.capacity }
@@ -327,13 +357,20 @@ impl Introduction {
 }
 
 impl AskRegions for Fleet {
-    fn verify(&self, monitor: MonitorId, spec_revision: u64, round: u32, regions: &[RegionId]) {
+    fn verify(
+        &self,
+        monitor: MonitorId,
+        needs: Capabilities,
+        spec_revision: u64,
+        round: u32,
+        regions: &[RegionId],
+    ) {
         let candidates = self.candidates();
         let members = self.lock();
         for region in regions {
             let placed = candidates
                 .get(region)
-                .map(|agents| place(monitor, believed(agents, &members.set_aside).as_slice()));
+                .map(|agents| place(monitor, &believed(&able(agents, needs), &members.set_aside)));
             // The standby answers for a primary whose session has just ended.
             let asked =
                 placed.into_iter().flat_map(|placement| [placement.primary, placement.standby]).flatten();

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use model::{Clock, Timestamp};
 use proto::probe::convert::{
-    duration_to_wire, result_from_wire, slow_from_wire, timestamp_from_wire, timestamp_to_wire,
+    duration_to_wire, result_from_wire, slow_from_wire, status_from_wire, timestamp_from_wire,
+    timestamp_to_wire,
 };
 use proto::probe::token::Credential;
 use proto::probe::v1;
@@ -46,6 +47,9 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 pub const MAX_BATCH_RESULTS: u32 = 1_000;
 /// Messages that may wait for their ack.
 const MAX_UNACKED_BATCHES: u32 = 64;
+/// Most capabilities that an agent may name, and the longest name of one.
+const MAX_CAPABILITIES: usize = 64;
+const MAX_CAPABILITY_CHARS: usize = 64;
 /// Messages that may wait to be written to the wire.
 const OUTGOING_CAPACITY: usize = 64;
 
@@ -157,7 +161,13 @@ impl Service {
             capacity: hello.capacity,
             digest: hello.assignments_digest,
             dropped_results: hello.dropped_results,
-            clock_skew_micros: self.clock_skew(hello.wall_time.as_ref()),
+            clock_offset_micros: self.clock_offset(hello.wall_time.as_ref()),
+            capabilities: hello
+                .capabilities
+                .iter()
+                .take(MAX_CAPABILITIES)
+                .map(|name| model::result::clean(name, MAX_CAPABILITY_CHARS))
+                .collect(),
             is_embedded: self.embedded.contains(&row.name),
         };
         Ok(Admitted { row, who })
@@ -188,7 +198,7 @@ impl Service {
     }
 
     /// How far an agent's wall clock is from ours. It says nothing about results, which are dated by their age.
-    fn clock_skew(&self, theirs: Option<&prost_types::Timestamp>) -> Option<i64> {
+    fn clock_offset(&self, theirs: Option<&prost_types::Timestamp>) -> Option<i64> {
         let theirs = timestamp_from_wire(Some(theirs?), "wall_time").ok()?;
         Some(theirs.as_micros().saturating_sub(self.clock.wall().as_micros()))
     }
@@ -343,6 +353,15 @@ impl Reader {
                     Err(error) => {
                         debug!(agent.id = %self.who.agent, %error, "the answer to a single check is unfit");
                     }
+                }
+                Ok(())
+            }
+            Some(FromAgent::Status(status)) => {
+                match status_from_wire(&status) {
+                    Ok(status) => {
+                        self.service.fleet.note_status(self.who.agent, self.session.number, status);
+                    }
+                    Err(error) => debug!(agent.id = %self.who.agent, %error, "a status that cannot be read"),
                 }
                 Ok(())
             }

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::budget::Budget;
-use model::{AgentId, Clock, EventId, MonitorId, RegionId, SubjectId, Timestamp};
+use model::{AgentId, Capabilities, Clock, EventId, MonitorId, RegionId, SubjectId, Timestamp};
 use store::{EventRow, Lease, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -69,8 +69,15 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Asks agents for the checks of a round.
 pub trait AskRegions: Send + Sync {
-    /// Asks an agent of each of these regions to check a monitor now.
-    fn verify(&self, monitor: MonitorId, spec_revision: u64, round: u32, regions: &[RegionId]);
+    /// Asks an agent of each of these regions to check a monitor now, one that can do what it needs if there is one.
+    fn verify(
+        &self,
+        monitor: MonitorId,
+        needs: Capabilities,
+        spec_revision: u64,
+        round: u32,
+        regions: &[RegionId],
+    );
 
     /// Checks per second that all connected agents together can run.
     fn capacity(&self) -> f64;
@@ -427,7 +434,7 @@ impl Owner {
         let now = self.clock.now();
         for (monitor, round) in verifications {
             let regions =
-                round_regions(&self.published, monitor, round).map_or(0, |(_, regions)| regions.len());
+                round_regions(&self.published, monitor, round).map_or(0, |(.., regions)| regions.len());
             let checks = u32::try_from(regions * 2).unwrap_or(u32::MAX);
             self.budget.request(monitor, round, checks, now);
         }
@@ -438,9 +445,9 @@ impl Owner {
         let published = &self.published;
         let still = |monitor, round| round_regions(published, monitor, round).is_some();
         for (monitor, round) in self.budget.take(self.fleet.capacity(), now, still) {
-            if let Some((spec_revision, regions)) = round_regions(&self.published, monitor, round) {
+            if let Some((needs, spec_revision, regions)) = round_regions(&self.published, monitor, round) {
                 debug!(monitor.id = %monitor, round, "asking {} regions to check now", regions.len());
-                self.fleet.verify(monitor, spec_revision, round, &regions);
+                self.fleet.verify(monitor, needs, spec_revision, round, &regions);
             }
         }
     }
@@ -493,13 +500,18 @@ fn wall_offset(clock: &dyn Clock) -> i64 {
 }
 
 /// Whom a round asks, if it is still going on.
-fn round_regions(published: &Published, monitor: MonitorId, round: u32) -> Option<(u64, Vec<RegionId>)> {
+fn round_regions(
+    published: &Published,
+    monitor: MonitorId,
+    round: u32,
+) -> Option<(Capabilities, u64, Vec<RegionId>)> {
     let subject = published.subjects.get(&SubjectId::Monitor(monitor))?;
     let (State::Monitor(state), subject::Policy::Monitor(policy)) = (&subject.state, &subject.policy) else {
         return None;
     };
     (state.round() == Some(round)).then(|| {
         let live = policy.regions.iter().filter(|region| published.live.contains(*region));
-        (policy.spec_revision, live.cloned().collect())
+        let needs = subject.definition.monitor().map(|(_, monitor)| monitor.spec.needs());
+        (needs.unwrap_or_default(), policy.spec_revision, live.cloned().collect())
     })
 }

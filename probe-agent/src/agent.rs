@@ -16,22 +16,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Check, CheckResult, MonitorId, Outcome, PathHop, RegionId, Timestamp};
+use model::agent_status::Work;
+use model::{AgentStatus, Check, CheckResult, MonitorId, Outcome, PathHop, RegionId, Timestamp};
 use proto::probe::convert::{
     Slow, assignment_from_wire, assignments_digest, capture_to_wire, monitor_from_wire, result_to_wire,
-    slow_to_wire,
+    slow_to_wire, status_to_wire,
 };
 use proto::probe::v1;
 use proto::probe::v1::agent_message::Message as ToCoordinator;
 use proto::probe::v1::coordinator_message::Message as FromCoordinator;
 use tracing::{debug, warn};
 
-use crate::canary::Canaries;
+use crate::canary::{self, Canaries};
 use crate::check::Finding;
 use crate::gate::{Class, Concurrency, Gate};
+use crate::lateness::Histogram;
 use crate::monitor::{Held, Job, Seen};
 use crate::schedule::Schedule;
 use crate::spool::{Done, Order, Spool, Window};
+use crate::vitals::Vitals;
 use crate::ward::{Key, Record, Verdict, Ward};
 use telling::Telling;
 
@@ -44,6 +47,8 @@ const MAX_SINGLE_CHECKS: usize = 100;
 /// Ways to targets that wait to be looked at, and how often one is.
 const MAX_PATHS: usize = 16;
 const PATH_AGAIN_AFTER: Duration = Duration::from_secs(300);
+/// How often the agent says how it is: with the first beat after so long.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 /// A change of the coordinator's clock by more than this is a step; a smaller one is taken on silently.
 const CLOCK_STEP_US: u64 = 1_000_000;
 
@@ -100,6 +105,25 @@ pub(crate) struct Agent {
     telling: Telling,
     /// Ways to targets that are to be looked at.
     paths: VecDeque<(MonitorId, SocketAddr)>,
+    failing_canaries: Vec<String>,
+    /// What was done since the last report.
+    done: Tally,
+    /// When the next report is due.
+    next_report: Timestamp,
+    /// Whether it is wanted now.
+    wants_vitals: bool,
+}
+
+/// What a report counts; begins anew with each.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Since when; `None`: since the first session.
+    since: Option<Timestamp>,
+    started: u64,
+    lateness: Histogram,
+    longest_wait: Duration,
+    /// Scheduled checks that had been skipped by then.
+    skipped_before: u64,
 }
 
 /// An attempt under way.
@@ -178,6 +202,10 @@ impl Agent {
             canaries: v1::Canaries::Unspecified,
             telling: Telling::new(),
             paths: VecDeque::new(),
+            failing_canaries: Vec::new(),
+            done: Tally::default(),
+            next_report: Timestamp::EPOCH,
+            wants_vitals: false,
         }
     }
 
@@ -220,21 +248,62 @@ impl Agent {
         self.is_blocked = false;
         self.flush_at = None;
         self.next_beat = now;
+        self.next_report = now;
+        self.done.since.get_or_insert(now);
     }
 
     /// The session has ended.
     pub(crate) fn offline(&mut self) {
         self.terms = None;
         self.outbox.clear();
+        self.wants_vitals = false;
     }
 
     /// Takes what the canaries say; the coordinator hears of it at once.
-    pub(crate) fn heed(&mut self, canaries: Canaries, now: Timestamp) {
-        self.canaries = match canaries {
+    pub(crate) fn heed(&mut self, said: canary::Said, now: Timestamp) {
+        self.canaries = match said.verdict {
             Canaries::Well => v1::Canaries::Well,
             Canaries::Failing => v1::Canaries::Failing,
         };
+        self.failing_canaries = said.failing;
         self.next_beat = now;
+        self.next_report = now;
+    }
+
+    /// Whether [`Agent::report`] is to be told the vitals now.
+    pub(crate) const fn wants_vitals(&self) -> bool {
+        self.wants_vitals
+    }
+
+    /// Says how the agent is.
+    pub(crate) fn report(&mut self, vitals: Vitals, now: Timestamp) {
+        self.wants_vitals = false;
+        if self.terms.is_none() {
+            return;
+        }
+        let Vitals { wall, uptime, machine } = vitals;
+        let (work, backlog) = (self.work(now), self.spool.backlog(now));
+        let failing_canaries = self.failing_canaries.clone();
+        let status = AgentStatus { wall, uptime, machine, work, backlog, failing_canaries };
+        self.outbox.push_back(message(ToCoordinator::Status(status_to_wire(&status))));
+    }
+
+    /// What was done since the last report, and what is being done.
+    fn work(&mut self, now: Timestamp) -> Work {
+        let skipped = self.schedule.missed();
+        let next = Tally { since: Some(now), skipped_before: skipped, ..Tally::default() };
+        let mut done = std::mem::replace(&mut self.done, next);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let waits = self.gate.least(|job| job.queued_at).map(|since| now.since(since));
+        Work {
+            period: done.since.map(|since| now.since(since)).unwrap_or_default(),
+            started: done.started,
+            skipped: skipped - done.skipped_before,
+            lateness: done.lateness.take(),
+            running: count(self.running.len()),
+            queued: count(self.gate.waiting()),
+            longest_wait: done.longest_wait.max(waits.unwrap_or_default()),
+        }
     }
 
     /// Takes what the coordinator says.
@@ -247,7 +316,7 @@ impl Agent {
                     self.verify(verification, now);
                 }
             }
-            Some(FromCoordinator::CheckOnce(asked)) => self.check_once(asked),
+            Some(FromCoordinator::CheckOnce(asked)) => self.check_once(asked, now),
             // One coordinator owns all shards; the session itself handles the others.
             Some(FromCoordinator::Routes(_) | FromCoordinator::Welcome(_) | FromCoordinator::Drain(_)) => {}
             None => debug!("ignoring a message of a kind that this version does not know"),
@@ -263,7 +332,7 @@ impl Agent {
             self.ring(alarm, now);
         }
         while let Some(due) = self.schedule.pop(self.server(now)) {
-            self.queue_scheduled(due.monitor, due.slot);
+            self.queue_scheduled(due.monitor, due.slot, Some(self.local(due.due_at)), now);
         }
         if self.next_beat <= now {
             self.beat(now);
@@ -289,6 +358,7 @@ impl Agent {
                 None => self.gate.next()?,
             };
             if job.is_single {
+                self.note_start(&job, now);
                 self.running.insert(job.number, Running { job: job.clone(), started_at: now, slow_at: None });
                 return Some(job);
             }
@@ -308,8 +378,17 @@ impl Agent {
                 let alarm = Alarm::SecondAttempt { monitor, spec_revision, round: job.round };
                 self.alarms.insert((now.plus(SECOND_ATTEMPT_AFTER), job.number), alarm);
             }
+            self.note_start(&job, now);
             self.running.insert(job.number, Running { job: job.clone(), started_at: now, slow_at });
             return Some(job);
+        }
+    }
+
+    fn note_start(&mut self, job: &Job, now: Timestamp) {
+        self.done.started += 1;
+        self.done.longest_wait = self.done.longest_wait.max(now.since(job.queued_at));
+        if let Some(planned_at) = job.planned_at {
+            self.done.lateness.record(now.since(planned_at));
         }
     }
 
@@ -407,7 +486,8 @@ impl Agent {
             && let Some(held) = self.held.get(&news.monitor)
         {
             let slot = held.grid().slot(self.server(now));
-            self.queue_scheduled(news.monitor, slot);
+            let planned_at = Some(self.local(held.grid().start(slot)));
+            self.queue_scheduled(news.monitor, slot, planned_at, now);
         }
     }
 
@@ -466,6 +546,10 @@ impl Agent {
         if !self.flush(now) {
             self.outbox.push_back(message(ToCoordinator::Results(empty)));
         }
+        if self.next_report <= now {
+            self.next_report = now.plus(REPORT_INTERVAL);
+            self.wants_vitals = true;
+        }
         self.spool.prune(now);
         let missed = self.schedule.missed();
         if missed > self.told_missed {
@@ -474,7 +558,14 @@ impl Agent {
         }
     }
 
-    fn queue_scheduled(&mut self, monitor: MonitorId, slot: i64) {
+    /// Queues a monitor's check of a slot, unless it was queued already; `planned_at` is when it should have started.
+    fn queue_scheduled(
+        &mut self,
+        monitor: MonitorId,
+        slot: i64,
+        planned_at: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         let Some(held) = self.held.get_mut(&monitor).filter(|held| held.is_primary()) else { return };
         let key = (held.assignment.spec_revision, slot);
         if held.last_slot == Some(key) {
@@ -486,7 +577,7 @@ impl Agent {
         }
         held.is_busy = true;
         held.last_slot = Some(key);
-        self.queue(monitor, slot, 0, 0);
+        self.queue(monitor, (slot, 0, 0), planned_at, now);
     }
 
     /// Answers for its region: a standby is asked only while its primary has no session.
@@ -502,10 +593,16 @@ impl Agent {
         }
         held.round = Some((wire.round, false));
         let slot = held.grid().slot(server_now);
-        self.queue(monitor, slot, 1, wire.round);
+        self.queue(monitor, (slot, 1, wire.round), None, now);
     }
 
-    fn queue(&mut self, monitor: MonitorId, slot: i64, attempt: u32, round: u32) {
+    fn queue(
+        &mut self,
+        monitor: MonitorId,
+        (slot, attempt, round): (i64, u32, u32),
+        planned_at: Option<Timestamp>,
+        queued_at: Timestamp,
+    ) {
         let Some(held) = self.held.get(&monitor) else { return };
         let class = if attempt == 0 { Class::Scheduled } else { Class::Verification };
         let assignment = Arc::clone(&held.assignment);
@@ -513,10 +610,19 @@ impl Agent {
         self.next_number += 1;
         let key = Key { monitor, spec_revision: assignment.spec_revision };
         let verdict = self.ward.verdict(key);
-        let (is_single, is_set_aside) = (false, verdict == Verdict::Quarantined);
-        let is_close = attempt != 0 || held.seen == Some(Seen::Failing);
-        let host = Arc::clone(&held.host);
-        let job = Job { number, assignment, host, slot, attempt, round, is_single, is_close, is_set_aside };
+        let job = Job {
+            number,
+            assignment,
+            host: Arc::clone(&held.host),
+            slot,
+            attempt,
+            round,
+            is_single: false,
+            is_close: attempt != 0 || held.seen == Some(Seen::Failing),
+            is_set_aside: verdict == Verdict::Quarantined,
+            queued_at,
+            planned_at,
+        };
         match verdict {
             Verdict::Suspect => self.ward.hold(job),
             Verdict::Free | Verdict::Quarantined => self.gate.offer(Arc::clone(&job.host), class, job),
@@ -524,7 +630,7 @@ impl Agent {
     }
 
     /// Makes a check that somebody waits for, besides whatever is assigned.
-    fn check_once(&mut self, asked: v1::CheckOnce) {
+    fn check_once(&mut self, asked: v1::CheckOnce, now: Timestamp) {
         let assignment = match assignment_from_wire(asked.assignment.unwrap_or_default()) {
             Ok(assignment) => Arc::new(assignment),
             // Whoever asked stops waiting by themselves.
@@ -533,18 +639,18 @@ impl Agent {
         let host: Arc<str> = assignment.check.as_ref().map_or("", Check::host).into();
         let number = self.next_number;
         self.next_number += 1;
-        let (slot, attempt, round) = (0, 0, 0);
-        let (is_single, is_close, is_set_aside) = (true, false, false);
         let job = Job {
             number,
             assignment,
             host: Arc::clone(&host),
-            slot,
-            attempt,
-            round,
-            is_single,
-            is_close,
-            is_set_aside,
+            slot: 0,
+            attempt: 0,
+            round: 0,
+            is_single: true,
+            is_close: false,
+            is_set_aside: false,
+            queued_at: now,
+            planned_at: None,
         };
         if self.single_checks >= MAX_SINGLE_CHECKS {
             let finding = Finding::unmeasured("the agent is busy with other single checks");
@@ -581,7 +687,7 @@ impl Agent {
                 let Some(held) = self.held.get(&monitor) else { return };
                 if held.round == Some((round, false)) && held.assignment.spec_revision == spec_revision {
                     let slot = held.grid().slot(self.server(now));
-                    self.queue(monitor, slot, 2, round);
+                    self.queue(monitor, (slot, 2, round), None, now);
                 }
             }
         }

@@ -31,11 +31,19 @@ pub(crate) enum Canaries {
     Failing,
 }
 
+/// What a look at the canaries comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) verdict: Canaries,
+    /// The names of those that fail.
+    pub(crate) failing: Vec<String>,
+}
+
 /// Looks at the canaries for ever. Without any it only waits.
 pub(crate) async fn watch(
     checker: &Checker,
     targets: &[Check],
-    say: &watch::Sender<Option<Canaries>>,
+    say: &watch::Sender<Option<Said>>,
 ) -> Infallible {
     if targets.is_empty() {
         return std::future::pending().await;
@@ -44,24 +52,32 @@ pub(crate) async fn watch(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        let mut found = look(checker, targets).await;
-        if found == Canaries::Failing {
+        let mut failing = look(checker, targets.iter()).await;
+        if !failing.is_empty() {
             sleep(SECOND_LOOK_AFTER).await;
-            found = look(checker, targets).await;
+            failing = look(checker, failing.into_iter()).await;
         }
-        let is_news = say.send_if_modified(|said| said.replace(found) != Some(found));
-        match found {
-            Canaries::Failing if is_news => warn!("the canaries fail: this agent may not see straight"),
-            Canaries::Well if is_news => info!("the canaries are well"),
+        let verdict = verdict(targets.len() - failing.len(), targets.len());
+        let failing: Vec<String> = failing.into_iter().map(Check::default_name).collect();
+        let names = failing.join(", ");
+        let found = Said { verdict, failing };
+        let is_news = say.send_if_modified(|said| said.replace(found.clone()) != Some(found));
+        match verdict {
+            Canaries::Failing if is_news => {
+                warn!(names, "the canaries fail: this agent may not see straight");
+            }
+            Canaries::Well if is_news && names.is_empty() => info!("the canaries are well"),
+            Canaries::Well if is_news => warn!(names, "some of the canaries fail"),
             Canaries::Failing | Canaries::Well => {}
         }
     }
 }
 
-async fn look(checker: &Checker, targets: &[Check]) -> Canaries {
-    let findings = join_all(targets.iter().map(|check| checker.run(Some(check), TIMEOUT))).await;
-    let passed = findings.iter().filter(|finding| finding.outcome.is_pass()).count();
-    verdict(passed, findings.len())
+/// Those of the canaries that do not pass.
+async fn look<'a>(checker: &Checker, targets: impl Iterator<Item = &'a Check>) -> Vec<&'a Check> {
+    let attempts = targets.map(async |check| (check, checker.run(Some(check), TIMEOUT).await));
+    let found = join_all(attempts).await;
+    found.into_iter().filter(|(_, finding)| !finding.outcome.is_pass()).map(|(check, _)| check).collect()
 }
 
 const fn verdict(passed: usize, of: usize) -> Canaries {

@@ -33,7 +33,11 @@ use std::time::Duration;
 use ::http::response::Parts;
 use model::check::assertion::Facts;
 use model::check::{Options, Route};
-use model::{Capture, Check, Failure, FailureKind, Handshake, HealthReport, Hop, Outcome, Phases, Timestamp};
+use model::result::UNSUPPORTED;
+use model::{
+    Capabilities, Capability, Capture, Check, Failure, FailureKind, Handshake, HealthReport, Hop, Outcome,
+    Phases, Timestamp,
+};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
@@ -94,6 +98,17 @@ pub struct Targets {
 struct Network {
     dialer: dial::Dialer,
     tls: tls::Tls,
+}
+
+/// What this agent can do as its system is now. Finding out sends nothing.
+#[must_use]
+pub fn capabilities() -> Capabilities {
+    let has = |capability: &Capability| match capability {
+        Capability::Icmp => icmp::is_allowed(),
+        Capability::Ipv6 => dial::has_ipv6_route(),
+        _ => true,
+    };
+    Capability::ALL.into_iter().filter(has).collect()
 }
 
 /// A kind of check.
@@ -224,7 +239,9 @@ impl Checker {
             Some(Check::Icmp(check)) => Box::pin(check.attempt(&self.network, trace)).await,
             Some(Check::Grpc(check)) => Box::pin(check.attempt(&self.network, trace)).await,
             Some(Check::WebSocket(check)) => Box::pin(check.attempt(&self.network, trace)).await,
-            None => Err(Stopped::unmeasured("unsupported check kind")),
+            None => Err(Stopped::unmeasured(format_args!(
+                "{UNSUPPORTED}this agent does not know this kind of check, or what it asks for: update it"
+            ))),
         }
     }
 }
@@ -393,6 +410,11 @@ impl Stopped {
         Self::Failed(Failure::new(kind, detail))
     }
 
+    /// The agent lacks what the check needs.
+    fn unsupported(lacking: Capability) -> Self {
+        Self::unmeasured(format_args!("{UNSUPPORTED}this agent {}", lacking.lack()))
+    }
+
     fn unmeasured(why: impl fmt::Display) -> Self {
         Self::Unmeasured(model::result::clean(&why.to_string(), Failure::MAX_DETAIL_CHARS))
     }
@@ -435,6 +457,6 @@ mod tests {
     async fn an_unknown_kind_of_check_is_our_fault_and_not_the_targets() {
         let checker = Checker::new(AddressPolicy::default(), None).unwrap();
         let finding = checker.run(None, Duration::from_secs(1)).await;
-        assert_eq!(finding.outcome, Outcome::Error("unsupported check kind".into()));
+        assert!(matches!(finding.outcome, Outcome::Error(why) if why.starts_with(UNSUPPORTED)));
     }
 }

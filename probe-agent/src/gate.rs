@@ -34,6 +34,8 @@ pub(crate) enum Class {
 pub(crate) struct Gate<J> {
     limits: Concurrency,
     running: usize,
+    /// How many jobs wait.
+    waiting: usize,
     /// Jobs whose host may have room.
     ready: Lanes<(Arc<str>, J)>,
     hosts: HashMap<Arc<str>, Host<J>>,
@@ -55,11 +57,12 @@ struct Lanes<T> {
 
 impl<J> Gate<J> {
     pub(crate) fn new(limits: Concurrency) -> Self {
-        Self { limits, running: 0, ready: Lanes::new(), hosts: HashMap::new() }
+        Self { limits, running: 0, waiting: 0, ready: Lanes::new(), hosts: HashMap::new() }
     }
 
     /// Queues a job against a host.
     pub(crate) fn offer(&mut self, host: Arc<str>, class: Class, job: J) {
+        self.waiting += 1;
         self.ready.of(class).push_back((host, job));
     }
 
@@ -71,6 +74,7 @@ impl<J> Gate<J> {
             if host.running < self.limits.per_host {
                 host.running += 1;
                 self.running += 1;
+                self.waiting -= 1;
                 return Some(job);
             }
             host.held.of(class).push_back(job);
@@ -79,7 +83,7 @@ impl<J> Gate<J> {
     }
 
     /// The jobs that wait, in no order.
-    pub(crate) fn waiting(&self) -> Vec<&J> {
+    pub(crate) fn jobs(&self) -> Vec<&J> {
         #[expect(clippy::disallowed_methods, reason = "whoever asks puts them in order")]
         let held = self.hosts.values().flat_map(|host| host.held.all());
         self.ready.all().map(|(_, job)| job).chain(held).collect()
@@ -95,6 +99,19 @@ impl<J> Gate<J> {
         } else if host.running == 0 {
             self.hosts.remove(name);
         }
+    }
+
+    /// How many jobs wait.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// The least key of a job that waits, if keys rise in the order in which jobs are offered: the first of each queue are
+    /// looked at.
+    #[expect(clippy::disallowed_methods, reason = "which is the least does not depend on the order of hosts")]
+    pub(crate) fn least<K: Ord>(&self, key: impl Fn(&J) -> K) -> Option<K> {
+        let held = self.hosts.values().flat_map(|host| host.held.first());
+        self.ready.first().map(|(_, job)| job).chain(held).map(key).min()
     }
 }
 
@@ -117,6 +134,10 @@ impl<T> Lanes<T> {
     fn pop(&mut self) -> Option<(Class, T)> {
         let verification = self.verification.pop_front().map(|job| (Class::Verification, job));
         verification.or_else(|| self.scheduled.pop_front().map(|job| (Class::Scheduled, job)))
+    }
+
+    fn first(&self) -> impl Iterator<Item = &T> {
+        [self.verification.front(), self.scheduled.front()].into_iter().flatten()
     }
 }
 
@@ -180,12 +201,16 @@ mod tests {
                     running.push(offers[job as usize].0);
                 }
                 prop_assert!(running.len() <= total);
+                prop_assert_eq!(gate.waiting(), offers.len() - seen.len());
+                let oldest = (0..offers.len() as u32).find(|job| !seen.contains(job));
+                prop_assert_eq!(gate.least(|job| *job), oldest);
                 for host in 0..3 {
                     prop_assert!(running.iter().filter(|&&h| h == host).count() <= per_host);
                 }
                 let Some(host) = running.pop() else { break };
                 gate.done(&names[host]);
             }
+            prop_assert_eq!(gate.waiting(), 0);
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..offers.len() as u32).collect::<Vec<_>>());
             prop_assert!(gate.hosts.is_empty());

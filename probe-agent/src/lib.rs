@@ -19,6 +19,7 @@ pub mod config;
 mod gate;
 pub mod join;
 mod latency;
+mod lateness;
 mod monitor;
 mod path;
 mod place;
@@ -28,6 +29,7 @@ mod schedule;
 mod session;
 mod spool;
 mod take_over;
+mod vitals;
 mod ward;
 
 pub use config::Config;

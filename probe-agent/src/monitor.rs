@@ -142,6 +142,10 @@ pub(crate) struct Job {
     pub(crate) is_close: bool,
     /// It is not to be run: it has brought the agent down.
     pub(crate) is_set_aside: bool,
+    /// When it was queued.
+    pub(crate) queued_at: Timestamp,
+    /// When it should have started, for a check that follows the schedule.
+    pub(crate) planned_at: Option<Timestamp>,
 }
 
 impl Job {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::agent::{Agent, Facts};
-use crate::canary::{self, Canaries};
+use crate::canary;
 use crate::check::{Checker, Finding, Untrusted};
 use crate::config::Config;
 use crate::monitor::Job;
@@ -28,6 +28,7 @@ use crate::session::{Event, Session};
 use crate::spool::{Done, Writer};
 use crate::take_over::wire::boot;
 use crate::take_over::{self as door, Heard, Successor};
+use crate::vitals;
 use crate::ward::{self, QUARANTINED};
 
 /// The longest sleep: the machine may have been suspended, which timers do not notice and the clock does.
@@ -112,10 +113,12 @@ pub async fn run(
     let (successors, asking) = mpsc::channel(1);
     let (hear, heard) = mpsc::channel(EVENTS);
     let is_alone = predecessor.is_none();
+    let vitals = vitals::Reader::start(Arc::clone(&clock));
     let driver = Driver {
         is_alone,
         agent,
         clock,
+        vitals,
         facts,
         outbox: None,
         canaries,
@@ -150,11 +153,12 @@ struct Driver {
     is_alone: bool,
     place: Place,
     clock: Arc<dyn Clock>,
+    vitals: vitals::Reader,
     facts: watch::Sender<Facts>,
     /// Where messages go; `None` while cut off.
     outbox: Option<mpsc::Sender<v1::AgentMessage>>,
     /// What the canaries say.
-    canaries: watch::Receiver<Option<Canaries>>,
+    canaries: watch::Receiver<Option<canary::Said>>,
     /// Does what the spool orders; `None` once it is somebody else's.
     writer: Option<Writer>,
     /// Where what is in flight is noted.
@@ -176,6 +180,9 @@ impl Driver {
         loop {
             let now = self.clock.now();
             self.agent.wake(now);
+            if self.agent.wants_vitals() {
+                self.agent.report(self.vitals.read(), now);
+            }
             while let Some(job) = self.agent.next_check(now) {
                 if let Some(flight) = self.flight.as_mut().filter(|_| !job.is_set_aside) {
                     flight.started(&job);
@@ -205,7 +212,7 @@ impl Driver {
                 () = shutdown.cancelled() => break,
                 Some(event) = events.recv() => self.hear(event),
                 Ok(()) = self.canaries.changed() => {
-                    let said = *self.canaries.borrow_and_update();
+                    let said = self.canaries.borrow_and_update().clone();
                     if let Some(said) = said {
                         self.agent.heed(said, self.clock.now());
                     }

@@ -61,7 +61,8 @@ impl Grid {
         at.as_micros().saturating_sub(self.phase_us).div_euclid(self.interval_us)
     }
 
-    fn start(self, slot: i64) -> Timestamp {
+    /// When a slot begins.
+    pub(crate) fn start(self, slot: i64) -> Timestamp {
         Timestamp::from_micros(slot.saturating_mul(self.interval_us).saturating_add(self.phase_us))
     }
 

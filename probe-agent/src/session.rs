@@ -26,6 +26,7 @@ use tracing::{debug, error, info, warn};
 use url::Url;
 
 use crate::agent::{Facts, Terms};
+use crate::check::capabilities;
 use crate::spool::Window;
 use backoff::Backoff;
 use dial::{Dial, Unreachable};
@@ -40,9 +41,6 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 const MAX_DRAIN: Duration = Duration::from_secs(300);
 /// Messages that may wait for the network.
 const OUTBOX: usize = 64;
-
-/// The kinds of check that this version can run.
-const CAPABILITIES: [&str; 8] = ["http", "tcp", "tls", "dns", "icmp", "grpc", "websocket", "mail"];
 
 /// What happens to the connection.
 #[derive(Debug)]
@@ -188,7 +186,7 @@ impl Session {
             agent_name: String::new(),
             region: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+            capabilities: capabilities().iter().map(|capability| capability.as_str().to_owned()).collect(),
             capacity: 0,
             assignments_digest: facts.assignments_digest.clone(),
             dropped_results: facts.dropped_results,

@@ -26,6 +26,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use model::Timestamp;
+use model::agent_status::Backlog;
 use prost::Message;
 use proto::probe::convert::timestamp_to_wire;
 use proto::probe::v1;
@@ -119,6 +120,8 @@ struct Segment {
     is_thinned: bool,
     /// The boot it was written in.
     boot: Boot,
+    /// When the first of its results was begun, if that is known on our clock.
+    begun_at: Option<Timestamp>,
     last_acked_at: Timestamp,
 }
 
@@ -206,6 +209,7 @@ impl Spool {
                     bytes: segment.bytes,
                     is_thinned: segment.header.is_thinned,
                     boot: segment.header.boot,
+                    begun_at: self.within_boot(segment.header.boot, segment.begun_at),
                     last_acked_at: Timestamp::from_micros(i64::MIN),
                 },
             );
@@ -229,6 +233,11 @@ impl Spool {
         Timestamp::from_micros(at.as_micros().saturating_add(shift))
     }
 
+    /// The same of an instant that may not be known; `None` if it is of another boot.
+    fn within_boot(&self, boot: Boot, at: Option<Timestamp>) -> Option<Timestamp> {
+        at.filter(|_| boot.id == self.header.boot.id).map(|at| self.here(boot, at))
+    }
+
     /// This boot of the machine.
     pub(crate) const fn boot_id(&self) -> [u8; 16] {
         self.header.boot.id
@@ -247,6 +256,9 @@ impl Spool {
         self.append(seq, |first_seq, records| {
             record::put_result(records, first_seq, seq, is_routine, started_at, &encoded);
         });
+        if let Some((_, segment)) = self.segments.iter_mut().next_back() {
+            segment.begun_at.get_or_insert(started_at);
+        }
         self.is_news_gathered |= !is_routine;
         self.hot_size += encoded.len() + HOT_OVERHEAD;
         self.hot.insert(seq, Hot { encoded, started_at, is_routine });
@@ -383,6 +395,24 @@ impl Spool {
     /// How many results are not acknowledged.
     pub(crate) fn depth(&self) -> u64 {
         self.unacked.iter().map(|range| range.end() - range.start() + 1).sum()
+    }
+
+    /// What waits for an acknowledgement.
+    pub(crate) fn backlog(&self, now: Timestamp) -> Backlog {
+        let oldest = self.unacked.first().map(|range| *range.start());
+        let begun_at = oldest.and_then(|seq| match self.hot.get(&seq) {
+            Some(hot) => Some(hot.started_at),
+            None => self.segments.get(&self.segment_of(seq))?.begun_at,
+        });
+        let waits = |number: u64| self.unacked_in(&self.span(number)).next().is_some();
+        let held = self.segments.iter().filter(|(number, _)| waits(**number));
+        Backlog {
+            results: self.depth(),
+            oldest_age: begun_at.map(|at| now.since(at)),
+            bytes: held.map(|(_, segment)| segment.bytes).sum(),
+            capacity_bytes: self.capacity,
+            dropped: self.dropped,
+        }
     }
 
     /// The coordinator has committed the results `first … last`, or refused them for good.
@@ -617,6 +647,7 @@ impl Spool {
             bytes: (record::HEADER_BYTES + records.len()) as u64,
             is_thinned: false,
             boot: self.header.boot,
+            begun_at: self.hot.range(first_seq..).next().map(|(_, hot)| hot.started_at),
             last_acked_at: Timestamp::from_micros(i64::MIN),
         };
         self.segments.insert(number, segment);

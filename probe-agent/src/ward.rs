@@ -251,6 +251,8 @@ mod tests {
             attempt: 0,
             round: 0,
             is_close: false,
+            queued_at: Timestamp::EPOCH,
+            planned_at: None,
             is_single: false,
             is_set_aside: false,
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use model::result::UNSUPPORTED;
 use model::{AgentId, Check, MonitorId, Secret, SystemClock, SystemRandom};
 use probe_agent::Config;
 use proto::probe::convert::{Assignment, Role, assignment_to_wire};
@@ -248,8 +249,11 @@ async fn results_are_sent_until_they_are_acknowledged_also_over_a_cut() {
     assert_eq!(credential.agent, world.token.agent);
     assert!(credential.matches(&world.token.digest()));
     assert_eq!((hello.process_nonce.len(), hello.assignments_digest.len()), (16, 0));
-    let kinds = ["http", "tcp", "tls", "dns", "icmp", "grpc", "websocket", "mail"].map(str::to_owned);
-    assert_eq!((hello.protocol_min, hello.capabilities), (1, kinds.to_vec()));
+    let able = probe_agent::check::capabilities().iter().map(|capability| capability.as_str().to_owned());
+    assert_eq!((hello.protocol_min, &hello.capabilities), (1, &able.collect::<Vec<_>>()));
+    for kind in ["http", "tcp", "tls", "dns", "grpc", "websocket", "mail"] {
+        assert!(hello.capabilities.iter().any(|able| able == kind), "{kind}");
+    }
 
     let assignment = assignment(&closed_port().await);
     session.assign(&assignment).await;
@@ -318,7 +322,22 @@ async fn an_unknown_kind_of_check_is_answered_with_an_error() {
     session.assign(&Assignment { check: None, ..assignment("http://a.example") }).await;
     let batch = session.results().await;
     assert_eq!(batch.results[0].outcome(), v1::Outcome::Error);
-    assert_eq!(batch.results[0].detail, "unsupported check kind");
+    assert!(batch.results[0].detail.starts_with(UNSUPPORTED), "{batch:?}");
+}
+
+#[tokio::test]
+async fn an_agent_says_how_it_is_once_it_is_connected() {
+    let mut world = World::new().await;
+    let (mut session, _) = world.session().await;
+    let status = loop {
+        if let FromAgent::Status(status) = session.hear().await.unwrap() {
+            break status;
+        }
+    };
+    let status = proto::probe::convert::status_from_wire(&status).unwrap();
+    assert!(status.machine.memory_bytes.is_some_and(|bytes| bytes > 1 << 20), "{status:?}");
+    assert!(status.machine.open_files > Some(3), "{status:?}");
+    assert_eq!((status.backlog.results, status.backlog.dropped, status.work.started), (0, 0, 0));
 }
 
 #[tokio::test]

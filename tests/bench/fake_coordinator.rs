@@ -263,6 +263,7 @@ pub(crate) fn agent(coordinator: &FakeCoordinator) -> Result<support::Agent> {
         ca_file: None,
         hosts: None,
         canary: None,
+        without_raw_sockets: false,
     })
     .context("the agent")
 }

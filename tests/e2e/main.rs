@@ -1,5 +1,6 @@
 //! End to end: real processes, real neighbours, real time. One file for each behaviour that is promised.
 
+mod agent_health;
 mod agent_kill;
 mod canary;
 mod check_once;

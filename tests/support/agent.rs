@@ -33,6 +33,8 @@ pub struct Settings {
     pub hosts: Option<String>,
     /// What it checks to know whether it can see at all.
     pub canary: Option<String>,
+    /// Whether it lacks CAP_NET_RAW, though the test may have it.
+    pub without_raw_sockets: bool,
 }
 
 impl Agent {
@@ -123,6 +125,11 @@ fn command(settings: &Settings, scratch: &Scratch) -> Result<Command> {
     let binary = environment::binary("vigilmon-agent")?;
     let token = scratch.write("token", &settings.token)?;
     let mut command = match &settings.hosts {
+        None if settings.without_raw_sockets => {
+            let mut command = Command::new("setpriv");
+            command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw", "--"]).arg(binary);
+            command
+        }
         None => Command::new(binary),
         Some(hosts) => {
             let mut command = Command::new("unshare");

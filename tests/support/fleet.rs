@@ -28,6 +28,8 @@ pub struct Shape {
     pub hosts: Vec<String>,
     /// Canaries, by region; empty: none.
     pub canaries: Vec<String>,
+    /// Regions whose agents lack CAP_NET_RAW.
+    pub without_raw_sockets: Vec<&'static str>,
 }
 
 impl Fleet {
@@ -55,6 +57,7 @@ impl Fleet {
                 ca_file: shape.ca_file.clone(),
                 hosts: shape.hosts.get(index).cloned(),
                 canary: shape.canaries.get(index).cloned(),
+                without_raw_sockets: shape.without_raw_sockets.contains(region),
             })?);
         }
         let mut fleet = Self { agents, admin, coordinator };

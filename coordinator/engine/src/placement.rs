@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use model::{AgentId, MonitorId, Timestamp, hash};
+use model::{AgentId, Capabilities, MonitorId, Timestamp, hash};
 
 /// An agent that could check a monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Candidate {
     pub agent: AgentId,
     /// Its share relative to the others; an agent of weight 0 gets nothing.
     pub weight: u32,
+    /// What it can do.
+    pub able: Capabilities,
 }
 
 /// Who checks a monitor from one region.
@@ -25,6 +27,15 @@ pub struct Placement {
     pub primary: Option<AgentId>,
     /// Takes over when the primary falls silent.
     pub standby: Option<AgentId>,
+}
+
+/// Those of one region's candidates that can make a check which needs all of this; all of them if none can: one of them then
+/// says what it lacks.
+#[must_use]
+pub fn able(candidates: &[Candidate], needs: Capabilities) -> Vec<Candidate> {
+    let able: Vec<Candidate> =
+        candidates.iter().filter(|candidate| candidate.able.meet(needs)).copied().collect();
+    if able.is_empty() { candidates.to_vec() } else { able }
 }
 
 /// Chooses among the candidates of one region.
@@ -133,7 +144,7 @@ mod tests {
     }
 
     fn candidate(number: u8, weight: u32) -> Candidate {
-        Candidate { agent: AgentId::from_bytes([number; 16]), weight }
+        Candidate { agent: AgentId::from_bytes([number; 16]), weight, able: Capabilities::all() }
     }
 
     /// How many of `monitors` each candidate is primary for, in the candidates' order.
@@ -169,6 +180,22 @@ mod tests {
         assert_eq!((alone.primary.is_some(), alone.standby), (true, None));
         let unwilling = [candidate(1, 1), candidate(2, 0)];
         assert_eq!(place(monitor(1), &unwilling), alone, "an agent of weight 0 does not stand by either");
+    }
+
+    #[test]
+    fn who_cannot_make_a_check_is_a_candidate_only_where_nobody_can() {
+        let can = |names: &[&str]| Capabilities::of_agent(names);
+        let candidate = |number, able| Candidate { able, ..candidate(number, 1) };
+        let region =
+            [candidate(1, can(&["http"])), candidate(2, can(&["http", "icmp"])), candidate(3, can(&["tcp"]))];
+        let chosen = |needs: &[&str]| {
+            let chosen = able(&region, can(needs));
+            chosen.iter().map(|candidate| candidate.agent.as_bytes()[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(&["http"]), [1, 2]);
+        assert_eq!(chosen(&["icmp", "http"]), [2]);
+        assert_eq!(chosen(&["icmp", "tcp"]), [1, 2, 3], "one of them says what it lacks");
+        assert_eq!(able(&[], can(&["http"])), []);
     }
 
     #[test]

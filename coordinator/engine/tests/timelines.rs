@@ -79,6 +79,24 @@ timelines! { monitor::play:
         t+302s b,c 503; a pass
         t+400s quarantine b @350s
     "
+    what_no_region_can_check_is_unknown_with_the_reason_and_wakes_nobody "
+        monitor a b; interval 60s
+        t+0 live all
+        t+1s all unsupported
+        t+61s all unsupported
+        t+70s explain
+        t+121s a unsupported; b 503
+        t+122s b 503
+        t+181s a unsupported; b pass
+        t+241s all pass
+    "
+    what_one_region_cannot_check_another_may_not_be_able_to_for_other_reasons "
+        monitor a b; interval 60s
+        t+0 live all
+        t+1s a unsupported; b error
+        t+61s a unsupported; b error
+        t+90s nothing
+    "
     majority_of_1 "
         monitor a; interval 1h
         t+0 live all; all pass

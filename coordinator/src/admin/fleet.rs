@@ -4,21 +4,23 @@ mod admission;
 
 use std::collections::BTreeMap;
 
+use engine::ailment::Ailment;
 use engine::probe::Flip;
-use model::{AgentId, RegionId, SubjectId, Timestamp};
+use model::{AgentId, AgentStatus, RegionId, SubjectId, Timestamp};
 use proto::admin::v1 as wire;
 use proto::admin::v1::fleet_server::Fleet;
 use store::{AgentRow, Config, ConfigChange, RegionRow};
 use tonic::{Request, Response, Status};
 
 use super::Admin;
-use super::convert::instant;
+use super::convert::{instant, span};
 use super::fields;
 use super::find::require_id;
 use super::invalid::Invalid;
 use super::paging::{self, Page, Scope};
 use super::refusal::{Refusal, not_found};
 use crate::fleet::Member;
+use crate::fleet::report::Report;
 use crate::settings::find_region;
 use crate::view::QuarantineView;
 use admission::{Admission, Shown};
@@ -213,14 +215,51 @@ fn render_agent(row: &AgentRow, member: Option<&Member>, now: Timestamp) -> wire
             .and_then(|member| member.assigned)
             .unwrap_or(0),
         created_at: instant(row.created_at),
-        dropped_results: member.map_or(0, |member| member.who.dropped_results),
-        clock_skew: member.and_then(|member| member.who.clock_skew_micros).map(signed_span),
+        dropped_results: member.map_or(0, |member| member.report.dropped()),
+        clock_offset: member.and_then(|member| member.report.clock_offset_micros()).map(signed_span),
         quarantine: None,
         join_expires_at: row
             .join
             .filter(|join| join.joined_at.is_none())
             .and_then(|join| instant(join.expires_at)),
+        status: member.and_then(|member| render_status(&member.report)),
+        capabilities: member.map(|member| member.who.capabilities.names.to_vec()).unwrap_or_default(),
+        warnings: member.map(|member| render_warnings(&member.report)).unwrap_or_default(),
     }
+}
+
+fn render_status(report: &Report) -> Option<wire::AgentStatus> {
+    let (reported_at, status) = report.said.as_ref()?;
+    let AgentStatus { uptime, machine, work, backlog, failing_canaries, .. } = &**status;
+    Some(wire::AgentStatus {
+        reported_at: instant(*reported_at),
+        uptime: span(*uptime),
+        load: machine.load,
+        cores: machine.cores,
+        memory_bytes: machine.memory_bytes,
+        open_files: machine.open_files,
+        open_files_limit: machine.open_files_limit,
+        period: span(work.period),
+        checks_started: work.started,
+        checks_skipped: work.skipped,
+        lateness_p50: work.lateness.and_then(|lateness| span(lateness.p50)),
+        lateness_p99: work.lateness.and_then(|lateness| span(lateness.p99)),
+        lateness_max: work.lateness.and_then(|lateness| span(lateness.max)),
+        checks_running: work.running,
+        checks_queued: work.queued,
+        longest_wait: span(work.longest_wait),
+        waiting_results: backlog.results,
+        oldest_waiting_age: backlog.oldest_age.and_then(span),
+        spool_bytes: backlog.bytes,
+        spool_capacity_bytes: backlog.capacity_bytes,
+        failing_canaries: failing_canaries.clone(),
+    })
+}
+
+fn render_warnings(report: &Report) -> Vec<wire::AgentWarning> {
+    let warning =
+        |ailment: &Ailment| wire::AgentWarning { kind: ailment.kind().into(), text: ailment.to_string() };
+    report.ailments.iter().map(warning).collect()
 }
 
 /// A span that may be negative, for the wire.
@@ -231,6 +270,10 @@ const fn signed_span(micros: i64) -> prost_types::Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use model::Clock as _;
+    use model::agent_status::{Backlog, Machine, Work};
     use tokio::sync::mpsc;
     use tonic::Code;
 
@@ -330,14 +373,39 @@ mod tests {
             capacity: 0,
             digest: vec![],
             dropped_results: 4,
-            clock_skew_micros: Some(-1_500_000),
+            clock_offset_micros: Some(-9_500_000),
+            capabilities: ["http", "ipv6"].map(str::to_owned).into_iter().collect(),
             is_embedded: false,
         };
         let (outgoing, _session) = mpsc::unbounded_channel();
-        bench.admin.fleet.join(who, outgoing).unwrap();
-        let shown = said(bench.admin.get_agent(Request::new(wire::GetAgentRequest { id })).await);
+        let session = bench.admin.fleet.join(who.clone(), outgoing).unwrap();
+        let get = async || {
+            let id = who.agent.to_string();
+            said(bench.admin.get_agent(Request::new(wire::GetAgentRequest { id })).await)
+        };
+        let shown = get().await;
         assert!(shown.connected && shown.last_seen_at.is_some());
         assert_eq!((shown.version.as_str(), shown.dropped_results), ("0.1.0", 4));
+        assert_eq!(shown.capabilities, ["http", "ipv6"]);
+        assert_eq!((shown.clock_offset.unwrap().seconds, &shown.status), (-9, &None));
+
+        let status = AgentStatus {
+            wall: bench.clock.wall().minus(Duration::from_secs(8)),
+            uptime: Duration::from_secs(60),
+            machine: Machine { open_files: Some(99), open_files_limit: Some(100), ..Machine::default() },
+            work: Work { started: 7, ..Work::default() },
+            backlog: Backlog { results: 12, dropped: 4, ..Backlog::default() },
+            failing_canaries: vec!["one.example".into()],
+        };
+        bench.admin.fleet.note_status(who.agent, session.number, status);
+        let shown = get().await;
+        let status = shown.status.unwrap();
+        assert_eq!((status.checks_started, status.waiting_results, status.open_files), (7, 12, Some(99)));
+        assert_eq!((status.lateness_p99, status.failing_canaries), (None, vec!["one.example".to_owned()]));
+        assert_eq!(status.reported_at, instant(bench.clock.now()));
+        assert_eq!(shown.clock_offset.unwrap().seconds, -8);
+        let kinds: Vec<_> = shown.warnings.iter().map(|warning| warning.kind.as_str()).collect();
+        assert_eq!(kinds, ["clock", "files"]);
         let regions = said(bench.admin.list_regions(Request::new(wire::ListRegionsRequest::default())).await);
         assert_eq!(regions.regions[0].connected_agents, 1);
     }

@@ -59,13 +59,13 @@ impl Monitors for Admin {
         let page =
             Page::read(Scope::new("monitors", &[]), request.page_size, &request.page_token, &mut invalid);
         invalid.refuse()?;
-        let calendar = self.calendar();
+        let (calendar, fleet) = (self.calendar(), self.fleet.abilities());
         let views = self.views.all().into_iter().filter(|view| view.definition.monitor().is_some());
         let (monitors, next_page_token) = paging::cut(
             &page,
             views,
             |view| (view.definition.name.clone(), *view.definition.id.as_bytes()),
-            |view| answer::from_view(view, &calendar),
+            |view| answer::from_view(view, &calendar, &fleet),
         );
         Ok(Response::new(wire::ListMonitorsResponse { monitors, next_page_token }))
     }
@@ -208,10 +208,10 @@ impl Admin {
     async fn monitor_now(&self, id: MonitorId) -> Result<Response<wire::Monitor>, Status> {
         let subject = SubjectId::Monitor(id);
         let inspected = self.shards.inspect(subject).await;
-        let calendar = self.calendar();
+        let (calendar, fleet) = (self.calendar(), self.fleet.abilities());
         let installation = self.store.installation();
-        let present = inspected.and_then(|it| answer::from_inspection(&it, installation, &calendar));
-        let shown = || self.views.get(subject).map(|view| answer::from_view(&view, &calendar));
+        let present = inspected.and_then(|it| answer::from_inspection(&it, installation, &calendar, &fleet));
+        let shown = || self.views.get(subject).map(|view| answer::from_view(&view, &calendar, &fleet));
         present.or_else(shown).map(Response::new).ok_or_else(|| not_found("monitor", &id.to_string()))
     }
 

@@ -39,7 +39,8 @@ impl Stage {
             capacity: 0,
             digest: vec![],
             dropped_results: 0,
-            clock_skew_micros: None,
+            clock_offset_micros: None,
+            capabilities: [].into_iter().collect(),
             is_embedded: false,
         };
         let (outgoing, received) = mpsc::unbounded_channel();
@@ -192,7 +193,11 @@ fn an_agent_that_is_not_believed_goes_on_checking_and_another_of_its_region_vote
             Arc::new(SubjectView { definition, status, status_since, incident, unverified_since: None })
         })
         .collect();
-    let agents = [1, 2].map(|number| Candidate { agent: AgentId::from_bytes([number; 16]), weight: 1 });
+    let agents = [1, 2].map(|number| Candidate {
+        agent: AgentId::from_bytes([number; 16]),
+        weight: 1,
+        able: Capabilities::all(),
+    });
     let candidates = Candidates::from([(region(), agents.to_vec())]);
     let [sick, well] = agents.map(|candidate| candidate.agent);
     let primaries = |sets: &BTreeMap<AgentId, Arc<Desired>>, agent: AgentId| {
@@ -207,4 +212,37 @@ fn an_agent_that_is_not_believed_goes_on_checking_and_another_of_its_region_vote
     let only = Candidates::from([(region(), vec![agents[0]])]);
     let alone = desired_sets(&views, &only, &BTreeSet::from([sick]));
     assert_eq!(primaries(&alone, sick).len(), 40, "nobody else is there");
+}
+
+#[test]
+fn who_cannot_make_a_check_has_it_only_where_nobody_can() {
+    let Kind::Monitor(http) = definition(1).kind.clone() else { panic!("a monitor") };
+    let spec = CheckSpec { check: Check::from_target("icmp://a.example").unwrap(), ..http.spec.clone() };
+    let ping = Arc::new(MonitorDefinition { spec, ..MonitorDefinition::clone(&http) });
+    let views: Vec<Arc<SubjectView>> = (1..=40)
+        .map(|number| {
+            let definition = definition(number);
+            let kind =
+                if number % 2 == 0 { Kind::Monitor(Arc::clone(&ping)) } else { definition.kind.clone() };
+            let definition = Arc::new(Definition { kind, ..Definition::clone(&definition) });
+            let status = Status::Monitor(MonitorStatus::Up, Phase::Steady);
+            let (status_since, incident) = (NOW, None);
+            Arc::new(SubjectView { definition, status, status_since, incident, unverified_since: None })
+        })
+        .collect();
+    let candidate = |number, able: &[&str]| Candidate {
+        agent: AgentId::from_bytes([number; 16]),
+        weight: 1,
+        able: Capabilities::of_agent(able),
+    };
+    let pings = |candidates: &[Candidate]| {
+        let candidates = Candidates::from([(region(), candidates.to_vec())]);
+        let sets = desired_sets(&views, &candidates, &BTreeSet::new());
+        let is_ping = |wanted: &&Wanted| matches!(wanted.definition.spec.check, Check::Icmp(_));
+        sets.into_iter()
+            .map(|(agent, set)| (agent.as_bytes()[0], set.values().filter(is_ping).count()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(pings(&[candidate(1, &["http"]), candidate(2, &["http", "icmp"])]), [(1, 0), (2, 20)]);
+    assert_eq!(pings(&[candidate(1, &["http"])]), [(1, 20)], "to say what it lacks");
 }

@@ -1,6 +1,6 @@
 //! Single checks that somebody waits for: asked of one agent of a region, answered by that agent only, kept nowhere.
 
-use engine::placement::place;
+use engine::placement::{able, place};
 use model::{AgentId, CheckResult, RegionId};
 use proto::probe::convert::Assignment;
 use tokio::sync::oneshot;
@@ -45,7 +45,9 @@ impl Fleet {
     /// # Errors
     /// When nobody can be asked.
     pub fn check_once(&self, region: &RegionId, assignment: Assignment) -> Result<Asked, Unasked> {
-        let candidates = self.candidates().remove(region).unwrap_or_default();
+        let route = &assignment.options.route;
+        let needs = assignment.check.as_ref().map(|check| check.needs(route)).unwrap_or_default();
+        let candidates = able(&self.candidates().remove(region).unwrap_or_default(), needs);
         let mut members = self.lock();
         members.single_checks.retain(|_, pending| !pending.reply.is_closed());
         if members.single_checks.len() >= MAX_PENDING {

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use model::{CheckResult, TestClock};
+use model::{CheckResult, Clock as _, TestClock};
 
 use super::once::Unasked;
 use super::silence::Process;
@@ -61,7 +61,8 @@ fn introduction(nonce: u8, epoch: u64) -> Introduction {
         capacity: 0,
         digest: vec![],
         dropped_results: 0,
-        clock_skew_micros: None,
+        clock_offset_micros: None,
+        capabilities: [].into_iter().collect(),
         is_embedded: false,
     }
 }
@@ -143,7 +144,8 @@ fn a_reconnect_is_no_news_and_a_new_process_is() {
 fn a_process_is_asked_to_verify_only_after_it_was_sent_its_set() {
     let stage = Stage::new();
     let (session, mut wire) = stage.join(1, 1).unwrap();
-    let verify = || stage.fleet.verify(MonitorId::from_bytes([5; 16]), 1, 1, &[region()]);
+    let verify =
+        || stage.fleet.verify(MonitorId::from_bytes([5; 16]), Capabilities::default(), 1, 1, &[region()]);
     verify();
     assert!(wire.try_recv().is_err());
     stage.fleet.note_assigned(agent(), session.number, 1);
@@ -249,4 +251,115 @@ fn single_checks_that_nobody_waits_for_make_room_for_others() {
     assert_eq!(ask(1_000).unwrap_err(), Unasked::TooMany);
     waiting.pop();
     ask(1_001).unwrap();
+}
+
+fn status(wall: Timestamp, dropped: u64) -> model::AgentStatus {
+    model::AgentStatus {
+        wall,
+        uptime: Duration::ZERO,
+        machine: model::agent_status::Machine::default(),
+        work: model::agent_status::Work::default(),
+        backlog: model::agent_status::Backlog { dropped, ..Default::default() },
+        failing_canaries: vec![],
+    }
+}
+
+#[test]
+fn an_agents_clock_is_as_the_quickest_of_its_last_messages_shows_it() {
+    let stage = Stage::new();
+    let who = Introduction { clock_offset_micros: Some(-900_000), ..introduction(1, 1) };
+    let (outgoing, _wire) = mpsc::unbounded_channel();
+    let session = stage.fleet.join(who, outgoing).unwrap();
+    let offset = || stage.fleet.member(agent()).unwrap().report.clock_offset_micros();
+    assert_eq!(offset(), Some(-900_000));
+    let mut says = |behind_millis: u64| {
+        let wall = stage.clock.wall().minus(Duration::from_millis(behind_millis));
+        stage.fleet.note_status(agent(), session.number, status(wall, 0));
+        offset().unwrap()
+    };
+    // Two messages were under way for a while.
+    let seen = [40, 700, 300, 1_000, 45].map(&mut says);
+    assert_eq!(seen, [-40_000, -40_000, -40_000, -300_000, -45_000]);
+    stage.fleet.note_status(agent(), session.number + 1, status(Timestamp::EPOCH, 0));
+    assert_eq!(offset(), Some(-45_000), "of another session nothing is taken");
+}
+
+#[test]
+fn what_is_not_as_it_should_be_is_known_until_it_is() {
+    let stage = Stage::new();
+    let (session, _wire) = stage.join(1, 1).unwrap();
+    let kinds = || {
+        let member = stage.fleet.member(agent()).unwrap();
+        member.report.ailments.iter().map(engine::ailment::Ailment::kind).collect::<Vec<_>>()
+    };
+    let says = |session: &Session, ahead_secs: u64, dropped| {
+        let wall = stage.clock.wall().plus(Duration::from_secs(ahead_secs));
+        stage.fleet.note_status(agent(), session.number, status(wall, dropped));
+        kinds()
+    };
+    assert_eq!(says(&session, 0, 0), [""; 0]);
+    assert_eq!(says(&session, 6, 0), ["clock"]);
+    assert_eq!(says(&session, 6, 2), ["clock", "drops"]);
+
+    // It comes back with more that it had to give up while it was cut off.
+    let (outgoing, _wire) = mpsc::unbounded_channel();
+    stage.clock.advance(Duration::from_secs(700));
+    let session =
+        stage.fleet.join(Introduction { dropped_results: 5, ..introduction(1, 1) }, outgoing).unwrap();
+    assert_eq!(kinds(), ["clock", "drops"], "what it said last");
+    assert_eq!(says(&session, 0, 5), ["drops"]);
+    stage.clock.advance(Duration::from_secs(700));
+    assert_eq!(says(&session, 0, 5), [""; 0]);
+    assert_eq!(stage.fleet.member(agent()).unwrap().report.dropped(), 5);
+}
+
+#[test]
+fn a_region_lacks_what_none_of_its_live_agents_can() {
+    let stage = Stage::new();
+    let join = |number: u8, name: &str, capabilities: &[&str]| {
+        let who = Introduction {
+            agent: AgentId::from_bytes([number; 16]),
+            name: name.into(),
+            capabilities: capabilities.iter().map(|&name| name.to_owned()).collect(),
+            ..introduction(number, 1)
+        };
+        let (outgoing, wire) = mpsc::unbounded_channel();
+        stage.fleet.join(who, outgoing).unwrap();
+        wire
+    };
+    let needs = Capabilities::of_agent(["icmp", "ipv6"]);
+    let lacking = || stage.fleet.abilities().lacking(&region(), needs);
+    assert_eq!(lacking(), None, "nobody is there to ask");
+    let _wires = [join(1, "one", &["http"]), join(2, "two", &["http", "ipv6"])];
+    assert!(lacking().is_some_and(|why| why.starts_with("two may not send ICMP echo requests")));
+    let _wire = join(3, "three", &["icmp", "ipv6"]);
+    assert_eq!(lacking(), None);
+    stage.clock.advance(SILENCE);
+    assert_eq!(lacking(), None);
+}
+
+#[test]
+fn a_round_is_asked_of_the_agent_that_can_make_the_check() {
+    let stage = Stage::new();
+    let mut wires = vec![];
+    for (number, capabilities) in [(1, ["http", "icmp"]), (2, ["http", "tcp"])] {
+        let agent = AgentId::from_bytes([number; 16]);
+        let capabilities = capabilities.map(str::to_owned).into_iter().collect();
+        let (outgoing, wire) = mpsc::unbounded_channel();
+        let who = Introduction { agent, capabilities, ..introduction(number, 1) };
+        let session = stage.fleet.join(who, outgoing).unwrap();
+        stage.fleet.note_assigned(agent, session.number, 1);
+        wires.push(wire);
+    }
+    for number in 1..=20 {
+        let needs = Capabilities::of_agent(["icmp"]);
+        stage.fleet.verify(MonitorId::from_bytes([number; 16]), needs, 1, 1, &[region()]);
+        assert!(wires[0].try_recv().is_ok() && wires[1].try_recv().is_err());
+    }
+    for number in 1..=20 {
+        let ping = model::Check::from_target("icmp://a.example").unwrap();
+        let asked = Assignment { check: Some(ping), ..single_check(number) };
+        stage.fleet.check_once(&region(), asked).unwrap();
+        assert!(matches!(wires[0].try_recv(), Ok(ToAgent::CheckOnce(_))) && wires[1].try_recv().is_err());
+    }
 }

@@ -241,3 +241,33 @@ async fn strangers_are_answered_slowly_and_not_all_of_them() {
     assert_eq!(count(Some(Code::Unauthenticated)), 16);
     assert_eq!(count(Some(Code::ResourceExhausted)), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_says_of_itself_is_kept_and_what_cannot_be_read_passed_over() {
+    let stage = Stage::new().await;
+    let (outbox, mut incoming) = stage.connect(1).await.unwrap();
+    let wire = v1::AgentStatus {
+        wall_time: Some(timestamp_to_wire(stage.clock.wall().plus(Duration::from_secs(9)))),
+        uptime: Some(duration_to_wire(Duration::from_secs(60))),
+        work: Some(v1::AgentWork {
+            period: Some(duration_to_wire(Duration::from_secs(30))),
+            longest_wait: Some(duration_to_wire(Duration::ZERO)),
+            ..v1::AgentWork::default()
+        }),
+        backlog: Some(v1::AgentBacklog { results: 3, ..v1::AgentBacklog::default() }),
+        ..v1::AgentStatus::default()
+    };
+    for status in [wire.clone(), v1::AgentStatus { work: None, ..wire }] {
+        outbox.send(message(FromAgent::Status(status))).await.unwrap();
+    }
+    let beat = v1::Results { agent_epoch: 1, ..v1::Results::default() };
+    outbox.send(message(FromAgent::Results(beat))).await.unwrap();
+    assert!(matches!(next(&mut incoming).await.unwrap(), ToWire::Ack(_)), "the session goes on");
+    let report = stage.service.fleet.member(stage.token.agent).unwrap().report;
+    assert_eq!(
+        report.said.as_ref().map(|(at, said)| (*at, said.backlog.results)),
+        Some((stage.clock.now(), 3))
+    );
+    assert_eq!(report.clock_offset_micros(), Some(9_000_000));
+    assert_eq!(report.ailments.len(), 1);
+}

@@ -54,7 +54,7 @@ struct World {
 struct Rounds(mpsc::UnboundedSender<u32>);
 
 impl AskRegions for Rounds {
-    fn verify(&self, _: MonitorId, _: u64, round: u32, regions: &[RegionId]) {
+    fn verify(&self, _: MonitorId, _: Capabilities, _: u64, round: u32, regions: &[RegionId]) {
         if regions.len() == REGIONS.len() {
             let _ = self.0.send(round);
         }

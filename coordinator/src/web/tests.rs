@@ -35,7 +35,8 @@ async fn add_agent(stage: &Stage, region: &str) -> Introduction {
         capacity: 0,
         digest: vec![],
         dropped_results: 0,
-        clock_skew_micros: None,
+        clock_offset_micros: None,
+        capabilities: [].into_iter().collect(),
         is_embedded: false,
     }
 }

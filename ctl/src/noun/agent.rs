@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{
-    Agent, ContradictedFailure, CreateAgentRequest, GetAgentRequest, Joining, ListAgentsRequest, Quarantine,
+    Agent, AgentStatus, AgentWarning, ContradictedFailure, CreateAgentRequest, GetAgentRequest, Joining,
+    ListAgentsRequest, Quarantine,
 };
 
 use super::{Context, Get, Ls, client};
@@ -99,16 +100,34 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
 }
 
 impl Listed for Agent {
-    const COLUMNS: &'static [&'static str] =
-        &["NAME", "REGION", "STATE", "LAST SEEN", "MONITORS", "VERSION", "ID"];
+    const COLUMNS: &'static [&'static str] = &[
+        "NAME",
+        "REGION",
+        "STATE",
+        "LAST SEEN",
+        "MONITORS",
+        "LATE P99",
+        "WAITING",
+        "CLOCK",
+        "WARNING",
+        "VERSION",
+        "ID",
+    ];
 
     fn row(&self, now: Timestamp) -> Vec<Cell> {
+        let status = self.status.as_ref();
+        let lateness = status.and_then(|status| status.lateness_p99.as_ref());
+        let warnings: Vec<&str> = self.warnings.iter().map(|warning| warning.kind.as_str()).collect();
         vec![
             Cell::text(&self.name),
             Cell::text(&self.region),
             Cell::state(state(self, now)),
             Cell::text(moment::relative(self.last_seen_at.as_ref(), now)),
             Cell::text(self.assigned_monitors.to_string()),
+            Cell::text(duration::measured(lateness)),
+            Cell::text(status.map(|status| status.waiting_results.to_string()).unwrap_or_default()),
+            Cell::text(duration::measured(self.clock_offset.as_ref())),
+            Cell::text(warnings.join(",")),
             Cell::text(&self.version),
             Cell::text(&self.id),
         ]
@@ -117,22 +136,92 @@ impl Listed for Agent {
 
 impl Described for Agent {
     fn sheet(&self, now: Timestamp) -> Sheet {
+        let warn = |sheet: Sheet, warning: &AgentWarning| sheet.field("warning", &warning.text);
         let sheet = Sheet::default()
             .field("name", &self.name)
             .field("id", &self.id)
             .field("region", &self.region)
-            .state("state", state(self, now))
+            .state("state", state(self, now));
+        let sheet = self
+            .warnings
+            .iter()
+            .fold(sheet, warn)
             .field("last seen", moment::both(self.last_seen_at.as_ref(), now))
             .field("monitors", self.assigned_monitors.to_string())
             .field("version", &self.version)
             .field("epoch", self.epoch.to_string())
             .field("dropped results", self.dropped_results.to_string())
-            .field("clock skew", duration::measured(self.clock_skew.as_ref()))
+            .field("clock offset", duration::measured(self.clock_offset.as_ref()))
+            .field("capabilities", self.capabilities.join(", "))
             .field("created", moment::both(self.created_at.as_ref(), now));
+        let sheet = match &self.status {
+            Some(status) => reported(sheet, status, now),
+            None => sheet,
+        };
         match &self.quarantine {
             Some(quarantine) => quarantined(sheet, quarantine, now),
             None => sheet,
         }
+    }
+}
+
+/// What the agent says of itself.
+fn reported(sheet: Sheet, status: &AgentStatus, now: Timestamp) -> Sheet {
+    let measured = |span: &Option<prost_types::Duration>| duration::measured(span.as_ref());
+    let in_seconds = |span: Option<prost_types::Duration>| {
+        measured(&span.map(|span| prost_types::Duration { nanos: 0, ..span }))
+    };
+    let lateness = status.lateness_p99.map(|p99| {
+        let (p50, max) = (measured(&status.lateness_p50), measured(&status.lateness_max));
+        format!("p50 {p50}, p99 {}, max {max}", measured(&Some(p99)))
+    });
+    let load = status.load.map(|load| format!("{load:.2} on {}", count(status.cores.into(), "core")));
+    let files = status.open_files.map(|open| match status.open_files_limit {
+        Some(limit) => format!("{open} of {limit}"),
+        None => open.to_string(),
+    });
+    let waiting = match (status.waiting_results, measured(&status.oldest_waiting_age)) {
+        (0, _) => "none".to_owned(),
+        (results, age) if age.is_empty() => results.to_string(),
+        (results, age) => format!("{results}, the oldest for {age}"),
+    };
+    let (started, skipped) = (count(status.checks_started, "check"), status.checks_skipped);
+    let queued = match (status.checks_queued, measured(&status.longest_wait)) {
+        (0, wait) => format!("none (the longest wait was {wait})"),
+        (queued, wait) => format!("{queued} (the longest wait is {wait})"),
+    };
+    sheet
+        .field("reported", moment::both(status.reported_at.as_ref(), now))
+        .field("running for", in_seconds(status.uptime))
+        .field("started", format!("{started} in {}, {skipped} skipped", in_seconds(status.period)))
+        .field("lateness", lateness.unwrap_or_default())
+        .field("under way", count(status.checks_running.into(), "check"))
+        .field("queued", queued)
+        .field("waiting results", waiting)
+        .field("spool", filled(status.spool_bytes, status.spool_capacity_bytes))
+        .field("load", load.unwrap_or_default())
+        .field("memory", status.memory_bytes.map(bytes).unwrap_or_default())
+        .field("open files", files.unwrap_or_default())
+        .field("failing canaries", status.failing_canaries.join(", "))
+}
+
+/// `1 check`, `2 checks`.
+fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn filled(used: u64, capacity: u64) -> String {
+    let percent = (u128::from(used) * 100).checked_div(capacity.into()).unwrap_or_default();
+    format!("{} of {} ({percent} %)", bytes(used), bytes(capacity))
+}
+
+/// Bytes in the largest binary unit of which there is one, rounded down.
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{} KiB", bytes >> 10),
+        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} GiB", bytes >> 30),
     }
 }
 

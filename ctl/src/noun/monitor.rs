@@ -241,7 +241,16 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
     let request = CreateMonitorRequest { monitor: Some(monitor) };
     let monitor = monitors!(context).create_monitor(request).await?.into_inner();
     let talk = format!("created {}, checked from {}", monitor.name, monitor.regions.join(", "));
-    context.output.changed(&monitor, Some(&monitor.id), &talk)
+    context.output.changed(&monitor, Some(&monitor.id), &talk)?;
+    warn(&monitor);
+    Ok(())
+}
+
+/// Says which regions cannot make the check as their agents are.
+fn warn(monitor: &Monitor) {
+    for unsupported in &monitor.unsupported {
+        say(&format!("warning: {} cannot check it: {}", unsupported.region, unsupported.reason));
+    }
 }
 
 async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
@@ -266,7 +275,9 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
     let update_mask = Some(prost_types::FieldMask { paths });
     let request = UpdateMonitorRequest { monitor: Some(monitor), update_mask };
     let monitor = monitors.update_monitor(request).await?.into_inner();
-    context.output.changed(&monitor, None, &format!("changed {}", monitor.name))
+    context.output.changed(&monitor, None, &format!("changed {}", monitor.name))?;
+    warn(&monitor);
+    Ok(())
 }
 
 async fn delete(id: String, context: &Context) -> Result<(), Failure> {

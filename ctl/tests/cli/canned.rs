@@ -88,6 +88,10 @@ pub(crate) fn monitor(base: Timestamp) -> Monitor {
         client_certificate: "acme".into(),
         http_version: "2".into(),
         compressed: true,
+        unsupported: vec![Unsupported {
+            region: "ap-south".into(),
+            reason: "probe-2 has no IPv6 route to the target".into(),
+        }],
     }
 }
 
@@ -352,7 +356,7 @@ pub(crate) fn agent(base: Timestamp) -> Agent {
         assigned_monitors: 12,
         created_at: at(base, -9 * 86_400 - 100),
         dropped_results: 0,
-        clock_skew: Some(prost_types::Duration { seconds: 0, nanos: -250_000_000 }),
+        clock_offset: Some(prost_types::Duration { seconds: -42, nanos: -250_000_000 }),
         quarantine: Some(Quarantine {
             since: at(base, -190),
             decided_at: at(base, -150),
@@ -376,16 +380,59 @@ pub(crate) fn agent(base: Timestamp) -> Agent {
             incident_id: "inc_0192d3b4a7c87f3e8a1b2c3d4e5f6078".into(),
         }),
         join_expires_at: None,
+        status: Some(agent_status(base)),
+        capabilities: vec!["http".into(), "tcp".into(), "ipv6".into()],
+        warnings: vec![
+            AgentWarning { kind: "clock".into(), text: "its clock is 42 s behind".into() },
+            AgentWarning { kind: "files".into(), text: "it has 1000 of 1024 files open".into() },
+        ],
+    }
+}
+
+fn agent_status(base: Timestamp) -> AgentStatus {
+    AgentStatus {
+        reported_at: at(base, -20),
+        uptime: span(90_061_013),
+        load: Some(0.52),
+        cores: 2,
+        memory_bytes: Some(12_900_000),
+        open_files: Some(1_000),
+        open_files_limit: Some(1_024),
+        period: span(30_009),
+        checks_started: 3_001,
+        checks_skipped: 4,
+        lateness_p50: span(1),
+        lateness_p99: span(7),
+        lateness_max: span(21),
+        checks_running: 1,
+        checks_queued: 0,
+        longest_wait: span(12),
+        waiting_results: 12,
+        oldest_waiting_age: span(4_200),
+        spool_bytes: 1_500_000,
+        spool_capacity_bytes: 256 << 20,
+        failing_canaries: vec!["one.example".into()],
     }
 }
 
 pub(crate) fn waiting_agent(base: Timestamp) -> Agent {
     Agent {
         id: "agt_0192d3b4a7c87f3e8a1b2c3d4e5f607a".into(),
-        name: "probe-2".into(),
+        name: "probe-3".into(),
         region: "eu-west".into(),
         created_at: at(base, -100),
         join_expires_at: at(base, 14 * 60 - 20),
+        ..Agent::default()
+    }
+}
+
+/// An agent that was never heard.
+pub(crate) fn silent_agent(base: Timestamp) -> Agent {
+    Agent {
+        id: "agt_0192d3b4a7c87f3e8a1b2c3d4e5f6076".into(),
+        name: "probe-2".into(),
+        region: "ap-south".into(),
+        created_at: at(base, -100),
         ..Agent::default()
     }
 }

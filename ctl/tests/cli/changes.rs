@@ -108,6 +108,17 @@ fn monitor_create_sends_exactly_what_was_given() {
 }
 
 #[test]
+fn a_region_that_cannot_make_the_check_is_warned_of() {
+    let fake = fake();
+    for verb in [&["create", "icmp://a.example"][..], &["edit", "web", "--interval", "30s"]] {
+        let run = vigilctl(&fake.url(), &[&["monitor"], verb].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let warning = "warning: ap-south cannot check it: probe-2 has no IPv6 route to the target";
+        assert!(run.stderr.lines().any(|line| line == warning), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn monitor_edit_changes_the_given_fields_under_the_etag_it_read() {
     let fake = fake();
     let args =

@@ -243,7 +243,7 @@ service! { fleet_server::Fleet {
     };
     get_agent(GetAgentRequest) -> Agent = |base, _q| canned::agent(base);
     list_agents(ListAgentsRequest) -> ListAgentsResponse = |base, _q| ListAgentsResponse {
-        agents: vec![canned::agent(base), canned::waiting_agent(base)],
+        agents: vec![canned::agent(base), canned::silent_agent(base), canned::waiting_agent(base)],
         next_page_token: String::new(),
     };
     create_region(CreateRegionRequest) -> Region = |_b, _q| canned::region();

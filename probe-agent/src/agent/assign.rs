@@ -65,7 +65,7 @@ impl Agent {
         // Suspects are tried at once: now the least else is in flight.
         let is_tried = is_moved && is_primary && self.ward.verdict(key) == Verdict::Suspect;
         if assignment.check_now || is_tried {
-            self.queue_scheduled(assignment.monitor, grid.slot(server_now));
+            self.queue_scheduled(assignment.monitor, grid.slot(server_now), None, now);
         }
     }
 

@@ -44,7 +44,7 @@ impl Agent {
             round: held.round.map_or(0, |(round, _)| round),
             is_round_settled: held.round.is_some_and(|(_, is_settled)| is_settled),
         });
-        let mut waiting: Vec<&Job> = self.gate.waiting().into_iter().filter(|job| !job.is_single).collect();
+        let mut waiting: Vec<&Job> = self.gate.jobs().into_iter().filter(|job| !job.is_single).collect();
         waiting.sort_by_key(|job| job.number);
         let queued = waiting.into_iter().map(|job| wire::Queued {
             monitor: job.monitor().as_bytes().to_vec(),
@@ -126,7 +126,8 @@ impl Agent {
             held.is_busy = false;
             if std::mem::take(&mut held.is_overdue) {
                 let grid = held.grid();
-                self.queue_scheduled(monitor, grid.slot(self.server(now)));
+                let slot = grid.slot(self.server(now));
+                self.queue_scheduled(monitor, slot, Some(self.local(grid.start(slot))), now);
             }
         }
     }
@@ -186,7 +187,9 @@ impl Agent {
             self.alarms.insert((due.max(now), number), alarm);
         } else {
             held.is_busy |= wire.attempt == 0;
-            self.queue(monitor, wire.slot, wire.attempt, wire.round);
+            let start = held.grid().start(wire.slot);
+            let planned_at = (wire.attempt == 0).then(|| self.local(start));
+            self.queue(monitor, (wire.slot, wire.attempt, wire.round), planned_at, now);
         }
     }
 }

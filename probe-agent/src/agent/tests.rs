@@ -1,4 +1,5 @@
 mod hand_over;
+mod report;
 mod ward;
 
 use model::{Capture, Check, Failure, FailureKind, Phases};

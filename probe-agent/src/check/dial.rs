@@ -4,13 +4,13 @@
 //! address could be retried until it reaches the latter.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use model::FailureKind;
+use model::{Capability, FailureKind};
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -113,6 +113,13 @@ impl Dialer {
     }
 }
 
+/// Whether there is a route to public addresses of IPv6, by the example of a root name server. Connecting a datagram
+/// socket sends nothing.
+pub(super) fn has_ipv6_route() -> bool {
+    const ROOT_SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1);
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok_and(|socket| socket.connect((ROOT_SERVER, 53)).is_ok())
+}
+
 fn unknown_name() -> Stopped {
     Stopped::failed(FailureKind::Dns, "name does not resolve")
 }
@@ -160,12 +167,15 @@ async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, IpAddr), Stoppe
 /// What to say of a host none of whose addresses could be reached: what the target did comes before what we could
 /// not do.
 pub(super) fn connect_failure(errors: &[(IpAddr, io::Error)]) -> Stopped {
-    let unreachable = |error: &io::Error| error.kind() == io::ErrorKind::NetworkUnreachable;
+    // Without IPv6 in the system there are no such sockets.
+    let unreachable = |error: &io::Error| {
+        matches!(Errno::from_io_error(error), Some(Errno::NETUNREACH | Errno::AFNOSUPPORT))
+    };
     let telling = errors.iter().find(|(_, error)| !is_own_fault(error) && !unreachable(error));
-    match telling.or_else(|| errors.iter().find(|(_, error)| is_own_fault(error))).or_else(|| errors.first())
-    {
+    let own = || errors.iter().find(|(_, error)| is_own_fault(error));
+    match telling.or_else(own).or_else(|| errors.first()) {
         Some((_, error)) if unreachable(error) && errors.iter().all(|(address, _)| address.is_ipv6()) => {
-            Stopped::unmeasured("this agent has no IPv6 route to the target")
+            Stopped::unsupported(Capability::Ipv6)
         }
         Some((_, error)) => refusal(error),
         None => unknown_name(),

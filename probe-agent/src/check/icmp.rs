@@ -7,10 +7,10 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use model::{FailureKind, IcmpCheck, SystemRandom, random};
+use model::{Capability, FailureKind, IcmpCheck, SystemRandom, random};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, sockopt};
 use rustix::io::Errno;
 use tokio::io::Interest;
@@ -31,6 +31,10 @@ const PAYLOAD_BYTES: usize = 16;
 
 impl Attempt for IcmpCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
+        // First of all: whatever else is wrong, this agent would not see it put right.
+        if !is_allowed() {
+            return Err(Stopped::unsupported(Capability::Icmp));
+        }
         trace.addresses = network.dialer.locate(host(&self.host), 0, trace).await?;
         let (echo, peer) = Echo::open(&trace.addresses)?;
         trace.peer = Some(peer);
@@ -137,21 +141,13 @@ impl Echo {
             }
         }
         if errors.iter().any(|(_, error)| is_forbidden(error)) {
-            return Err(Stopped::unmeasured(
-                "the agent may not send echo requests: it needs its group in net.ipv4.ping_group_range, or CAP_NET_RAW",
-            ));
+            return Err(Stopped::unsupported(Capability::Icmp));
         }
         Err(dial::connect_failure(&errors))
     }
 
     fn to(address: IpAddr, access: Access) -> io::Result<Self> {
-        let (family, protocol) = match address {
-            IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
-            IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
-        };
-        let kind = if access == Access::Raw { SockType::Raw } else { SockType::Datagram };
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket::socket(family, kind, flags, protocol)?;
+        let socket = socket(address.is_ipv6(), access)?;
         // Without it only some of the errors that come back are told.
         match address {
             IpAddr::V4(_) => socket::setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
@@ -274,6 +270,22 @@ impl Echo {
         let is_ours = header[..2] == [reply, 0] && payload == self.payload && header[6] == 0;
         is_ours.then_some(usize::from(header[7]))
     }
+}
+
+/// Whether the system lets this process send echo requests, over either version of the Internet Protocol.
+pub(super) fn is_allowed() -> bool {
+    let open = |is_v6, access| socket(is_v6, access).is_ok();
+    [Access::Unprivileged, Access::Raw].into_iter().any(|access| open(false, access) || open(true, access))
+}
+
+fn socket(is_v6: bool, access: Access) -> nix::Result<OwnedFd> {
+    let (family, protocol) = if is_v6 {
+        (AddressFamily::Inet6, SockProtocol::IcmpV6)
+    } else {
+        (AddressFamily::Inet, SockProtocol::Icmp)
+    };
+    let kind = if access == Access::Raw { SockType::Raw } else { SockType::Datagram };
+    socket::socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)
 }
 
 /// The Internet's checksum (RFC 1071).

@@ -103,7 +103,9 @@ pub(crate) struct Found {
     pub(crate) bytes: u64,
     /// The results it holds, as ranges in the order they were met.
     pub(crate) results: Vec<RangeInclusive<u64>>,
-    /// What was acknowledged, when, on the clock of the process that wrote it.
+    /// When the first of them was begun, on the clock of the process that wrote it.
+    pub(crate) begun_at: Option<Timestamp>,
+    /// What was acknowledged, when, on that clock too.
     pub(crate) acks: Vec<(Timestamp, RangeInclusive<u64>)>,
     /// The last session's epoch.
     pub(crate) epoch: Option<u64>,
@@ -312,6 +314,7 @@ impl Found {
             header,
             bytes: record::HEADER_BYTES as u64,
             results: Vec::new(),
+            begun_at: None,
             acks: Vec::new(),
             epoch: None,
             dropped: 0,
@@ -332,10 +335,13 @@ fn find(number: u64, bytes: &[u8]) -> Option<Found> {
     let mut records = Records::new(bytes, &header);
     for record in records.by_ref() {
         match record {
-            Record::Result { seq, .. } => match found.results.last_mut() {
-                Some(range) if range.end().checked_add(1) == Some(seq) => *range = *range.start()..=seq,
-                _ => found.results.push(seq..=seq),
-            },
+            Record::Result { seq, started_at, .. } => {
+                found.begun_at.get_or_insert(started_at);
+                match found.results.last_mut() {
+                    Some(range) if range.end().checked_add(1) == Some(seq) => *range = *range.start()..=seq,
+                    _ => found.results.push(seq..=seq),
+                }
+            }
             Record::Acks { at, first, last } => found.acks.push((at, first..=last)),
             Record::Terms { epoch, .. } => found.epoch = Some(epoch),
             Record::Dropped(total) => found.dropped = total,

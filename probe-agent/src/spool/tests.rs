@@ -345,6 +345,27 @@ fn results_of_an_earlier_process_keep_their_age_and_those_of_an_earlier_boot_the
 }
 
 #[test]
+fn the_backlog_knows_how_long_its_oldest_result_waits_also_on_disk_and_after_a_restart() {
+    let later = Timestamp::from_secs(1_000);
+    let mut world = World::new(64 << 20, 400);
+    assert_eq!(world.spool.backlog(later).oldest_age, None);
+    world.push(50);
+    world.store();
+    let backlog = world.spool.backlog(later);
+    assert!(!world.spool.hot.contains_key(&1), "it is on disk alone");
+    assert_eq!((backlog.results, backlog.bytes), (50, world.spool.size()));
+    let begun_at = world.spool.segments.values().next().unwrap().begun_at.unwrap();
+    assert_eq!(backlog.oldest_age, Some(later.since(begun_at)));
+
+    let files = world.disk.into_files();
+    let world = World::open(files, 64 << 20, 400, BOOT);
+    assert_eq!(world.spool.backlog(later).oldest_age, backlog.oldest_age);
+    let files = world.disk.into_files();
+    let world = World::open(files, 64 << 20, 400, Boot { id: [2; 16], ..BOOT });
+    assert_eq!((world.spool.backlog(later).results, world.spool.backlog(later).oldest_age), (50, None));
+}
+
+#[test]
 fn results_of_an_earlier_boot_that_nobody_can_date_are_dropped_and_counted() {
     let mut world = World::new(1 << 20, HOT_BYTES);
     world.push(2);

@@ -186,7 +186,19 @@ mod tests {
         };
         let (slot, attempt, round, is_set_aside) = (0, 0, 0, false);
         let (assignment, host) = (Arc::new(assignment), "".into());
-        Job { number, assignment, host, slot, attempt, round, is_single, is_close: false, is_set_aside }
+        Job {
+            number,
+            assignment,
+            host,
+            slot,
+            attempt,
+            round,
+            is_single,
+            is_close: false,
+            is_set_aside,
+            queued_at: Timestamp::EPOCH,
+            planned_at: None,
+        }
     }
 
     fn directory(name: &str) -> PathBuf {

@@ -5,6 +5,8 @@
 //! and [`SystemRandom`], are values that `main` creates and hands down.)
 
 pub mod address;
+pub mod agent_status;
+pub mod capability;
 pub mod capture;
 pub mod check;
 pub mod clock;
@@ -20,6 +22,8 @@ pub mod subject;
 pub mod tag;
 pub mod time;
 
+pub use agent_status::AgentStatus;
+pub use capability::{Capabilities, Capability};
 pub use capture::{Capture, Excerpt, PathHop};
 pub use check::{
     Check, CheckSpec, DnsCheck, GrpcCheck, HttpCheck, IcmpCheck, MailCheck, TcpCheck, TlsCheck,

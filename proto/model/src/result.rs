@@ -54,6 +54,9 @@ pub enum Outcome {
     Error(String),
 }
 
+/// Begins the text of an [`Outcome::Error`] of a check that the agent can never make as it is; what to do follows.
+pub const UNSUPPORTED: &str = "unsupported: ";
+
 /// How a target failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

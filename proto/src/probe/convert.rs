@@ -8,6 +8,7 @@ mod assignment;
 mod capture;
 mod result;
 mod scalar;
+mod status;
 
 pub use assignment::{
     Assignment, Placement, Role, assignment_from_wire, assignment_to_wire, assignments_digest,
@@ -19,6 +20,7 @@ pub use result::{
 pub use scalar::{
     duration_from_wire, duration_to_wire, monitor_from_wire, timestamp_from_wire, timestamp_to_wire,
 };
+pub use status::{status_from_wire, status_to_wire};
 
 /// Why a message, or one item of it, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,6 +9,7 @@
 //! silent group makes it `Unknown`.
 
 use model::Timestamp;
+use model::result::UNSUPPORTED;
 
 use super::state::State;
 use super::tally::Count;
@@ -47,8 +48,11 @@ impl Step<'_> {
         }
         let Decision::Undecided(why) = self.policy.quorum.decide(tally) else { return };
         let since = self.state.short_since.unwrap_or(self.now);
-        let short =
+        let mut short =
             format!("{}, since {}", self.policy.quorum.reason(why), phrase::span(self.now.since(since)));
+        if let Some(lack) = unsupported(&self.state) {
+            short += &format!("; {lack}");
+        }
         if self.state.is_down() {
             self.record(format!("unverified: {short}"));
         } else {
@@ -56,6 +60,16 @@ impl Step<'_> {
         }
         self.state.unverified_since.get_or_insert(since);
     }
+}
+
+/// What keeps all the regions that can be heard from making the check, in the words of the first.
+fn unsupported(state: &State) -> Option<&str> {
+    let mut said = state.regions.iter().filter(|region| region.live).map(|region| {
+        let vote = region.vote.as_ref().filter(|vote| vote.is_error());
+        vote.map(Vote::detail).filter(|detail| detail.starts_with(UNSUPPORTED))
+    });
+    let first = said.next()??;
+    said.all(|said| said.is_some()).then_some(first)
 }
 
 /// When the present votes will have been too few for too long; `None` once that has been said.

@@ -5,7 +5,7 @@
 //! t+TIME WHAT[; WHAT…]
 //! ```
 //! `WHAT` is `REGIONS RESULT [@START] [old]` (`all`, `a,b`; pass, sluggish, unwell, ailing, 503, refused, timeout, error,
-//! slow; the check starts at the line's time unless said otherwise), `live REGIONS`, `gone REGIONS`, `blind FROM`, `restart FROM`
+//! unsupported, slow; the check starts at the line's time unless said otherwise), `live REGIONS`, `gone REGIONS`, `blind FROM`, `restart FROM`
 //! (blind, and no region is live any more), `policy quorum Q`,
 //! `respec`, `quarantine REGION @START`, `release REGION`, `pause`, `resume`,
 //! `maintenance [since TIME]`, `maintenance over`, `delete`, `table`, `explain` or `nothing`.
@@ -15,6 +15,7 @@ use std::time::Duration;
 use engine::Effect;
 use engine::monitor::{self, Event, Policy, Standing, State, Thresholds, Trouble};
 use engine::quorum::Quorum;
+use model::result::UNSUPPORTED;
 use model::{
     AgentId, CheckResult, Component, Failure, FailureKind, HealthReport, HealthWord, MonitorId, Outcome,
     Phases, RegionId, Timestamp,
@@ -227,6 +228,7 @@ fn observed(region: RegionId, result: &str, started_at: Timestamp, spec_revision
         "refused" => (Outcome::Fail(Failure::new(FailureKind::Connect, "connection refused")), 1),
         "timeout" => (Outcome::Fail(Failure::new(FailureKind::Timeout, "timeout after 10 s")), 10_000),
         "error" => (Outcome::Error("too many open files".to_owned()), 0),
+        "unsupported" => (Outcome::Error(format!("{UNSUPPORTED}this agent may not ping")), 0),
         other => panic!("unknown result {other}"),
     };
     let component = Component {

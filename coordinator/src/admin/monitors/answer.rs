@@ -13,6 +13,7 @@ use crate::admin::convert::{self, instant, span};
 use crate::admin::fields::etag;
 use crate::admin::maintenances;
 use crate::definition::{Definition, MonitorDefinition};
+use crate::fleet::report::Abilities;
 use crate::maintenance::Calendar;
 use crate::shard::{Inspection, State};
 use crate::view::{Status, SubjectView};
@@ -69,7 +70,7 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
 }
 
 /// A monitor as the last commit left it, without its votes.
-pub(super) fn from_view(view: &SubjectView, calendar: &Calendar) -> wire::Monitor {
+pub(super) fn from_view(view: &SubjectView, calendar: &Calendar, fleet: &Abilities) -> wire::Monitor {
     let Some((_, monitor)) = view.definition.monitor() else { return wire::Monitor::default() };
     let (status, phase) = match view.status {
         Status::Monitor(status, phase) => (convert::monitor_status(status), convert::phase(phase)),
@@ -81,6 +82,7 @@ pub(super) fn from_view(view: &SubjectView, calendar: &Calendar) -> wire::Monito
         phase,
         open_incident_id: view.incident.map(|id| id.to_string()).unwrap_or_default(),
         unverified_since: view.unverified_since.and_then(instant),
+        unsupported: unsupported(monitor, fleet),
         ..configured(&view.definition, monitor)
     };
     with_maintenance(answer, &view.definition, calendar)
@@ -91,6 +93,7 @@ pub(super) fn from_inspection(
     inspection: &Inspection,
     installation: InstallationId,
     calendar: &Calendar,
+    fleet: &Abilities,
 ) -> Option<wire::Monitor> {
     let Inspection { definition, state, now } = inspection;
     let (State::Monitor(state), (id, monitor)) = (state, definition.monitor()?) else { return None };
@@ -103,6 +106,7 @@ pub(super) fn from_inspection(
         region_states: region_states(id, monitor, state, *now),
         open_incident_id: incident.map(|id| id.to_string()).unwrap_or_default(),
         unverified_since: state.unverified_since().and_then(instant),
+        unsupported: unsupported(monitor, fleet),
         ..configured(definition, monitor)
     };
     Some(with_maintenance(answer, definition, calendar))
@@ -115,6 +119,15 @@ fn with_maintenance(answer: wire::Monitor, definition: &Definition, calendar: &C
     }
     let (maintenance_id, maintenance_until) = maintenances::of_subject(calendar, definition);
     wire::Monitor { maintenance_id, maintenance_until, ..answer }
+}
+
+fn unsupported(monitor: &MonitorDefinition, fleet: &Abilities) -> Vec<wire::Unsupported> {
+    let needs = monitor.spec.needs();
+    let lacking = |region: &RegionId| {
+        let reason = fleet.lacking(region, needs)?;
+        Some(wire::Unsupported { region: region.to_string(), reason })
+    };
+    monitor.regions.iter().filter_map(lacking).collect()
 }
 
 fn region_states(

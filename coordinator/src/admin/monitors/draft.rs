@@ -56,7 +56,7 @@ pub(super) const CHANGEABLE: [&str; 31] = [
     "compressed",
 ];
 /// The fields that only answers have.
-pub(super) const FIXED: [&str; 13] = [
+pub(super) const FIXED: [&str; 14] = [
     "id",
     "status",
     "status_since",
@@ -70,6 +70,7 @@ pub(super) const FIXED: [&str; 13] = [
     "unverified_since",
     "maintenance_id",
     "maintenance_until",
+    "unsupported",
 ];
 
 const DEFAULT_RECOVERY_CHECKS: u32 = 2;

@@ -5,12 +5,15 @@ mod dependencies;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use model::AgentId;
 use proto::admin::v1::heartbeats_server::Heartbeats as _;
 use store::faulty::Fault;
+use tokio::sync::mpsc;
 use tonic::Code;
 
 use super::*;
 use crate::admin::bench::{Bench, monitor, refused, said, secs};
+use crate::fleet::Introduction;
 
 fn id(id: &str) -> String {
     id.to_owned()
@@ -504,6 +507,36 @@ async fn a_change_that_cannot_be_committed_is_unavailable() {
     assert_eq!(refusal.code(), Code::Unavailable);
     let request = wire::PauseHeartbeatRequest { id: id("nobody") };
     assert_eq!(bench.admin.pause_heartbeat(Request::new(request)).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn regions_that_cannot_make_a_check_are_named_with_what_they_lack() {
+    let bench = Bench::with_regions(&["eu-west", "us-east"]).await;
+    let who = Introduction {
+        agent: AgentId::from_bytes([1; 16]),
+        name: "probe-1".into(),
+        region: "us-east".parse().unwrap(),
+        process_nonce: [1; 16],
+        epoch: 1,
+        version: "0.1.0".into(),
+        capacity: 0,
+        digest: vec![],
+        dropped_results: 0,
+        clock_offset_micros: None,
+        capabilities: ["http".to_owned()].into_iter().collect(),
+        is_embedded: false,
+    };
+    let (outgoing, _wire) = mpsc::unbounded_channel();
+    bench.admin.fleet.join(who, outgoing).unwrap();
+    let created = bench.create(monitor("icmp://a.example")).await.unwrap();
+    let [unsupported] = created.unsupported.as_slice() else { panic!("{created:?}") };
+    assert_eq!(unsupported.region, "us-east", "of the other region nothing is known");
+    assert!(unsupported.reason.starts_with("probe-1 may not send ICMP echo requests"), "{unsupported:?}");
+    assert!(bench.create(monitor("http://a.example")).await.unwrap().unsupported.is_empty());
+    let list = wire::ListMonitorsRequest::default();
+    let list = said(bench.admin.list_monitors(Request::new(list)).await).monitors;
+    let named: Vec<usize> = list.iter().map(|monitor| monitor.unsupported.len()).collect();
+    assert_eq!(named.iter().sum::<usize>(), 1);
 }
 
 #[tokio::test]

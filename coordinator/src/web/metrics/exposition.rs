@@ -178,7 +178,11 @@ fn gauges(sources: &Sources) -> Vec<Family> {
     let open = views.iter().filter(|view| view.incident.is_some()).count() as u64;
     let healthy = u64::from(sources.healthy.load(Ordering::Acquire));
     let fleet = sources.views.fleet();
+    let Backlogs { ailing, waiting, dropped } = backlogs(sources);
     vec![
+        Family::one("agents_ailing", "Agents with something that an operator should look at", ailing),
+        Family::by("region", "agent_results_waiting", "Results that agents have not sent yet", waiting),
+        Family::by("region", "agent_results_dropped", "Results that agents had to give up", dropped),
         Family::one("agents_quarantined", "Agents whose votes do not count", fleet.quarantines.len() as u64),
         Family::one(
             "regions_offline",
@@ -196,6 +200,27 @@ fn gauges(sources: &Sources) -> Vec<Family> {
         ),
         Family::one("healthy", "1 while commits succeed", healthy),
     ]
+}
+
+/// What agents say of themselves, in sums.
+#[derive(Default)]
+struct Backlogs {
+    ailing: u64,
+    waiting: BTreeMap<String, u64>,
+    dropped: BTreeMap<String, u64>,
+}
+
+fn backlogs(sources: &Sources) -> Backlogs {
+    let now = sources.clock.now();
+    let mut sums = Backlogs::default();
+    for member in sources.fleet.members().iter().filter(|member| member.is_live(now)) {
+        let (region, report) = (member.who.region.to_string(), &member.report);
+        let waiting = report.said.as_ref().map_or(0, |(_, status)| status.backlog.results);
+        sums.ailing += u64::from(!report.ailments.is_empty());
+        *sums.waiting.entry(region.clone()).or_default() += waiting;
+        *sums.dropped.entry(region).or_default() += report.dropped();
+    }
+    sums
 }
 
 /// A region without an agent counts 0, so that its absence can be alerted on.

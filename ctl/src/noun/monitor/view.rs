@@ -1,6 +1,7 @@
 //! How monitors, their results and their explanation look to a person.
 
 use model::check::DEFAULT_REDIRECTS;
+use model::result::UNSUPPORTED;
 use model::{HealthPolicy, Timestamp};
 use proto::admin::v1::{Explanation, Monitor, MonitorStatus, RegionState, Result};
 
@@ -17,7 +18,7 @@ impl Listed for Monitor {
             Cell::state(status(self)),
             Cell::text(moment::relative(self.status_since.as_ref(), now)),
             Cell::text(duration::setting(self.interval.as_ref())),
-            Cell::text(self.regions.join(",")),
+            Cell::text(self.regions.iter().map(|region| marked(self, region)).collect::<Vec<_>>().join(",")),
             Cell::text(&self.id),
         ]
     }
@@ -114,6 +115,18 @@ impl Listed for Result {
     }
 }
 
+/// `us-east`, `us-east (unsupported)`.
+fn marked(monitor: &Monitor, region: &str) -> String {
+    let mark = if lack(monitor, region).is_empty() { "" } else { " (unsupported)" };
+    format!("{region}{mark}")
+}
+
+/// Why a region cannot make the check; nothing if it can.
+fn lack(monitor: &Monitor, region: &str) -> String {
+    let unsupported = monitor.unsupported.iter().find(|unsupported| unsupported.region == region);
+    unsupported.map(|it| format!("{UNSUPPORTED}{}", it.reason)).unwrap_or_default()
+}
+
 /// `up`, `up (verifying)`, `down (unverified)`.
 fn status(monitor: &Monitor) -> String {
     let phase = if monitor.unverified_since.is_some() { "unverified" } else { monitor.phase.as_str() };
@@ -171,12 +184,13 @@ fn regions(monitor: &Monitor, now: Timestamp) -> Table {
             Cell::text(moment::relative(vote.and_then(|vote| vote.started_at.as_ref()), now)),
             Cell::text(duration::measured(vote.and_then(|vote| vote.duration.as_ref()))),
             Cell::text(moment::relative(region.next_check_at.as_ref(), now)),
-            Cell::text(vote.map_or("", |vote| &vote.detail)),
+            Cell::text(vote.map_or_else(|| lack(monitor, &region.region), |vote| vote.detail.clone())),
         ]
     };
     let silent = |region: &String| {
         let mut row = vec![Cell::text(region)];
-        row.resize(7, Cell::text(""));
+        row.resize(6, Cell::text(""));
+        row.push(Cell::text(lack(monitor, region)));
         row
     };
     let known = |region: &&String| !monitor.region_states.iter().any(|state| state.region == **region);
