@@ -18,6 +18,7 @@ mod http;
 mod icmp;
 mod mail;
 mod policy;
+mod proxy;
 mod secrets;
 mod tcp;
 mod tls;
@@ -43,6 +44,7 @@ use url::{Host, Url};
 
 pub use icmp::{EchoStatistics, RoundTrips};
 pub use policy::{AddressPolicy, Denied};
+pub use proxy::{Exempt, InvalidProxy, Proxy};
 pub use tls::{ClientCertificate, Untrusted, Unusable};
 
 /// What an attempt found.
@@ -89,6 +91,8 @@ pub struct Targets {
     pub extra_roots: Option<Vec<u8>>,
     /// What the agent can show of itself, each under a name of its own.
     pub client_certificates: Vec<ClientCertificate>,
+    /// What HTTP checks go through.
+    pub proxy: Option<Proxy>,
     /// What the operator should know of it.
     pub warnings: Vec<String>,
 }
@@ -98,6 +102,17 @@ pub struct Targets {
 struct Network {
     dialer: dial::Dialer,
     tls: tls::Tls,
+    /// What HTTP checks go through.
+    proxy: Option<Proxy>,
+    /// The connections that checks keep.
+    kept: http::Pool,
+}
+
+impl Network {
+    /// What a check of this host goes through, if not directly.
+    fn proxy_of(&self, host: &Host<&str>) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|proxy| proxy.serves(host))
+    }
 }
 
 /// What this agent can do as its system is now. Finding out sends nothing.
@@ -124,7 +139,8 @@ impl Checker {
     /// # Errors
     /// When `extra_roots` holds no certificate, or one that cannot be used.
     pub fn new(policy: AddressPolicy, extra_roots: Option<&[u8]>) -> Result<Self, Untrusted> {
-        Ok(Self { network: Network { dialer: dial::Dialer::new(policy), tls: tls::Tls::new(extra_roots)? } })
+        let (dialer, tls) = (dial::Dialer::new(policy), tls::Tls::new(extra_roots)?);
+        Ok(Self { network: Network { dialer, tls, proxy: None, kept: http::Pool::new() } })
     }
 
     /// A checker that does as an agent's configuration says.
@@ -136,6 +152,7 @@ impl Checker {
         for certificate in &targets.client_certificates {
             checker.network.tls.add_identity(certificate);
         }
+        checker.network.proxy = targets.proxy;
         Ok(checker)
     }
 
@@ -164,6 +181,7 @@ impl Checker {
         trace: Trace,
     ) -> Finding {
         let started = Instant::now();
+        self.network.kept.sweep(started);
         let mut trace = Trace {
             route: options.route.clone(),
             target: check.map(|check| check.host().to_ascii_lowercase()).unwrap_or_default(),
@@ -330,8 +348,10 @@ struct Trace {
     wrong_answer: Option<Failure>,
     /// What has not come yet, in a few words.
     awaited: Option<String>,
-    /// Whether the attempt is waiting for its turn at the resolver, which is our delay, not the target's.
-    is_queued: bool,
+    /// What the attempt is waiting for, if that is our delay and not the target's.
+    held_up: Option<&'static str>,
+    /// Whether a TLS session of an earlier check may be taken up.
+    resumes: bool,
 }
 
 impl Trace {
@@ -381,8 +401,8 @@ impl Trace {
     }
 
     fn out_of_time(&mut self, timeout: Duration) -> Stopped {
-        if self.is_queued {
-            return Stopped::unmeasured("the agent's name resolution is overloaded");
+        if let Some(why) = self.held_up {
+            return Stopped::unmeasured(why);
         }
         let awaited = self.awaited.take().map(|what| format!(" waiting for {what}")).unwrap_or_default();
         let late =

@@ -2,17 +2,20 @@
 //! told at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use model::Check;
 use model::address::Cidr;
 use model::check::{CERTIFICATE_NAMES, is_certificate_name};
 use proto::probe::token::AgentToken;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
-use crate::check::{AddressPolicy, ClientCertificate, Targets, Unusable};
+use crate::check::{AddressPolicy, ClientCertificate, Exempt, Proxy, Targets, Unusable};
 use crate::gate::Concurrency;
 
 /// A complete configuration.
@@ -81,6 +84,38 @@ pub struct TargetOptions {
     /// [env: VIGILMON_CLIENT_CERTIFICATE, separated by commas]
     #[arg(long, value_name = "NAME=CERTIFICATE[:KEY]")]
     pub client_certificate: Vec<String>,
+    /// Proxy for http:// and https:// targets; HTTP_PROXY and its like are not looked at [env: VIGILMON_PROXY]
+    #[arg(long, value_name = "http://[USER:PASSWORD@]HOST:PORT")]
+    pub proxy: Option<ProxyUrl>,
+    /// Host, with all names below it, or range of addresses to check without the proxy, or * for all; may be repeated
+    /// [env: VIGILMON_NO_PROXY, separated by commas]
+    #[arg(long, value_delimiter = ',', value_name = "HOST|CIDR")]
+    pub no_proxy: Vec<String>,
+}
+
+/// A proxy's URL as the operator wrote it; it may hold a password, which is never shown.
+#[derive(Clone, Deserialize)]
+pub struct ProxyUrl(String);
+
+impl FromStr for ProxyUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyUrl")
+    }
+}
+
+impl Serialize for ProxyUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let proxy = Proxy::new(&self.0, vec![]).map_err(S::Error::custom)?;
+        serializer.serialize_str(proxy.shown())
+    }
 }
 
 impl TargetOptions {
@@ -158,6 +193,8 @@ struct File {
     allow_target: Vec<String>,
     deny_private: bool,
     client_certificate: Vec<String>,
+    proxy: Option<ProxyUrl>,
+    no_proxy: Vec<String>,
 }
 
 /// Puts a configuration together from flags, environment and file.
@@ -199,7 +236,8 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
     }
 }
 
-/// What flags, environment and file come to, as a file that says all of it. Of the token only where it is.
+/// What flags, environment and file come to, as a file that says all of it. Of the token only where it is, and of a proxy
+/// what it takes besides the password.
 ///
 /// # Errors
 /// As [`load`].
@@ -219,6 +257,8 @@ pub fn effective(flags: RunOptions, environment: &BTreeMap<String, String>) -> R
         allow_target: options.targets.allow_target,
         deny_private: options.targets.deny_private,
         client_certificate: options.targets.client_certificate,
+        proxy: options.targets.proxy,
+        no_proxy: options.targets.no_proxy,
     };
     let text = toml::to_string(&file).map_err(|error| Invalid(vec![error.to_string()]))?;
     Ok(format!("# agent {}\n{text}", config.token.agent))
@@ -239,7 +279,7 @@ pub fn targets(flags: TargetOptions, environment: &BTreeMap<String, String>) -> 
 struct Mistakes(Vec<String>);
 
 impl Mistakes {
-    fn add(&mut self, option: &str, problem: impl std::fmt::Display) {
+    fn add(&mut self, option: &str, problem: impl fmt::Display) {
         self.0.push(format!("{option}: {problem}"));
     }
 
@@ -275,6 +315,8 @@ fn merge(flags: RunOptions, environment: &BTreeMap<String, String>, mistakes: &m
         allow_target: file.allow_target,
         deny_private: file.deny_private,
         client_certificate: file.client_certificate,
+        proxy: file.proxy,
+        no_proxy: file.no_proxy,
     };
     RunOptions {
         coordinator: flags.coordinator.or(coordinator).or(file.coordinator),
@@ -310,6 +352,7 @@ fn merge_targets(
         None => file,
     };
     let ca_file = variable(environment, "VIGILMON_CA_FILE").map(PathBuf::from);
+    let proxy = variable(environment, "VIGILMON_PROXY").map(|url| ProxyUrl(url.to_owned()));
     TargetOptions {
         ca_file: flags.ca_file.or(ca_file).or(file.ca_file),
         allow_target: list("VIGILMON_ALLOW_TARGET", flags.allow_target, file.allow_target),
@@ -319,6 +362,8 @@ fn merge_targets(
             flags.client_certificate,
             file.client_certificate,
         ),
+        proxy: flags.proxy.or(proxy).or(file.proxy),
+        no_proxy: list("VIGILMON_NO_PROXY", flags.no_proxy, file.no_proxy),
     }
 }
 
@@ -412,7 +457,20 @@ fn targets_or(options: &TargetOptions, mistakes: &mut Mistakes) -> Targets {
         client_certificates.push(certificate);
     }
     let addresses = AddressPolicy { allow, deny_private: options.deny_private };
-    Targets { addresses, extra_roots, client_certificates, warnings }
+    let proxy = proxy(options, mistakes);
+    Targets { addresses, extra_roots, client_certificates, proxy, warnings }
+}
+
+fn proxy(options: &TargetOptions, mistakes: &mut Mistakes) -> Option<Proxy> {
+    let mut exempt: Vec<Exempt> = vec![];
+    for text in &options.no_proxy {
+        match text.parse() {
+            Ok(read) => exempt.push(read),
+            Err(problem) => mistakes.add("no_proxy", problem),
+        }
+    }
+    let ProxyUrl(url) = options.proxy.as_ref()?;
+    Proxy::new(url, exempt).map_err(|problem| mistakes.add("proxy", problem)).ok()
 }
 
 /// Reads `NAME=CERTIFICATE[:KEY]` and the files that it names.
@@ -566,6 +624,31 @@ mod tests {
             assert!(!refusal.contains("PRIVATE"), "{refusal}");
         }
         std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_proxy_is_read_and_its_password_is_shown_nowhere() {
+        let read = |proxy: &str, no_proxy: &str| {
+            let variables = environment(&[("VIGILMON_PROXY", proxy), ("VIGILMON_NO_PROXY", no_proxy)]);
+            targets(TargetOptions::default(), &variables)
+        };
+        let good = read("http://me:s3cret@proxy.example:3128", "10.0.0.0/8, .corp.example").unwrap();
+        assert_eq!(good.proxy.as_ref().map(Proxy::shown), Some("http://proxy.example:3128"));
+        assert!(!format!("{good:?}").contains("s3cret"));
+        let wrong = read("https://me:s3cret@proxy.example", "a b").unwrap_err().to_string();
+        assert!(wrong.contains("proxy: must be http://") && wrong.contains("no_proxy: "), "{wrong}");
+        assert!(!wrong.contains("s3cret"), "{wrong}");
+        let flags =
+            TargetOptions { proxy: "http://me:s3cret@a.example:1".parse().ok(), ..TargetOptions::default() };
+        assert!(!format!("{flags:?}").contains("s3cret"));
+        let text = token().expose();
+        let variables = environment(&[
+            ("VIGILMON_AGENT_TOKEN", &text),
+            ("VIGILMON_COORDINATOR", "https://a.example"),
+            ("VIGILMON_PROXY", "http://me:s3cret@proxy.example:3128"),
+        ]);
+        let printed = effective(RunOptions::default(), &variables).unwrap();
+        assert!(printed.contains("http://proxy.example:3128") && !printed.contains("s3cret"), "{printed}");
     }
 
     #[test]

@@ -98,7 +98,8 @@ pub enum NotJoined {
     },
 }
 
-/// Joins, writes token and configuration, and opens a session to see that they work. `stdin` is read for the token `-`.
+/// Joins, writes token and configuration, and opens a session to see that they work. An agent that has joined already is
+/// told so. `stdin` is read for the token `-`.
 ///
 /// # Errors
 /// When that is not possible; then another try with the same token is safe.
@@ -112,24 +113,25 @@ pub async fn join(
     let paths = Paths::new(options.config, options.state, environment)?;
     let files = Files::look(paths, &token, options.force)?;
     let dial = Dial::new(&token.address, token.fingerprint);
-    let own = match files.own() {
-        Some(joined) => joined.clone(),
-        None => {
-            let prepared = files.prepare(&token, random)?;
-            if let Err(error) = register(&dial, &token, &prepared).await {
-                if matches!(error, NotJoined::Refused(_)) {
-                    files.forget_prepared();
-                }
-                return Err(error);
+    let known = if let Some(own) = files.own() {
+        // It may be running, and a session from here would end its own.
+        let known = register(&dial, &token, own).await?;
+        files.keep(&token.address)?;
+        known
+    } else {
+        let own = files.prepare(&token, random)?;
+        let known = register(&dial, &token, &own).await.inspect_err(|error| {
+            if matches!(error, NotJoined::Refused(_)) {
+                files.forget_prepared();
             }
-            prepared
-        }
+        })?;
+        files.keep(&token.address)?;
+        insist(&token.address, async || greet(&dial, &own, random).await).await?;
+        known
     };
-    files.keep(&token.address)?;
-    let welcome = insist(&token.address, async || greet(&dial, &own, random).await).await?;
     Ok(Joined {
-        name: welcome.agent_name,
-        region: welcome.region,
+        name: known.agent_name,
+        region: known.region,
         coordinator: token.address,
         token_file: files.paths.token.clone(),
         config: files.paths.config.clone(),
@@ -153,7 +155,7 @@ fn read(given: &Secret<String>, stdin: impl Read) -> Result<JoinToken, NotJoined
 }
 
 /// Has the digest of our own secret registered.
-async fn register(dial: &Dial, token: &JoinToken, own: &AgentToken) -> Result<(), NotJoined> {
+async fn register(dial: &Dial, token: &JoinToken, own: &AgentToken) -> Result<v1::JoinResponse, NotJoined> {
     let request = v1::JoinRequest {
         agent_id: token.agent.as_bytes().to_vec(),
         join_secret: token.secret.expose().to_vec(),
@@ -161,14 +163,13 @@ async fn register(dial: &Dial, token: &JoinToken, own: &AgentToken) -> Result<()
     };
     let ask = async || {
         let channel = dial.connect().await?;
-        ProbeServiceClient::new(channel).join(request.clone()).await?;
-        Ok(())
+        Ok(ProbeServiceClient::new(channel).join(request.clone()).await?.into_inner())
     };
     insist(&token.address, ask).await
 }
 
 /// Opens a session and leaves it again: what `run` will do first.
-async fn greet(dial: &Dial, own: &AgentToken, random: &dyn Random) -> Result<v1::Welcome, Failed> {
+async fn greet(dial: &Dial, own: &AgentToken, random: &dyn Random) -> Result<(), Failed> {
     let hello = v1::Hello {
         protocol_min: PROTOCOL,
         protocol_max: PROTOCOL,
@@ -184,7 +185,7 @@ async fn greet(dial: &Dial, own: &AgentToken, random: &dyn Random) -> Result<v1:
     let channel = dial.connect().await?;
     let mut inbound = ProbeServiceClient::new(channel).session(request).await?.into_inner();
     match inbound.message().await?.and_then(|first| first.message) {
-        Some(FromCoordinator::Welcome(welcome)) => Ok(welcome),
+        Some(FromCoordinator::Welcome(_)) => Ok(()),
         _ => Err(Failed::ForNow("it did not welcome the agent".to_owned())),
     }
 }

@@ -3,6 +3,7 @@
 //! Attempts run in this task too: a dropped attempt is gone, and a panic inside one is an attempt that could not
 //! measure.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -428,13 +429,15 @@ async fn attempt(checker: &Checker, job: Job) -> (Job, Finding) {
 }
 
 /// Runs an attempt. One that panics could not measure, and brings nothing else down.
-async fn contained(run: impl Future<Output = Finding>) -> Finding {
-    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
+fn contained(run: impl Future<Output = Finding>) -> impl Future<Output = Finding> {
+    let broken = |panic: Box<dyn Any + Send>| {
         let said = panic.downcast_ref::<&str>().copied();
         let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         let why = model::result::clean(said.unwrap_or("it panicked"), 200);
         Finding::unmeasured(&format!("the check failed inside the agent: {why}"))
-    })
+    };
+    // Not `async`, which would hold the attempt twice.
+    AssertUnwindSafe(run).catch_unwind().map(move |ended| ended.unwrap_or_else(broken))
 }
 
 #[cfg(test)]

@@ -61,6 +61,9 @@ pub(super) struct Exchange {
     /// Ask for compressed answers (gzip, deflate) and unpack them; HTTP only
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     compressed: Option<bool>,
+    /// Keep connections and TLS sessions for the next check: quicker, and not what a visitor meets; HTTP/1.1 only
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    reuse_connection: Option<bool>,
 }
 
 /// Sets the fields of a monitor for which there is a value, and notes their names.
@@ -94,6 +97,7 @@ impl Exchange {
             client_certificate = self.client_certificate;
             http_version = self.http_version;
             compressed = self.compressed;
+            reuse_connection = self.reuse_connection;
         }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Edit {
 }
 
 /// The ids of what `edit` needs at least one of.
-const CHANGES: [&str; 32] = [
+const CHANGES: [&str; 33] = [
     "url",
     "name",
     "interval",
@@ -109,6 +109,7 @@ const CHANGES: [&str; 32] = [
     "client_certificate",
     "http_version",
     "compressed",
+    "reuse_connection",
     "clear",
 ];
 

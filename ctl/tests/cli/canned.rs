@@ -92,6 +92,7 @@ pub(crate) fn monitor(base: Timestamp) -> Monitor {
             region: "ap-south".into(),
             reason: "probe-2 has no IPv6 route to the target".into(),
         }],
+        reuse_connection: true,
     }
 }
 

@@ -47,18 +47,29 @@ impl Dialer {
         port: u16,
         trace: &mut Trace,
     ) -> Result<TcpStream, Stopped> {
-        trace.addresses = self.locate(host, port, trace).await?;
-        let started = Instant::now();
-        let connected = connect(&trace.addresses).await;
-        if let [only] = trace.addresses[..] {
-            trace.peer = Some(only.ip());
-        }
-        let (stream, peer) = connected?;
-        add(&mut trace.phases.connect, started);
-        trace.peer = Some(peer);
-        // The request is one write; without this its last packet could wait for an acknowledgement.
-        stream.set_nodelay(true).map_err(|error| refusal(&error))?;
-        Ok(stream)
+        let addresses = self.locate(host, port, trace).await?;
+        reach(addresses, trace).await
+    }
+
+    /// Connects to a host about which the policy is not asked: what the operator names goes without saying.
+    pub(super) async fn dial_unasked(
+        &self,
+        host: Host<&str>,
+        port: u16,
+        trace: &mut Trace,
+    ) -> Result<TcpStream, Stopped> {
+        let mut addresses = match host {
+            Host::Ipv4(address) => vec![SocketAddr::new(address.into(), port)],
+            Host::Ipv6(address) => vec![SocketAddr::new(address.into(), port)],
+            Host::Domain(name) => self.resolve(name, port, trace).await?,
+        };
+        addresses.truncate(MAX_ADDRESSES);
+        reach(addresses, trace).await
+    }
+
+    /// Asks the policy about an address.
+    pub(super) fn admit(&self, address: IpAddr) -> Result<(), Stopped> {
+        self.policy.admit(address).map_err(Stopped::unmeasured)
     }
 
     /// The addresses of a host, all of which the policy admits; timing resolution.
@@ -76,7 +87,7 @@ impl Dialer {
             (None, Host::Domain(name)) => self.resolve(name, port, trace).await?,
         };
         for address in &addresses {
-            self.policy.admit(address.ip()).map_err(Stopped::unmeasured)?;
+            self.admit(address.ip())?;
         }
         let used: Vec<_> = addresses
             .into_iter()
@@ -91,9 +102,9 @@ impl Dialer {
     }
 
     async fn resolve(&self, name: &str, port: u16, trace: &mut Trace) -> Result<Vec<SocketAddr>, Stopped> {
-        trace.is_queued = true;
+        trace.held_up = Some("the agent's name resolution is overloaded");
         let permit = Arc::clone(&self.lookups).acquire_owned().await;
-        trace.is_queued = false;
+        trace.held_up = None;
         let started = Instant::now();
         let target = (name.to_owned(), port);
         // The permit goes with the blocked thread: it is free again when the thread is.
@@ -136,6 +147,22 @@ fn lookup_failure(error: &io::Error) -> Stopped {
         }
         _ => unknown_name(),
     }
+}
+
+/// Connects to one of a host's addresses, timing it.
+async fn reach(addresses: Vec<SocketAddr>, trace: &mut Trace) -> Result<TcpStream, Stopped> {
+    trace.addresses = addresses;
+    let started = Instant::now();
+    let connected = connect(&trace.addresses).await;
+    if let [only] = trace.addresses[..] {
+        trace.peer = Some(only.ip());
+    }
+    let (stream, peer) = connected?;
+    add(&mut trace.phases.connect, started);
+    trace.peer = Some(peer);
+    // The request is one write; without this its last packet could wait for an acknowledgement.
+    stream.set_nodelay(true).map_err(|error| refusal(&error))?;
+    Ok(stream)
 }
 
 /// The first connection that is accepted. Addresses are tried in the resolver's order, each with a head start.

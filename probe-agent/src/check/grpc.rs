@@ -58,7 +58,7 @@ const CODES: [&str; 17] = [
 
 impl Attempt for GrpcCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
-        let Network { dialer, tls } = network;
+        let Network { dialer, tls, .. } = network;
         let host = host(&self.host);
         let stream = dialer.dial(host.clone(), self.port, trace).await?;
         if self.tls {

@@ -4,6 +4,7 @@
 
 mod decode;
 mod http2;
+mod kept;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -34,8 +35,9 @@ use super::dial;
 use super::expect::Expected;
 use super::health;
 use super::tls::{self, Alpn};
-use super::{Attempt, Network, Stopped, Trace, add};
+use super::{Attempt, Network, Stopped, Trace, add, proxy};
 use decode::Decoder;
+pub(super) use kept::Pool;
 
 /// What an answer's head may take; more is a broken or hostile server.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -45,13 +47,31 @@ pub(super) const OUR_NAME: HeaderValue =
 
 impl Attempt for HttpCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
-        let Network { dialer, tls } = network;
+        let Network { dialer, tls, .. } = network;
         let mut hop = Visit::first(self)?;
         for _ in 0..=self.max_redirects {
-            let request = hop.request()?;
+            let mut request = hop.request()?;
+            // Boxed, here and below: the larger futures are for those who ask for them.
+            if self.reuse_connection {
+                let answer = Box::pin(kept::exchange(network, &hop.url, request, self, trace)).await?;
+                if hop.turn(answer, trace)? == Turn::Over {
+                    return trace.verdict();
+                }
+                continue;
+            }
             let host = hop.url.host().ok_or_else(|| Stopped::unmeasured("the URL has no host"))?;
             let port = hop.url.port_or_known_default().unwrap_or(80);
-            let stream = dialer.dial(host.clone(), port, trace).await?;
+            let proxy = network.proxy_of(&host);
+            let is_secret = hop.url.scheme() == "https";
+            let stream = match proxy {
+                None => dialer.dial(host.clone(), port, trace).await?,
+                Some(proxy) => {
+                    if !is_secret {
+                        proxy.address(&mut request, &hop.url, self.version)?;
+                    }
+                    Box::pin(proxy.reach(dialer, host.clone(), port, is_secret, trace)).await?
+                }
+            };
             let next = match (hop.url.scheme(), self.version) {
                 ("https", HttpVersion::Http1) => {
                     // Apart, as plain checks would carry the kilobytes of a TLS connection with them.
@@ -71,18 +91,16 @@ impl Attempt for HttpCheck {
                     };
                     Box::pin(hop).await?
                 }
-                (_, HttpVersion::Http1) => exchange(stream, request, self, trace).await?,
+                (_, HttpVersion::Http1) => {
+                    let answer = exchange(stream, request, self, trace).await;
+                    if proxy.is_some() { proxy::answered(answer, trace)? } else { answer? }
+                }
                 (scheme, HttpVersion::Http2) => {
                     Box::pin(http2::exchange(stream, scheme, request, self, trace)).await?
                 }
             };
-            match next {
-                Answer::Final => return trace.verdict(),
-                Answer::Redirect { status, location } => {
-                    trace.leave(&hop.url, status.as_u16());
-                    hop.follow(status, &location)?;
-                    trace.enter(&hop.url);
-                }
+            if hop.turn(next, trace)? == Turn::Over {
+                return trace.verdict();
             }
         }
         // The one too many was not asked for.
@@ -141,6 +159,15 @@ impl Visit {
         Ok(request)
     }
 
+    /// Does what an answer says: stays, or goes where it points and notes that.
+    fn turn(&mut self, answer: Answer, trace: &mut Trace) -> Result<Turn, Stopped> {
+        let Answer::Redirect { status, location } = answer else { return Ok(Turn::Over) };
+        trace.leave(&self.url, status.as_u16());
+        self.follow(status, &location)?;
+        trace.enter(&self.url);
+        Ok(Turn::On)
+    }
+
     /// Goes where a redirect points.
     fn follow(&mut self, status: StatusCode, location: &str) -> Result<(), Stopped> {
         let unreadable = |_| redirect_failure("redirect to something that is not a URL");
@@ -173,6 +200,15 @@ impl Visit {
     }
 }
 
+/// How it goes on after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// With another request.
+    On,
+    /// It does not: the answer has been judged.
+    Over,
+}
+
 /// What a body is unless the user says so.
 fn media_type(body: &[u8]) -> HeaderValue {
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
@@ -202,7 +238,7 @@ pub(super) fn user_headers(pairs: &[(String, String)], url: &Url) -> Result<Head
     Ok(headers)
 }
 
-fn basic_credentials(url: &Url) -> Option<HeaderValue> {
+pub(super) fn basic_credentials(url: &Url) -> Option<HeaderValue> {
     use base64::Engine as _;
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -407,7 +443,7 @@ pub(super) async fn drive<C, T>(
     work: impl Future<Output = Result<T, hyper::Error>>,
 ) -> Result<T, Stopped>
 where
-    C: Future<Output = Result<(), hyper::Error>>,
+    C: Future<Output = Result<(), hyper::Error>> + ?Sized,
 {
     let mut work = pin!(work);
     let mut ended_with = None;

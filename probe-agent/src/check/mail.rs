@@ -17,7 +17,7 @@ const MAX_TOLD_CHARS: usize = 120;
 
 impl Attempt for MailCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
-        let Network { dialer, tls } = network;
+        let Network { dialer, tls, .. } = network;
         let host = host(&self.host);
         let stream = dialer.dial(host.clone(), self.port, trace).await?;
         if self.tls {

@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError,
-    RootCertStore, SignatureScheme,
+    HandshakeKind, RootCertStore, SignatureScheme,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ use details::Witness;
 pub use identity::{ClientCertificate, Unusable};
 
 const DAY_SECS: u64 = 86_400;
+/// Sessions that are kept to be taken up again.
+const MAX_SESSIONS: usize = 256;
 
 /// Why a file of further authorities cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +55,8 @@ pub enum Untrusted {
 pub(super) struct Tls {
     connector: TlsConnector,
     verifier: Arc<Verifier>,
+    /// The same, and takes up sessions of earlier handshakes.
+    resuming: TlsConnector,
     /// The same with a client certificate, by its name.
     identities: BTreeMap<String, TlsConnector>,
 }
@@ -76,7 +80,10 @@ impl Tls {
             .with_no_client_auth();
         // Every check is a stranger's first visit: a resumed session would neither see nor time the certificate.
         config.resumption = Resumption::disabled();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), verifier, identities: BTreeMap::new() })
+        let mut resuming = config.clone();
+        resuming.resumption = Resumption::in_memory_sessions(MAX_SESSIONS);
+        let [connector, resuming] = [config, resuming].map(|config| TlsConnector::from(Arc::new(config)));
+        Ok(Self { connector, verifier, resuming, identities: BTreeMap::new() })
     }
 
     /// Shows a client certificate where a check asks for it by its name.
@@ -108,7 +115,9 @@ impl Tls {
                 .map_err(|_| Stopped::unmeasured("the host name cannot be used with TLS"))?,
         };
         let identity = route.client_certificate.and_then(|name| self.identities.get(&name));
-        let connector = identity.unwrap_or(&self.connector);
+        // A session belongs to the certificate that was shown in it.
+        let anonymous = if trace.resumes { &self.resuming } else { &self.connector };
+        let connector = identity.unwrap_or(anonymous);
         if trace.is_detailed {
             return self.handshake_watched(connector, name, stream, alpn, trace).await;
         }
@@ -118,6 +127,14 @@ impl Tls {
         add(&mut trace.phases.tls, started);
         if trace.dates_certificate {
             trace.certificate_ends = end(&stream);
+        }
+        let is_resumed = trace.resumes && stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        if is_resumed && trace.certificate_ends.is_some_and(|ends| self.has_passed(ends)) {
+            // Nobody else looks at a certificate that was shown earlier.
+            return Err(Stopped::failed(
+                FailureKind::Certificate,
+                certificate_problem(&CertificateError::Expired),
+            ));
         }
         Ok(stream)
     }
@@ -149,6 +166,11 @@ impl Tls {
         Some(i32::try_from(left).unwrap_or(i32::MAX))
     }
 
+    /// Whether an instant is over.
+    pub(super) fn has_passed(&self, instant: Timestamp) -> bool {
+        instant < self.now()
+    }
+
     fn now(&self) -> Timestamp {
         let now = self.connector.config().time_provider.current_time();
         Timestamp::from_secs(now.and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(i64::MAX))
@@ -160,7 +182,12 @@ impl Tls {
             return;
         }
         trace.certificate_ends = trace.certificate_ends.or_else(|| end(stream));
-        let Some(ends) = trace.certificate_ends else { return };
+        self.judge_end(days, trace);
+    }
+
+    /// As [`outlasts`](Self::outlasts), of a certificate whose end is known.
+    pub(super) fn judge_end(&self, days: u16, trace: &mut Trace) {
+        let Some(ends) = trace.certificate_ends.filter(|_| days > 0) else { return };
         let left = ends.since(self.now());
         if left < Duration::from_secs(u64::from(days) * DAY_SECS) && trace.wrong_answer.is_none() {
             let detail = match left.as_secs() / DAY_SECS {
@@ -194,7 +221,7 @@ impl Alpn {
 
 impl Attempt for TlsCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
-        let Network { dialer, tls } = network;
+        let Network { dialer, tls, .. } = network;
         let stream = dialer.dial(host(&self.host), self.port, trace).await?;
         let stream = tls.handshake(host(&self.host), stream, Alpn::Unsaid, trace).await?;
         tls.outlasts(self.certificate_days, &stream, trace);

@@ -50,7 +50,7 @@ const MAX_REASON_CHARS: usize = 60;
 
 impl Attempt for WebSocketCheck {
     async fn attempt(&self, network: &Network, trace: &mut Trace) -> Result<(), Stopped> {
-        let Network { dialer, tls } = network;
+        let Network { dialer, tls, .. } = network;
         let host = self.url.host().ok_or_else(|| Stopped::unmeasured("the URL has no host"))?;
         let port = self.url.port_or_known_default().unwrap_or(80);
         let stream = dialer.dial(host.clone(), port, trace).await?;

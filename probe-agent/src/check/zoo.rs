@@ -7,7 +7,9 @@ mod health;
 mod hops;
 mod http2;
 mod identity;
+mod kept;
 mod plain;
+mod proxy;
 mod websocket;
 
 use std::net::SocketAddr;

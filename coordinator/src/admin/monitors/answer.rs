@@ -61,6 +61,7 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         client_certificate: route.client_certificate.clone().unwrap_or_default(),
         http_version: http.map(|http| http.version.as_str().into()).unwrap_or_default(),
         compressed: http.is_some_and(|http| http.compressed),
+        reuse_connection: http.is_some_and(|http| http.reuse_connection),
         created_at: instant(definition.created_at),
         updated_at: instant(definition.updated_at),
         spec_revision: monitor.spec_revision,

@@ -22,7 +22,7 @@ use crate::settings::find_region;
 use crate::view::Views;
 
 /// The fields of a monitor that an update may name.
-pub(super) const CHANGEABLE: [&str; 31] = [
+pub(super) const CHANGEABLE: [&str; 32] = [
     "name",
     "url",
     "method",
@@ -54,6 +54,7 @@ pub(super) const CHANGEABLE: [&str; 31] = [
     "client_certificate",
     "http_version",
     "compressed",
+    "reuse_connection",
 ];
 /// The fields that only answers have.
 pub(super) const FIXED: [&str; 14] = [
@@ -183,6 +184,7 @@ fn overlay(draft: &mut wire::Monitor, asked: &wire::Monitor, mask: &[&str]) {
         client_certificate,
         http_version,
         compressed,
+        reuse_connection,
     );
 }
 

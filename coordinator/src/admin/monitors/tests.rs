@@ -124,6 +124,8 @@ async fn each_field_is_refused_by_its_name() {
         (wire::Monitor { http_version: "3".into(), ..http() }, "http_version"),
         (wire::Monitor { http_version: "2".into(), ..monitor("wss://a.example") }, "http_version"),
         (wire::Monitor { compressed: true, ..monitor("wss://a.example") }, "compressed"),
+        (wire::Monitor { reuse_connection: true, ..monitor("wss://a.example") }, "reuse_connection"),
+        (wire::Monitor { reuse_connection: true, http_version: "2".into(), ..http() }, "reuse_connection"),
         (wire::Monitor { max_redirects: Some(u32::MAX), ..http() }, "max_redirects"),
         (wire::Monitor { max_redirects: Some(5), ..monitor("tcp://a.example:1") }, "max_redirects"),
         (wire::Monitor { headers: vec![header("x", "1"); 51], ..http() }, "headers"),
@@ -576,8 +578,9 @@ async fn updates_by_mask_reach_every_changeable_field() {
         server_name: "c.example".into(),
         max_redirects: Some(0),
         client_certificate: "acme".into(),
-        http_version: "2".into(),
+        http_version: "1".into(),
         compressed: true,
+        reuse_connection: true,
         ..wire::Monitor::default()
     };
     let over_http = |field: &str| !matches!(field, "send" | "expect");
@@ -619,8 +622,9 @@ async fn updates_by_mask_reach_every_changeable_field() {
             "server_name" => done.server_name != new.server_name,
             "max_redirects" => done.max_redirects != new.max_redirects,
             "client_certificate" => done.client_certificate != new.client_certificate,
-            "http_version" => done.http_version != new.http_version,
+            "http_version" => done.http_version != "1.1",
             "compressed" => done.compressed != new.compressed,
+            "reuse_connection" => done.reuse_connection != new.reuse_connection,
             unknown => panic!("{unknown} is not tested"),
         })
         .collect();

@@ -55,6 +55,7 @@ impl Described for Monitor {
             .field("redirects", redirects(self.max_redirects))
             .field("shows certificate", &self.client_certificate)
             .field("speaks", if self.http_version == "2" { "HTTP/2" } else { "" })
+            .field("connections", if self.reuse_connection { "kept for the next check" } else { "" })
             .field("compressed", if self.compressed { "asks for gzip and deflate" } else { "" })
             .field("interval", duration::setting(self.interval.as_ref()))
             .field("timeout", duration::setting(self.timeout.as_ref()))

@@ -44,7 +44,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 async fn plain() -> Target {
-    Target::new(|stream| serve(stream)).await
+    Target::new(serve).await
 }
 
 async fn run(checker: &Checker, check: &Check) -> Finding {

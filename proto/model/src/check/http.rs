@@ -44,6 +44,9 @@ pub struct HttpCheck {
     /// Whether compressed answers are asked for and unpacked.
     #[serde(default)]
     pub compressed: bool,
+    /// Whether connections and TLS sessions are kept for the next check; HTTP/1.1 only.
+    #[serde(default)]
+    pub reuse_connection: bool,
 }
 
 /// The versions of HTTP that a check can speak.
@@ -159,6 +162,7 @@ impl HttpCheck {
             max_redirects: DEFAULT_REDIRECTS,
             version: HttpVersion::default(),
             compressed: false,
+            reuse_connection: false,
         }
     }
 }
@@ -185,6 +189,9 @@ impl Kind for HttpCheck {
         }
         if self.max_redirects > MAX_REDIRECTS {
             return Err(invalid("max_redirects", format!("must be 0 to {MAX_REDIRECTS}")));
+        }
+        if self.reuse_connection && self.version != HttpVersion::Http1 {
+            return Err(invalid("reuse_connection", "is for HTTP/1.1 only: leave http_version empty"));
         }
         validate_send(&self.send)?;
         if !self.send.is_empty() && !self.method.has_body() {

@@ -21,7 +21,7 @@ pub struct Options {
 }
 
 /// How to get to a target, where its name is not all there is to say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Route {
     /// Which addresses are used of those that a name has.
@@ -36,7 +36,7 @@ pub struct Route {
 }
 
 /// A family of addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Family {
     /// Whichever is reached first.
     #[default]

@@ -193,6 +193,7 @@ fn check_to_wire(check: &Check) -> v1::assignment::Check {
             max_redirects: Some(http.max_redirects.into()),
             http_version: http.version.number(),
             compressed: http.compressed,
+            reuse_connection: http.reuse_connection,
         }),
         other => v1::assignment::Check::Target(v1::TargetCheck {
             url: other.target(),
@@ -225,6 +226,7 @@ fn check_from_wire(wire: v1::assignment::Check) -> Result<Option<Check>, Invalid
             (check.method, check.expected_status, check.health) = (method, expected_status, health);
             let Some(version) = HttpVersion::from_number(http.http_version) else { return Ok(None) };
             (check.version, check.compressed) = (version, http.compressed);
+            check.reuse_connection = http.reuse_connection;
             if let Some(max) = http.max_redirects {
                 check.max_redirects = u8::try_from(max).unwrap_or(u8::MAX);
             }
@@ -328,6 +330,10 @@ mod tests {
             let assertions = vec![Assertion::parse("latency < 300ms && connect < 1s").unwrap()];
             let route = Route { family: Family::V6, connect_to: "::1".parse().ok(), ..Route::default() };
             assignment.options = Options { route, assertions, upside_down: true };
+            assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment.clone()));
+            if let Some(Check::Http(http)) = &mut assignment.check {
+                (http.version, http.reuse_connection) = (HttpVersion::Http1, true);
+            }
             assert_eq!(assignment_from_wire(assignment_to_wire(&assignment)), Ok(assignment));
         }
     }

@@ -43,7 +43,7 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
                 None => invalid.add("http_version", "must be 1.1 or 2"),
             }
         }
-        http.compressed = asked.compressed;
+        (http.compressed, http.reuse_connection) = (asked.compressed, asked.reuse_connection);
     } else {
         let is_default = |health: &str| HealthPolicy::parse(health) == Some(HealthPolicy::default());
         for (field, is_given) in [
@@ -53,6 +53,7 @@ pub(super) fn read(asked: &wire::Monitor, invalid: &mut Invalid) -> Option<Check
             ("max_redirects", asked.max_redirects.is_some()),
             ("http_version", !asked.http_version.is_empty()),
             ("compressed", asked.compressed),
+            ("reuse_connection", asked.reuse_connection),
         ] {
             if is_given {
                 invalid.add(field, "is for http:// and https:// only: leave it empty");
@@ -122,6 +123,7 @@ pub(super) fn drop_useless(draft: &mut wire::Monitor, mask: &[&str]) {
             draft.http_version.clear();
         }
         draft.compressed &= insists_on("compressed");
+        draft.reuse_connection &= insists_on("reuse_connection");
     }
     if !insists_on("server_name") {
         let route = Route { server_name: Some(draft.server_name.clone()), ..Route::default() };
