@@ -46,9 +46,13 @@ show-kill:
 show-detection:
     cargo build --workspace --bins && cargo test --package e2e --test e2e -- --nocapture detection::
 
-# Against the budgets of the design, on a quiet machine: just bench checks
+# Against the budgets of the design, on a quiet machine: just bench pings
 bench *PARTS:
     tests/bench.sh {{PARTS}}
+
+# The agent alone: CPU per check, checks/s, TLS handshakes, lateness and memory, beside wrk, openssl and blackbox_exporter
+bench-agent:
+    tests/bench.sh agent
 
 # Months of monitoring with faults around the real engine: just simulate --days 30 --monitors 1000 --seeds 20
 simulate *ARGUMENTS:

@@ -3,7 +3,9 @@
 # machine with nothing else to do: the load it finds is written beside the figures.
 #
 #   tests/bench.sh              everything (about eight minutes)
-#   tests/bench.sh checks pings   only these; of engine, checks, memory, detection, mass, pings, fleet
+#   tests/bench.sh agent pings  only these; of engine, agent, memory, detection, mass, pings, fleet
+#
+# With prometheus-blackbox-exporter and openssl installed, the agent is measured beside them too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -2,6 +2,7 @@
 //! other end of the stream is the agent alone.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,10 +54,24 @@ struct Counts {
     beats: AtomicU64,
     results: AtomicU64,
     failing: AtomicU64,
+    /// The single results, once somebody wants them.
+    written: Mutex<Option<Vec<Told>>>,
+}
+
+/// What a result says of its check.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// Which of the targets.
+    pub(crate) index: usize,
+    /// From the beginning of its slot to its start, in seconds.
+    pub(crate) lateness: f64,
+    /// When it ended, in seconds.
+    pub(crate) ended_at: f64,
 }
 
 #[derive(Debug)]
 struct Service {
+    interval: Duration,
     assignments: Vec<Assignment>,
     counts: Arc<Counts>,
     sessions: Mutex<Vec<Task>>,
@@ -89,6 +104,7 @@ impl FakeCoordinator {
         let address = listener.local_addr()?;
         let counts = Arc::new(Counts::default());
         let service = Service {
+            interval,
             assignments: assignments(targets, interval)?,
             counts: Arc::clone(&counts),
             sessions: Mutex::default(),
@@ -112,10 +128,39 @@ impl FakeCoordinator {
     pub(crate) fn failing(&self) -> u64 {
         self.counts.failing.load(Ordering::Relaxed)
     }
+
+    /// Writes down from now on what each result says.
+    pub(crate) fn write_down(&self) {
+        *self.counts.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    /// What was written down.
+    pub(crate) fn written(&self) -> Vec<Told> {
+        let mut written = self.counts.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.take().unwrap_or_default()
+    }
+}
+
+impl Told {
+    /// Reads what was heard just now.
+    fn of(result: &wire::Result, count: usize, interval: Duration) -> Option<Self> {
+        let number = u128::from_be_bytes(result.monitor_id.as_slice().try_into().ok()?);
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        let now = environment::now().as_micros() as f64 / 1e6;
+        let started_at = now - result.age_us as f64 / 1e6;
+        let slot_at =
+            result.slot as f64 * interval.as_secs_f64() + phase(index, count, interval).as_secs_f64();
+        let ended_at = started_at + result.duration_us as f64 / 1e6;
+        Some(Self { index, lateness: started_at - slot_at, ended_at })
+    }
+}
+
+/// When in its interval the target with this index is checked: evenly spread.
+pub(crate) fn phase(index: usize, count: usize, interval: Duration) -> Duration {
+    interval.mul_f64(index as f64 / count.max(1) as f64)
 }
 
 fn assignments(targets: &[String], interval: Duration) -> Result<Vec<Assignment>> {
-    let count = u32::try_from(targets.len().max(1))?;
     let mut assignments = Vec::with_capacity(targets.len());
     for (index, target) in targets.iter().enumerate() {
         assignments.push(Assignment {
@@ -125,7 +170,7 @@ fn assignments(targets: &[String], interval: Duration) -> Result<Vec<Assignment>
             options: model::check::Options::default(),
             interval,
             timeout: TIMEOUT,
-            phase: interval / count * u32::try_from(index)?,
+            phase: phase(index, targets.len(), interval),
             role: Role::Primary,
             check_now: false,
         });
@@ -178,11 +223,14 @@ impl ProbeService for Service {
         request: Request<Streaming<wire::AgentMessage>>,
     ) -> Result<Response<Outgoing>, Status> {
         let (say, said) = mpsc::channel(256);
-        let greetings = [Say::Welcome(welcome()), Say::Assignments(self.everything())];
+        // The time in the welcome is what the agent's clock is set by: nothing may take any after it.
+        let everything = Say::Assignments(self.everything());
+        let greetings = [Say::Welcome(welcome()), everything];
         for greeting in greetings {
             say.try_send(Ok(message(greeting))).map_err(|_| Status::internal("a new channel has room"))?;
         }
-        let session = Task::start(listen(request.into_inner(), say, Arc::clone(&self.counts)));
+        let grid = (self.assignments.len(), self.interval);
+        let session = Task::start(listen(request.into_inner(), say, Arc::clone(&self.counts), grid));
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
     }
@@ -205,6 +253,7 @@ async fn listen(
     mut heard: Streaming<wire::AgentMessage>,
     say: mpsc::Sender<Result<wire::CoordinatorMessage, Status>>,
     counts: Arc<Counts>,
+    (targets, interval): (usize, Duration),
 ) {
     while let Ok(Some(heard)) = heard.message().await {
         let Some(Heard::Results(results)) = heard.message else { continue };
@@ -214,6 +263,9 @@ async fn listen(
         counts.beats.fetch_add(1, Ordering::Relaxed);
         counts.results.fetch_add(count, Ordering::Relaxed);
         counts.failing.fetch_add(failing, Ordering::Relaxed);
+        if let Some(written) = &mut *counts.written.lock().unwrap_or_else(PoisonError::into_inner) {
+            written.extend(results.results.iter().filter_map(|result| Told::of(result, targets, interval)));
+        }
         let range =
             wire::Range { first: results.first_seq, last: results.first_seq + count.saturating_sub(1) };
         let ranges = if count == 0 { vec![] } else { vec![range] };
@@ -251,16 +303,16 @@ pub(crate) fn paths(count: usize, url: impl Fn(&str) -> String) -> Vec<String> {
     (0..count).map(|index| url(&format!("/m/{index}"))).collect()
 }
 
-/// An agent of a fake coordinator.
+/// An agent of a fake coordinator, which trusts the authorities in `ca_file` too.
 ///
 /// # Errors
 /// When it cannot be started.
-pub(crate) fn agent(coordinator: &FakeCoordinator) -> Result<support::Agent> {
+pub(crate) fn agent(coordinator: &FakeCoordinator, ca_file: Option<&Path>) -> Result<support::Agent> {
     support::Agent::start(support::agent::Settings {
         name: "bench".into(),
         token: coordinator.token.clone(),
         coordinator: coordinator.address,
-        ca_file: None,
+        ca_file: ca_file.map(Path::to_owned),
         hosts: None,
         canary: None,
         without_raw_sockets: false,

@@ -59,6 +59,7 @@ impl Budget {
     /// How far a figure is from the budget; above 1: missed.
     fn factor(self, measured: f64) -> f64 {
         match self {
+            Self::AtMost(most) if measured <= 0.0 && most <= 0.0 => 0.0,
             Self::AtMost(most) => measured / most,
             Self::AtLeast(least) => least / measured,
         }
@@ -100,6 +101,10 @@ impl Report {
             "{}; loopback; release build; client, target and Vigilmon share the cores.",
             usage::machine()?
         )?;
+        let niceness = usage::niceness()?;
+        if niceness != 0 {
+            writeln!(text, "All of it ran at nice {niceness}, beside whatever else the machine was doing.")?;
+        }
         writeln!(text, "Load before each part: {}.\n", self.loads.join(", "))?;
         text.push_str(
             "| What | Measured | Beside it, same run | Budget | Verdict |\n|---|---|---|---|---|\n",
@@ -116,11 +121,11 @@ impl Report {
         Ok(text)
     }
 
-    /// Keeps the whole among the reports.
-    pub(crate) fn save(&self) -> Result<PathBuf> {
+    /// Keeps the whole among the reports, under a name and the day.
+    pub(crate) fn save(&self, name: &str) -> Result<PathBuf> {
         let directory = environment::checkout().join("deploy/reports");
         fs::create_dir_all(&directory)?;
-        let path = directory.join(format!("bench-{}.md", day()));
+        let path = directory.join(format!("{name}-{}.md", day()));
         fs::write(&path, self.render()?)?;
         Ok(path)
     }
@@ -155,6 +160,7 @@ fn line(row: &Row) -> String {
 /// A figure with as many digits as it deserves.
 pub(crate) fn figure(value: f64) -> String {
     match value.abs() {
+        0.0 => "0".to_owned(),
         0.0..1.0 => format!("{value:.3}"),
         1.0..100.0 => format!("{value:.1}"),
         _ => {

@@ -1,11 +1,13 @@
-//! What is checked: an nginx that answers 200 to everything, once with a log of each request and once without.
+//! What is checked: an nginx that answers 200 to everything, with a log of each request, without one, and over TLS.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use support::certificate::{Authority, Files, Validity};
 use support::process::{Process, free_address};
 use support::{SOON, Scratch, environment, eventually, http};
 
@@ -16,6 +18,8 @@ pub(crate) struct Target {
     log: PathBuf,
     plain: SocketAddr,
     logged: SocketAddr,
+    tls: SocketAddr,
+    authority: PathBuf,
     _scratch: Scratch,
 }
 
@@ -35,7 +39,11 @@ impl Target {
     /// When it does not answer.
     pub(crate) async fn start() -> Result<Self> {
         let scratch = Scratch::new()?;
-        let (plain, logged) = (free_address()?, free_address()?);
+        let (plain, logged, tls) = (free_address()?, free_address()?, free_address()?);
+        let authority = Authority::new()?;
+        let Files { certificate, key } =
+            authority.issue(&scratch, "target", &["127.0.0.1"], Validity::Current)?;
+        let (certificate, key) = (certificate.display(), key.display());
         let log = scratch.join("access.log");
         let root = scratch.path().display();
         let configuration = format!(
@@ -59,16 +67,24 @@ http {{
     access_log {} short buffer=256k flush=1s;
     location / {{ return 200 'ok\\n'; }}
   }}
+  server {{
+    listen {tls} ssl backlog=4096;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    access_log off;
+    location / {{ return 200 'ok\\n'; }}
+  }}
 }}
 ",
             log.display()
         );
         let file = scratch.write("nginx.conf", configuration)?;
+        let authority = authority.write(&scratch)?;
         let nginx = environment::tool("nginx", &[]).context("nginx is not installed")?;
         let mut command = Command::new(nginx);
         command.arg("-p").arg(scratch.path()).arg("-c").arg(file).args(["-e", "stderr"]);
         let process = Process::start("nginx", command, scratch.join("nginx.log"))?;
-        let mut target = Self { process, log, plain, logged, _scratch: scratch };
+        let mut target = Self { process, log, plain, logged, tls, authority, _scratch: scratch };
         let url = target.url("/");
         eventually("nginx answered", SOON, async || {
             target.process.assert_running()?;
@@ -80,6 +96,16 @@ http {{
         Ok(target)
     }
 
+    /// Ends it with its workers, who would outlive a master that is killed.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        self.process.end().await?;
+        Ok(())
+    }
+
     /// A URL whose requests are not logged.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.plain)
@@ -88,6 +114,21 @@ http {{
     /// A URL whose requests are logged.
     pub(crate) fn logged_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.logged)
+    }
+
+    /// A URL over TLS.
+    pub(crate) fn tls_url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.tls)
+    }
+
+    /// Where it listens for TLS.
+    pub(crate) const fn tls_address(&self) -> SocketAddr {
+        self.tls
+    }
+
+    /// The file with the authority of its certificate.
+    pub(crate) fn authority(&self) -> &Path {
+        &self.authority
     }
 
     /// Requests answered so far, logged or not.

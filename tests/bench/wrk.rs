@@ -1,15 +1,11 @@
 //! `wrk`, the yardstick: as many requests as one thread can make.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use support::{Scratch, environment};
 
 use crate::usage;
-
-/// How often its CPU time is looked at: what it used after the last look is not counted.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to send.
 #[derive(Clone, Copy, Debug)]
@@ -58,17 +54,8 @@ pub(crate) async fn run(load: Load<'_>) -> Result<Outcome> {
     command
         .args(["-t1", "--latency", &format!("-c{}", load.connections), &format!("-d{}s", load.seconds), "-s"])
         .arg(script)
-        .arg(load.url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut child = command.spawn()?;
-    let mut cpu = Duration::ZERO;
-    while child.try_wait()?.is_none() {
-        // Already ended but not yet reaped: the last look stands.
-        cpu = usage::cpu(child.id()).unwrap_or(cpu);
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-    let output = child.wait_with_output()?;
+        .arg(load.url);
+    let usage::Ran { output, cpu, .. } = usage::run(command).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk failed: {text}");
     ensure!(!text.contains("Non-2xx"), "not every answer was a success: {text}");
