@@ -1,4 +1,4 @@
-//! `vigilmon-agent run` as a process.
+//! `vigilmon-agent run` as a process, without privileges whoever runs the tests.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,14 +8,24 @@ use anyhow::Result;
 use rustix::process::Signal;
 
 use crate::process::Process;
-use crate::{Scratch, environment};
+use crate::{Scratch, environment, unprivileged};
 
 /// A running probe agent.
 #[derive(Debug)]
 pub struct Agent {
     process: Process,
     settings: Settings,
+    specialty: Specialty,
     scratch: Scratch,
+}
+
+/// What is special about an agent, besides what all have.
+#[derive(Clone, Debug, Default)]
+pub struct Specialty {
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// What it reads in place of `/etc/resolv.conf`, in a mount namespace of its own.
+    pub resolv_conf: Option<String>,
 }
 
 /// How an agent is started.
@@ -41,9 +51,17 @@ impl Agent {
     /// # Errors
     /// When it cannot be started.
     pub fn start(settings: Settings) -> Result<Self> {
+        Self::start_special(settings, Specialty::default())
+    }
+
+    /// The same with something special about it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_special(settings: Settings, specialty: Specialty) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let process = spawn(&settings, &scratch)?;
-        Ok(Self { process, settings, scratch })
+        let process = spawn(&settings, &specialty, &scratch)?;
+        Ok(Self { process, settings, specialty, scratch })
     }
 
     /// Ends it as a crash would.
@@ -68,7 +86,7 @@ impl Agent {
     /// # Errors
     /// When it cannot be started.
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = spawn(&self.settings, &self.scratch)?;
+        self.process = spawn(&self.settings, &self.specialty, &self.scratch)?;
         Ok(())
     }
 
@@ -86,27 +104,27 @@ pub fn can_override_hosts() -> bool {
     environment::is_root() && command.output().is_ok_and(|output| output.status.success())
 }
 
-fn spawn(settings: &Settings, scratch: &Scratch) -> Result<Process> {
-    let binary = environment::binary("vigilmon-agent")?;
+fn spawn(settings: &Settings, specialty: &Specialty, scratch: &Scratch) -> Result<Process> {
     let token = scratch.write("token", &settings.token)?;
-    let mut command = match &settings.hosts {
-        None => Command::new(binary),
-        Some(hosts) => {
-            let mut command = Command::new("unshare");
-            command
-                .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
-                .arg(scratch.write("hosts", hosts)?)
-                .arg(binary);
-            command
-        }
-    };
+    let mut line = vec![];
+    for (file, content) in [("hosts", &settings.hosts), ("resolv.conf", &specialty.resolv_conf)] {
+        let Some(content) = content else { continue };
+        let script = format!("mount --bind \"$0\" /etc/{file} && exec \"$@\"");
+        line.extend(["unshare", "--mount", "sh", "-c", &script].map(str::to_owned));
+        line.push(scratch.write(file, content)?.display().to_string());
+    }
+    line.extend(unprivileged::prefix());
+    line.push(unprivileged::binary("vigilmon-agent", scratch)?.display().to_string());
+    let mut command = Command::new(&line[0]);
     command
+        .args(&line[1..])
         .arg("run")
         .args(["--coordinator", &format!("https://{}", settings.coordinator)])
         .arg("--token-file")
         .arg(token)
         .arg("--spool")
-        .arg(scratch.join("spool"))
+        .arg(unprivileged::directory("spool", scratch)?)
+        .args(&specialty.arguments)
         .current_dir(scratch.path());
     if let Some(file) = &settings.ca_file {
         command.arg("--ca-file").arg(file);

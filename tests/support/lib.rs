@@ -29,6 +29,7 @@ pub mod scratch;
 pub mod site;
 pub mod strace;
 pub mod task;
+pub mod unprivileged;
 pub mod webhook;
 
 pub use admin::Admin;
