@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use url::{Position, Url};
 
+use super::bounded::Bounded;
 use super::dial;
 use super::expect::Expected;
 use super::health;
@@ -33,6 +34,9 @@ use super::{Attempt, Network, Stopped, Trace, add};
 
 /// What an answer's head may take; more is a broken or hostile server.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Everything that is read over a connection, which is not only the answer: a server can send interim answers, chunks of
+/// one byte and trailers without end.
+const MAX_READ_BYTES: usize = 2 * MAX_BODY_BYTES;
 /// What we call ourselves.
 pub(super) const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("Vigilmon/", env!("CARGO_PKG_VERSION")));
@@ -232,7 +236,7 @@ async fn exchange(
     let started = Instant::now();
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Bounded::new(stream, MAX_READ_BYTES)))
         .await
         .map_err(|error| broken(&error))?;
     let mut connection = Some(pin!(connection));
@@ -324,7 +328,7 @@ pub(super) fn status_text(response: &Response<Incoming>) -> String {
     }
 }
 
-/// Reads a body to its end or to [`MAX_BODY_BYTES`]; the rest is left unread.
+/// Reads a body to its end, to [`MAX_BODY_BYTES`], or as far as [`MAX_READ_BYTES`] hold it; the rest is left unread.
 async fn read(
     mut body: Incoming,
     reader: &mut health::Reader,
@@ -333,7 +337,11 @@ async fn read(
 ) -> Result<(), hyper::Error> {
     let mut read_bytes = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let frame = match frame {
+            Err(error) if is_too_much(&error) => break,
+            frame => frame?,
+        };
+        let Ok(data) = frame.into_data() else { continue };
         read_bytes += data.len();
         reader.push(&data);
         if let Some(kept) = &mut kept {
@@ -351,7 +359,7 @@ async fn read(
 
 /// What an error in the middle of an exchange means.
 pub(super) fn broken(error: &hyper::Error) -> Stopped {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    let io = cause(error);
     let detail = if error.is_parse_too_large() {
         "the answer's header is too large"
     } else if error.is_parse() {
@@ -364,16 +372,29 @@ pub(super) fn broken(error: &hyper::Error) -> Stopped {
     Stopped::failed(FailureKind::Protocol, detail)
 }
 
+/// Whether a connection was read as far as may be.
+fn is_too_much(error: &hyper::Error) -> bool {
+    cause(error).is_some_and(|error| error.kind() == io::ErrorKind::QuotaExceeded)
+}
+
+fn cause(error: &hyper::Error) -> Option<&io::Error> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref())
+}
+
 /// What an error of the connection in the middle of an exchange means.
 pub(super) fn cut_off(error: &io::Error) -> Stopped {
     let detail = match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => CLOSED,
-        io::ErrorKind::InvalidData => "the answer is broken TLS",
-        io::ErrorKind::InvalidInput => "the answer's framing is wrong",
+        io::ErrorKind::InvalidData if is_of_tls(error) => "the answer is broken TLS",
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => "the answer's framing is wrong",
         io::ErrorKind::QuotaExceeded => "the answer is too large",
         _ => return dial::refusal(error),
     };
     Stopped::failed(FailureKind::Protocol, detail)
+}
+
+fn is_of_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// What it means that the other side ends early.
