@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use support::fake_coordinator::{FakeCoordinator, agent, paths};
 use support::{SOON, eventually};
 use tokio::time::Instant;
 
-use crate::fake_coordinator::{FakeCoordinator, agent, paths};
 use crate::report::{Budget, Report, Row, figure, percentile};
 use crate::target::Target;
 use crate::{usage, wrk};

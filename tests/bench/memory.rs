@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use proto::probe::v1 as wire;
 use proto::probe::v1::agent_message::Message as Say;
+use support::fake_coordinator::{FakeCoordinator, agent, paths};
 use support::raw_agent::RawAgent;
 use support::{Coordinator, SOON, eventually, fleet};
 
-use crate::fake_coordinator::{FakeCoordinator, agent, paths};
 use crate::report::{Budget, Report, Row};
 use crate::usage;
 

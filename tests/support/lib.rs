@@ -14,6 +14,7 @@ pub mod ctl;
 pub mod door;
 pub mod environment;
 pub mod eventually;
+pub mod fake_coordinator;
 pub mod fastapi;
 pub mod fault_proxy;
 pub mod fleet;

@@ -1,9 +1,9 @@
-//! A coordinator that decides nothing: it hands out assignments and acks every batch, so that what is measured at the
-//! other end of the stream is the agent alone.
+//! A coordinator that decides nothing: it hands out assignments, acks every batch unless it is told to hold its acks,
+//! and passes on what it hears, so that what is seen at the other end of the stream is the agent alone.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,15 +16,13 @@ use proto::probe::convert::{
 };
 use proto::probe::token::AgentToken;
 use proto::probe::v1 as wire;
-use proto::probe::v1::agent_message::Message as Heard;
+pub use proto::probe::v1::agent_message::Message as Heard;
 use proto::probe::v1::coordinator_message::Message as Say;
 use proto::probe::v1::probe_service_server::{ProbeService, ProbeServiceServer};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
-use support::environment;
-use support::task::Task;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -33,23 +31,46 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::environment;
+use crate::task::Task;
+
 const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running one; it serves one agent.
 #[derive(Debug)]
-pub(crate) struct FakeCoordinator {
+pub struct FakeCoordinator {
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// What its agent is started with.
-    pub(crate) token: String,
-    counts: Arc<Counts>,
+    pub token: String,
+    desk: Arc<Desk>,
     _accepting: Task,
 }
 
-/// What was heard.
-#[derive(Debug, Default)]
-struct Counts {
+/// How it behaves.
+#[derive(Debug)]
+pub struct Manner {
+    /// How often the agent reports.
+    pub beat_interval: Duration,
+    /// Whom everything that the agent says is passed on to.
+    pub listener: Option<mpsc::UnboundedSender<Heard>>,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { beat_interval: BEAT_INTERVAL, listener: None }
+    }
+}
+
+/// What its sessions share.
+#[derive(Debug)]
+struct Desk {
+    manner: Manner,
+    assignments: Mutex<Vec<Assignment>>,
+    holds_acks: AtomicBool,
+    /// The way to the agent.
+    say: Mutex<Option<Outbox>>,
     beats: AtomicU64,
     results: AtomicU64,
     failing: AtomicU64,
@@ -57,17 +78,26 @@ struct Counts {
 
 #[derive(Debug)]
 struct Service {
-    assignments: Vec<Assignment>,
-    counts: Arc<Counts>,
+    desk: Arc<Desk>,
     sessions: Mutex<Vec<Task>>,
 }
+
+type Outbox = mpsc::Sender<Result<wire::CoordinatorMessage, Status>>;
 
 impl FakeCoordinator {
     /// Starts one whose agent checks these targets at an interval, evenly spread.
     ///
     /// # Errors
     /// When a target is none or no port is free.
-    pub(crate) async fn start(targets: &[String], interval: Duration) -> Result<Self> {
+    pub async fn start(targets: &[String], interval: Duration) -> Result<Self> {
+        Self::start_with(assignments(targets, interval)?, Manner::default()).await
+    }
+
+    /// Starts one with these assignments and manners.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn start_with(assignments: Vec<Assignment>, manner: Manner) -> Result<Self> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(vec!["vigilmon-coordinator".into()])?.self_signed(&key)?;
         let certificate = certificate.der().clone();
@@ -87,30 +117,74 @@ impl FakeCoordinator {
         tls.alpn_protocols = vec![b"h2".to_vec()];
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let counts = Arc::new(Counts::default());
-        let service = Service {
-            assignments: assignments(targets, interval)?,
-            counts: Arc::clone(&counts),
-            sessions: Mutex::default(),
-        };
+        let desk = Arc::new(Desk {
+            manner,
+            assignments: Mutex::new(assignments),
+            holds_acks: AtomicBool::new(false),
+            say: Mutex::default(),
+            beats: AtomicU64::new(0),
+            results: AtomicU64::new(0),
+            failing: AtomicU64::new(0),
+        });
+        let service = Service { desk: Arc::clone(&desk), sessions: Mutex::default() };
         let routes = Routes::new(ProbeServiceServer::new(service)).prepare();
         let accepting = Task::start(accept(listener, TlsAcceptor::from(Arc::new(tls)), routes));
-        Ok(Self { address, token: token.expose(), counts, _accepting: accepting })
+        Ok(Self { address, token: token.expose(), desk, _accepting: accepting })
+    }
+
+    /// Assigns something else from now on, also to the agent that is connected.
+    ///
+    /// # Errors
+    /// When more waits for the agent than fits.
+    pub fn assign(&self, assignments: Vec<Assignment>) -> Result<()> {
+        self.assign_next(assignments);
+        self.tell(Say::Assignments(self.desk.everything()))
+    }
+
+    /// Assigns something else to whoever connects next.
+    pub fn assign_next(&self, assignments: Vec<Assignment>) {
+        *self.desk.assignments.lock().unwrap_or_else(PoisonError::into_inner) = assignments;
+    }
+
+    /// Has the connected agent check something once. Its answer is [`Heard::Checked`].
+    ///
+    /// # Errors
+    /// When no agent is connected, or more waits for it than fits.
+    pub fn check_once(&self, assignment: &Assignment) -> Result<()> {
+        self.tell(Say::CheckOnce(wire::CheckOnce { assignment: Some(assignment_to_wire(assignment)) }))
+    }
+
+    /// Acks nothing from now on, until [`FakeCoordinator::ack_again`].
+    pub fn hold_acks(&self) {
+        self.desk.holds_acks.store(true, Ordering::Release);
+    }
+
+    /// Acks what comes from now on.
+    pub fn ack_again(&self) {
+        self.desk.holds_acks.store(false, Ordering::Release);
+    }
+
+    fn tell(&self, what: Say) -> Result<()> {
+        let say = self.desk.say.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(say.as_ref().context("no agent has connected")?.try_send(Ok(message(what)))?)
     }
 
     /// Messages that have arrived, with or without results.
-    pub(crate) fn beats(&self) -> u64 {
-        self.counts.beats.load(Ordering::Relaxed)
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.desk.beats.load(Ordering::Relaxed)
     }
 
     /// Results that have arrived.
-    pub(crate) fn results(&self) -> u64 {
-        self.counts.results.load(Ordering::Relaxed)
+    #[must_use]
+    pub fn results(&self) -> u64 {
+        self.desk.results.load(Ordering::Relaxed)
     }
 
     /// Those that were not passes.
-    pub(crate) fn failing(&self) -> u64 {
-        self.counts.failing.load(Ordering::Relaxed)
+    #[must_use]
+    pub fn failing(&self) -> u64 {
+        self.desk.failing.load(Ordering::Relaxed)
     }
 }
 
@@ -171,45 +245,52 @@ impl ProbeService for Service {
         request: Request<Streaming<wire::AgentMessage>>,
     ) -> Result<Response<Outgoing>, Status> {
         let (say, said) = mpsc::channel(256);
-        let greetings = [Say::Welcome(welcome()), Say::Assignments(self.everything())];
+        let greetings =
+            [Say::Welcome(welcome(self.desk.manner.beat_interval)), Say::Assignments(self.desk.everything())];
         for greeting in greetings {
             say.try_send(Ok(message(greeting))).map_err(|_| Status::internal("a new channel has room"))?;
         }
-        let session = Task::start(listen(request.into_inner(), say, Arc::clone(&self.counts)));
+        *self.desk.say.lock().unwrap_or_else(PoisonError::into_inner) = Some(say.clone());
+        let session = Task::start(listen(request.into_inner(), say, Arc::clone(&self.desk)));
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
     }
 }
 
-impl Service {
+impl Desk {
     fn everything(&self) -> wire::Assignments {
+        let assignments = self.assignments.lock().unwrap_or_else(PoisonError::into_inner);
         wire::Assignments {
             revision: 1,
             full: true,
-            assigned: self.assignments.iter().map(assignment_to_wire).collect(),
+            assigned: assignments.iter().map(assignment_to_wire).collect(),
             removed_monitor_ids: vec![],
-            digest: assignments_digest(self.assignments.iter().map(Assignment::placement)).to_vec(),
+            digest: assignments_digest(assignments.iter().map(Assignment::placement)).to_vec(),
         }
     }
 }
 
-/// Acks whatever comes, as soon as it has come.
-async fn listen(
-    mut heard: Streaming<wire::AgentMessage>,
-    say: mpsc::Sender<Result<wire::CoordinatorMessage, Status>>,
-    counts: Arc<Counts>,
-) {
+/// Passes on whatever comes, and acks it as soon as it has come.
+async fn listen(mut heard: Streaming<wire::AgentMessage>, say: Outbox, desk: Arc<Desk>) {
     while let Ok(Some(heard)) = heard.message().await {
-        let Some(Heard::Results(results)) = heard.message else { continue };
+        let Some(heard) = heard.message else { continue };
+        if let Some(listener) = &desk.manner.listener
+            && listener.send(heard.clone()).is_err()
+        {
+            return;
+        }
+        let Heard::Results(results) = heard else { continue };
         let count = results.results.len() as u64;
         let failing =
             results.results.iter().filter(|result| result.outcome() != wire::Outcome::Pass).count() as u64;
-        counts.beats.fetch_add(1, Ordering::Relaxed);
-        counts.results.fetch_add(count, Ordering::Relaxed);
-        counts.failing.fetch_add(failing, Ordering::Relaxed);
+        desk.beats.fetch_add(1, Ordering::Relaxed);
+        desk.results.fetch_add(count, Ordering::Relaxed);
+        desk.failing.fetch_add(failing, Ordering::Relaxed);
         let range =
             wire::Range { first: results.first_seq, last: results.first_seq + count.saturating_sub(1) };
-        let ranges = if count == 0 { vec![] } else { vec![range] };
+        // Acks of nothing show that somebody is there.
+        let is_held = desk.holds_acks.load(Ordering::Acquire);
+        let ranges = if count == 0 || is_held { vec![] } else { vec![range] };
         let ack = wire::Ack { agent_epoch: results.agent_epoch, ranges, refused: 0 };
         if say.send(Ok(message(Say::Ack(ack)))).await.is_err() {
             return;
@@ -217,7 +298,7 @@ async fn listen(
     }
 }
 
-fn welcome() -> wire::Welcome {
+fn welcome(beat_interval: Duration) -> wire::Welcome {
     wire::Welcome {
         protocol: 1,
         agent_id: vec![1; 16],
@@ -228,7 +309,7 @@ fn welcome() -> wire::Welcome {
         limits: Some(wire::Limits {
             max_batch_results: 1_000,
             max_unacked_batches: 64,
-            beat_interval: Some(duration_to_wire(BEAT_INTERVAL)),
+            beat_interval: Some(duration_to_wire(beat_interval)),
             silence_timeout: Some(duration_to_wire(BEAT_INTERVAL * 3)),
         }),
         routes: None,
@@ -240,7 +321,7 @@ fn message(what: Say) -> wire::CoordinatorMessage {
 }
 
 /// As many URLs as wanted, each with a path of its own.
-pub(crate) fn paths(count: usize, url: impl Fn(&str) -> String) -> Vec<String> {
+pub fn paths(count: usize, url: impl Fn(&str) -> String) -> Vec<String> {
     (0..count).map(|index| url(&format!("/m/{index}"))).collect()
 }
 
@@ -248,8 +329,8 @@ pub(crate) fn paths(count: usize, url: impl Fn(&str) -> String) -> Vec<String> {
 ///
 /// # Errors
 /// When it cannot be started.
-pub(crate) fn agent(coordinator: &FakeCoordinator) -> Result<support::Agent> {
-    support::Agent::start(support::agent::Settings {
+pub fn agent(coordinator: &FakeCoordinator) -> Result<crate::Agent> {
+    crate::Agent::start(crate::agent::Settings {
         name: "bench".into(),
         token: coordinator.token.clone(),
         coordinator: coordinator.address,
