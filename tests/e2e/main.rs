@@ -23,3 +23,4 @@ mod quorum_outage;
 mod regions_cut;
 mod replay;
 mod sick_probe;
+mod zoo;

@@ -20,6 +20,7 @@ pub mod fault_proxy;
 pub mod fleet;
 pub mod http;
 pub mod load;
+pub mod name_server;
 pub mod namespace;
 pub mod nginx;
 pub mod ping;
