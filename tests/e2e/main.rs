@@ -1,6 +1,7 @@
 //! End to end: real processes, real neighbours, real time. One file for each behaviour that is promised.
 
 mod agent_kill;
+mod blackbox;
 mod canary;
 mod check_once;
 mod cut_off;

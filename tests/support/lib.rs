@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod agent;
+pub mod blackbox;
 pub mod certificate;
 pub mod coordinator;
 pub mod crowd;
