@@ -24,4 +24,5 @@ mod quorum_outage;
 mod regions_cut;
 mod replay;
 mod sick_probe;
+mod spool_kill;
 mod zoo;
