@@ -315,7 +315,7 @@ pub(crate) fn agent(coordinator: &FakeCoordinator, ca_file: Option<&Path>) -> Re
         ca_file: ca_file.map(Path::to_owned),
         hosts: None,
         canary: None,
-        without_raw_sockets: false,
+        has_raw_sockets: false,
     })
     .context("the agent")
 }

@@ -7,10 +7,10 @@ use support::raw_agent::{RawAgent, Session};
 use support::{Coordinator, SOON, eventually, fleet, http};
 use tokio::time::Instant;
 
-use crate::fake_coordinator::{FakeCoordinator, paths};
 use crate::feeder::{Feeder, flood};
 use crate::report::{Budget, Report, Row, figure, percentile};
 use crate::{installation, usage};
+use support::fake_coordinator::{FakeCoordinator, paths};
 
 const MONITORS: usize = 10_000;
 const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];

@@ -78,10 +78,10 @@ fn what_an_agent_may_not_check_is_unsupported_at_once_and_never_down() -> Result
 }
 
 async fn unsupported() -> Result<()> {
-    let shape = Shape { without_raw_sockets: vec!["us-east"], ..Shape::default() };
+    let shape = Shape { has_raw_sockets: vec!["eu-west"], ..Shape::default() };
     let fleet = Fleet::start_with(&["eu-west", "us-east"], shape).await?;
     let able = async |name| Ok::<_, anyhow::Error>(agent(&fleet, name).await?.capabilities);
-    ensure!(able("eu-west-1").await?.iter().any(|able| able == "icmp"), "it runs as root");
+    ensure!(able("eu-west-1").await?.iter().any(|able| able == "icmp"), "it has the right");
     ensure!(!able("us-east-1").await?.iter().any(|able| able == "icmp"));
     ensure!(!able("us-east-1").await?.iter().any(|able| able == "ipv6"), "there is no such route here");
 

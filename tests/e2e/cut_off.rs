@@ -24,7 +24,7 @@ async fn an_agent_cut_off_for_a_minute_opens_nothing_and_reports_the_minute_afte
         ca_file: None,
         hosts: None,
         canary: None,
-        without_raw_sockets: false,
+        has_raw_sockets: false,
     };
     fleet.agents.push(Agent::start(lonely)?);
     fleet.connected(3).await?;
@@ -75,7 +75,7 @@ async fn what_an_agent_saw_while_it_was_cut_off_outlives_its_process() -> Result
         ca_file: None,
         hosts: None,
         canary: None,
-        without_raw_sockets: false,
+        has_raw_sockets: false,
     };
     fleet.agents.push(Agent::start(lonely)?);
     fleet.connected(1).await?;
@@ -127,7 +127,7 @@ async fn an_agent_that_hears_nothing_is_told_apart_from_one_that_is_well() -> Re
         ca_file: None,
         hosts: None,
         canary: None,
-        without_raw_sockets: false,
+        has_raw_sockets: false,
     };
     fleet.agents.push(Agent::start(deaf)?);
     fleet.connected(2).await?;

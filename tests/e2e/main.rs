@@ -2,6 +2,7 @@
 
 mod agent_health;
 mod agent_kill;
+mod blackbox;
 mod canary;
 mod check_once;
 mod cut_off;
@@ -26,4 +27,6 @@ mod quorum_outage;
 mod regions_cut;
 mod replay;
 mod sick_probe;
+mod spool_kill;
 mod take_over;
+mod zoo;

@@ -1,4 +1,4 @@
-//! `vigilmon-agent run` as a process.
+//! `vigilmon-agent run` as a process, without privileges whoever runs the tests.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,14 +8,24 @@ use anyhow::Result;
 use rustix::process::Signal;
 
 use crate::process::Process;
-use crate::{Scratch, environment};
+use crate::{Scratch, environment, unprivileged};
 
 /// A running probe agent.
 #[derive(Debug)]
 pub struct Agent {
     process: Process,
     settings: Settings,
+    specialty: Specialty,
     scratch: Scratch,
+}
+
+/// What is special about an agent, besides what all have.
+#[derive(Clone, Debug, Default)]
+pub struct Specialty {
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// What it reads in place of `/etc/resolv.conf`, in a mount namespace of its own.
+    pub resolv_conf: Option<String>,
 }
 
 /// How an agent is started.
@@ -33,8 +43,8 @@ pub struct Settings {
     pub hosts: Option<String>,
     /// What it checks to know whether it can see at all.
     pub canary: Option<String>,
-    /// Whether it lacks CAP_NET_RAW, though the test may have it.
-    pub without_raw_sockets: bool,
+    /// Whether it has CAP_NET_RAW, which no other has.
+    pub has_raw_sockets: bool,
 }
 
 impl Agent {
@@ -43,9 +53,17 @@ impl Agent {
     /// # Errors
     /// When it cannot be started.
     pub fn start(settings: Settings) -> Result<Self> {
+        Self::start_special(settings, Specialty::default())
+    }
+
+    /// The same with something special about it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_special(settings: Settings, specialty: Specialty) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let process = spawn(&settings, &scratch)?;
-        Ok(Self { process, settings, scratch })
+        let process = spawn(&settings, &specialty, &scratch)?;
+        Ok(Self { process, settings, specialty, scratch })
     }
 
     /// Ends it as a crash would.
@@ -70,7 +88,7 @@ impl Agent {
     /// # Errors
     /// When it cannot be started.
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = spawn(&self.settings, &self.scratch)?;
+        self.process = spawn(&self.settings, &self.specialty, &self.scratch)?;
         Ok(())
     }
 
@@ -79,7 +97,7 @@ impl Agent {
     /// # Errors
     /// When it does not end, or the other cannot be started.
     pub async fn upgrade(&mut self) -> Result<ExitStatus> {
-        let newer = spawn(&self.settings, &self.scratch)?;
+        let newer = spawn(&self.settings, &self.specialty, &self.scratch)?;
         let mut older = std::mem::replace(&mut self.process, newer);
         older.end().await
     }
@@ -89,7 +107,7 @@ impl Agent {
     /// # Errors
     /// When it does not end, or cannot be started.
     pub async fn rival(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
-        let mut command = command(&self.settings, &self.scratch)?;
+        let mut command = command(&self.settings, &self.specialty, &self.scratch)?;
         command.args(arguments);
         let mut rival = Process::start("rival agent", command, self.scratch.join("rival.log"))?;
         let ended = rival.end().await?;
@@ -116,37 +134,32 @@ pub fn can_override_hosts() -> bool {
     environment::is_root() && command.output().is_ok_and(|output| output.status.success())
 }
 
-fn spawn(settings: &Settings, scratch: &Scratch) -> Result<Process> {
+fn spawn(settings: &Settings, specialty: &Specialty, scratch: &Scratch) -> Result<Process> {
     let name = format!("vigilmon-agent {}", settings.name);
-    Process::start(&name, command(settings, scratch)?, scratch.join("agent.log"))
+    Process::start(&name, command(settings, specialty, scratch)?, scratch.join("agent.log"))
 }
 
-fn command(settings: &Settings, scratch: &Scratch) -> Result<Command> {
-    let binary = environment::binary("vigilmon-agent")?;
+fn command(settings: &Settings, specialty: &Specialty, scratch: &Scratch) -> Result<Command> {
     let token = scratch.write("token", &settings.token)?;
-    let mut command = match &settings.hosts {
-        None if settings.without_raw_sockets => {
-            let mut command = Command::new("setpriv");
-            command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw", "--"]).arg(binary);
-            command
-        }
-        None => Command::new(binary),
-        Some(hosts) => {
-            let mut command = Command::new("unshare");
-            command
-                .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
-                .arg(scratch.write("hosts", hosts)?)
-                .arg(binary);
-            command
-        }
-    };
+    let mut line = vec![];
+    for (file, content) in [("hosts", &settings.hosts), ("resolv.conf", &specialty.resolv_conf)] {
+        let Some(content) = content else { continue };
+        let script = format!("mount --bind \"$0\" /etc/{file} && exec \"$@\"");
+        line.extend(["unshare", "--mount", "sh", "-c", &script].map(str::to_owned));
+        line.push(scratch.write(file, content)?.display().to_string());
+    }
+    line.extend(unprivileged::prefix(settings.has_raw_sockets));
+    line.push(unprivileged::binary("vigilmon-agent", scratch)?.display().to_string());
+    let mut command = Command::new(&line[0]);
     command
+        .args(&line[1..])
         .arg("run")
         .args(["--coordinator", &format!("https://{}", settings.coordinator)])
         .arg("--token-file")
         .arg(token)
         .arg("--spool")
-        .arg(scratch.join("spool"))
+        .arg(unprivileged::directory("spool", scratch)?)
+        .args(&specialty.arguments)
         .current_dir(scratch.path());
     if let Some(file) = &settings.ca_file {
         command.arg("--ca-file").arg(file);

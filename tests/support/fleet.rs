@@ -28,8 +28,8 @@ pub struct Shape {
     pub hosts: Vec<String>,
     /// Canaries, by region; empty: none.
     pub canaries: Vec<String>,
-    /// Regions whose agents lack CAP_NET_RAW.
-    pub without_raw_sockets: Vec<&'static str>,
+    /// Regions whose agents have CAP_NET_RAW.
+    pub has_raw_sockets: Vec<&'static str>,
 }
 
 impl Fleet {
@@ -57,7 +57,7 @@ impl Fleet {
                 ca_file: shape.ca_file.clone(),
                 hosts: shape.hosts.get(index).cloned(),
                 canary: shape.canaries.get(index).cloned(),
-                without_raw_sockets: shape.without_raw_sockets.contains(region),
+                has_raw_sockets: shape.has_raw_sockets.contains(region),
             })?);
         }
         let mut fleet = Self { agents, admin, coordinator };

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod agent;
+pub mod blackbox;
 pub mod certificate;
 pub mod coordinator;
 pub mod crowd;
@@ -14,11 +15,13 @@ pub mod ctl;
 pub mod door;
 pub mod environment;
 pub mod eventually;
+pub mod fake_coordinator;
 pub mod fastapi;
 pub mod fault_proxy;
 pub mod fleet;
 pub mod http;
 pub mod load;
+pub mod name_server;
 pub mod namespace;
 pub mod nginx;
 pub mod paced_site;
@@ -30,6 +33,7 @@ pub mod scratch;
 pub mod site;
 pub mod strace;
 pub mod task;
+pub mod unprivileged;
 pub mod webhook;
 
 pub use admin::Admin;

@@ -25,6 +25,8 @@ pub enum Answer {
     Status(u16),
     /// A status with a JSON body.
     Json(u16, String),
+    /// 200 and 503 in turn.
+    Alternating,
     /// 302 to another URL.
     Redirect(String),
     /// Nothing, ever.
@@ -177,8 +179,15 @@ async fn serve(mut stream: TcpStream, script: &Script) -> Result<()> {
     stream.set_nodelay(true)?;
     loop {
         let request = read(&mut stream).await?;
-        script.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        let answer = script.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let count = {
+            let mut requests = script.requests.lock().unwrap_or_else(PoisonError::into_inner);
+            requests.push(request);
+            requests.len()
+        };
+        let answer = match &*script.answer.lock().unwrap_or_else(PoisonError::into_inner) {
+            Answer::Alternating => Answer::Status(if count.is_multiple_of(2) { 503 } else { 200 }),
+            other => other.clone(),
+        };
         write(&mut stream, &answer).await?;
     }
 }
@@ -259,6 +268,7 @@ async fn write(stream: &mut TcpStream, answer: &Answer) -> Result<()> {
             }
         }
         Answer::Hangup => bail!("hanging up"),
+        Answer::Alternating => bail!("it is one of two by now"),
     }
     Ok(())
 }

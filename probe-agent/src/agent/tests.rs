@@ -476,16 +476,17 @@ fn a_failure_is_told_with_what_was_met_and_the_way_to_where_it_ended_with_the_ne
     world.assign(&[assignment()]);
     let capture =
         || Some(Box::new(Capture { status_line: Some("HTTP/1.1 503".into()), ..Capture::default() }));
-    let unreached = Some("192.0.2.1:443".parse().unwrap());
+    let target: SocketAddr = "192.0.2.1:443".parse().unwrap();
     let job = world.one(60_000);
     assert!(!job.is_close);
-    let failing = || Finding { capture: capture(), unreached, ..finding(failing(FailureKind::Connect)) };
+    let failing =
+        || Finding { capture: capture(), unreached: Some(target), ..finding(failing(FailureKind::Connect)) };
     world.agent.finished(&job, failing(), world.now);
     world.pass(10);
     let [told] = &world.captures()[..] else { panic!("one capture") };
     assert_eq!((told.status_line.as_str(), told.path.len()), ("HTTP/1.1 503", 0));
 
-    assert_eq!(world.agent.next_path(), Some((job.monitor(), unreached.unwrap())));
+    assert_eq!(world.agent.next_path(), Some((job.monitor(), target)));
     let hop = PathHop { distance: 1, address: None, round_trip: None };
     world.agent.looked_at(job.monitor(), vec![hop]);
     let job = world.one(60_000);

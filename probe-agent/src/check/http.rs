@@ -30,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use url::{Position, Url};
 
+use super::bounded::Bounded;
 use super::capture::Beginning;
 use super::dial;
 use super::expect::Expected;
@@ -41,6 +42,9 @@ pub(super) use kept::Pool;
 
 /// What an answer's head may take; more is a broken or hostile server.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Everything that is read over a connection, which is not only the answer: a server can send interim answers, chunks of
+/// one byte and trailers without end.
+const MAX_READ_BYTES: usize = 2 * MAX_BODY_BYTES;
 /// What we call ourselves.
 pub(super) const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("Vigilmon/", env!("CARGO_PKG_VERSION")));
@@ -301,7 +305,7 @@ async fn exchange(
     let started = Instant::now();
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Bounded::new(stream, MAX_READ_BYTES)))
         .await
         .map_err(|error| broken(&error))?;
     let mut connection = Some(pin!(connection));
@@ -431,6 +435,7 @@ impl Pieces for Incoming {
                 Ok(Ok(data)) => return Some(Ok(data)),
                 // Trailers are of no interest.
                 Ok(Err(_)) => {}
+                Err(error) if is_too_much(&error) => return None,
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -489,7 +494,7 @@ pub(super) fn status_text(status: StatusCode, extensions: &Extensions) -> String
 
 /// What an error in the middle of an exchange means.
 pub(super) fn broken(error: &hyper::Error) -> Stopped {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    let io = cause(error);
     let detail = if error.is_parse_too_large() {
         "the answer's header is too large"
     } else if error.is_parse() {
@@ -502,16 +507,29 @@ pub(super) fn broken(error: &hyper::Error) -> Stopped {
     Stopped::failed(FailureKind::Protocol, detail)
 }
 
+/// Whether a connection was read as far as may be.
+fn is_too_much(error: &hyper::Error) -> bool {
+    cause(error).is_some_and(|error| error.kind() == io::ErrorKind::QuotaExceeded)
+}
+
+fn cause(error: &hyper::Error) -> Option<&io::Error> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref())
+}
+
 /// What an error of the connection in the middle of an exchange means.
 pub(super) fn cut_off(error: &io::Error) -> Stopped {
     let detail = match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => CLOSED,
-        io::ErrorKind::InvalidData => return tls::interrupted(error),
-        io::ErrorKind::InvalidInput => "the answer's framing is wrong",
+        io::ErrorKind::InvalidData if is_of_tls(error) => return tls::interrupted(error),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => "the answer's framing is wrong",
         io::ErrorKind::QuotaExceeded => "the answer is too large",
         _ => return dial::refusal(error),
     };
     Stopped::failed(FailureKind::Protocol, detail)
+}
+
+fn is_of_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// What it means that the other side ends early.

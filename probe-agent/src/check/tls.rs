@@ -3,6 +3,7 @@
 
 mod details;
 mod identity;
+mod weak;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError,
-    HandshakeKind, RootCertStore, SignatureScheme,
+    HandshakeKind, InvalidMessage, RootCertStore, SignatureScheme,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -253,6 +254,11 @@ fn failure(error: &io::Error) -> Stopped {
         (Some(TlsError::AlertReceived(alert)), _) => {
             Stopped::failed(FailureKind::Tls, format_args!("TLS handshake refused by the target ({alert:?})"))
         }
+        (Some(TlsError::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge)), _) => {
+            let detail =
+                "a message of the TLS handshake, such as the certificate chain, is longer than 64 KiB";
+            Stopped::failed(FailureKind::Tls, detail)
+        }
         (Some(TlsError::InvalidMessage(_)), _) => {
             Stopped::failed(FailureKind::Tls, "the target does not speak TLS on this port")
         }
@@ -293,9 +299,15 @@ fn certificate_problem(problem: &CertificateError) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "certificate for another purpose"
         }
+        CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+            return weak::signature_problem(signature_algorithm_id);
+        }
         // Its own authority, which nobody trusts: what most tools make when asked for a self-signed certificate.
         other if is_authority_as_leaf(other) => "certificate from an unknown authority",
-        other => return format!("certificate cannot be used: {other}"),
+        other => {
+            return weak::key_problem(other)
+                .unwrap_or_else(|| format!("certificate cannot be used: {other}"));
+        }
     };
     text.to_owned()
 }
@@ -366,7 +378,8 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.web.verify_tls12_signature(message, leaf, signature)
+        let verified = self.web.verify_tls12_signature(message, leaf, signature);
+        verified.map_err(|error| weak::explained(error, leaf))
     }
 
     fn verify_tls13_signature(
@@ -375,7 +388,8 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.web.verify_tls13_signature(message, leaf, signature)
+        let verified = self.web.verify_tls13_signature(message, leaf, signature);
+        verified.map_err(|error| weak::explained(error, leaf))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -239,6 +239,32 @@ async fn headers_that_never_end_are_cut_off() {
 }
 
 #[tokio::test]
+async fn interim_answers_without_end_are_cut_off() {
+    let flood: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100).leak();
+    let outcome = Target::endless(b"", flood, Duration::ZERO).await.check().await.outcome;
+    assert_eq!(outcome, fail(FailureKind::Protocol, "the answer is too large"));
+}
+
+#[tokio::test]
+async fn a_body_in_crumbs_is_read_as_far_as_any_other_and_does_not_fail_for_it() {
+    let crumbs: &[u8] = b"1\r\nx\r\n".repeat(1_000).leak();
+    let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let target = Target::endless(head, crumbs, Duration::ZERO).await;
+    assert_eq!(target.check().await.outcome, Outcome::Pass);
+}
+
+#[tokio::test]
+async fn wrong_framing_is_told_as_such() {
+    for body in
+        ["zz\r\nab", "ffffffffffffffffff\r\nab", "1\r\nabc\r\n", &format!("1;{}", "x".repeat(100_000))]
+    {
+        let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}");
+        let outcome = Target::answering(answer).await.check().await.outcome;
+        assert_eq!(outcome, fail(FailureKind::Protocol, "the answer's framing is wrong"), "{}", &body[..6]);
+    }
+}
+
+#[tokio::test]
 async fn one_header_of_a_megabyte_is_cut_off() {
     let answer = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let outcome = Target::answering(answer).await.check().await.outcome;
@@ -632,6 +658,16 @@ async fn a_server_without_tls_behind_https_is_told_as_such() {
     assert_eq!(outcome, fail(FailureKind::Tls, "the target does not speak TLS on this port"));
     let silent = Target::endless(b"", b"", Duration::from_secs(9)).await;
     assert_eq!(check_in_haste(&https(&silent)).await.outcome, timed_out());
+}
+
+#[tokio::test]
+async fn a_chain_that_nobody_would_read_is_told_as_such() {
+    let authority = Authority::new("ours");
+    let (mut chain, key) = authority.certified(|_| {});
+    chain.extend(std::iter::repeat_n(chain[0].clone(), 1_000));
+    let target = tls_server(chain, &key, answer).await;
+    let detail = "a message of the TLS handshake, such as the certificate chain, is longer than 64 KiB";
+    assert_eq!(run(&authority.checker(), &https(&target)).await.outcome, fail(FailureKind::Tls, detail));
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Scene {
                 ca_file: None,
                 hosts: None,
                 canary: None,
-                without_raw_sockets: false,
+                has_raw_sockets: false,
             };
             scene.agents.push(scene.network.within(region, || Agent::start(settings))??);
         }

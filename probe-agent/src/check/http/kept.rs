@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use url::{Host, Url};
 use super::super::proxy::{self, Proxy};
 use super::super::tls::Alpn;
 use super::super::{Network, Stopped, Trace, add};
-use super::{Answer, Kept, Listener, MAX_HEAD_BYTES, broken, drive, redirect};
+use super::{Answer, Kept, Listener, MAX_HEAD_BYTES, MAX_READ_BYTES, broken, drive, redirect};
 
 /// How long a connection may wait for its next check.
 const MAX_IDLE: Duration = Duration::from_secs(90);
@@ -68,8 +68,8 @@ struct Link {
     connection: Pin<Box<Driver>>,
     /// Whether the connection has come to its end.
     is_ended: bool,
-    /// Whether anything came since the last request.
-    is_heard: Arc<AtomicBool>,
+    /// How many bytes came since the last request.
+    heard_bytes: Arc<AtomicUsize>,
     peer: Option<IpAddr>,
     is_proxied: bool,
     certificate_ends: Option<Timestamp>,
@@ -158,8 +158,8 @@ async fn open(
 
 impl Link {
     async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self, Stopped> {
-        let is_heard = Arc::new(AtomicBool::new(false));
-        let stream = TokioIo::new(Heard { stream, is_heard: Arc::clone(&is_heard) });
+        let heard_bytes = Arc::new(AtomicUsize::new(0));
+        let stream = TokioIo::new(Heard { stream, heard_bytes: Arc::clone(&heard_bytes) });
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
             .handshake(stream)
@@ -170,7 +170,7 @@ impl Link {
             sender,
             connection: Box::pin(connection),
             is_ended: false,
-            is_heard,
+            heard_bytes,
             peer: None,
             is_proxied: false,
             certificate_ends: None,
@@ -187,14 +187,14 @@ impl Link {
     }
 
     async fn speak(&mut self, request: Request<Full<Bytes>>, check: &HttpCheck, trace: &mut Trace) -> Spoken {
-        self.is_heard.store(false, Ordering::Relaxed);
+        self.heard_bytes.store(0, Ordering::Relaxed);
         let mut connection = Some(self.connection.as_mut());
         let started = Instant::now();
         let response = match drive(&mut connection, self.sender.send_request(request)).await {
             Ok(response) => response,
             Err(stopped) => {
                 self.is_ended = true;
-                let is_heard = self.is_heard.load(Ordering::Relaxed);
+                let is_heard = self.heard_bytes.load(Ordering::Relaxed) > 0;
                 return if is_heard { Spoken::Answer(Err(stopped)) } else { Spoken::Unheard(stopped) };
             }
         };
@@ -289,10 +289,10 @@ impl Pool {
     }
 }
 
-/// A stream that notes when something comes.
+/// A stream that counts what comes, and over which no answer may be longer than [`MAX_READ_BYTES`].
 struct Heard<S> {
     stream: S,
-    is_heard: Arc<AtomicBool>,
+    heard_bytes: Arc<AtomicUsize>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
@@ -303,8 +303,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.is_heard.store(true, Ordering::Relaxed);
+        let count = buffer.filled().len() - before;
+        if self.heard_bytes.fetch_add(count, Ordering::Relaxed) + count > MAX_READ_BYTES {
+            buffer.set_filled(before);
+            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
         }
         Poll::Ready(Ok(()))
     }
