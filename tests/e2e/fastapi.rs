@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use proto::admin::v1::{ChannelKind, Heartbeat, HeartbeatStatus, Monitor, MonitorStatus};
+use proto::admin::v1::{ChannelKind, GetIncidentRequest, Heartbeat, HeartbeatStatus, Monitor, MonitorStatus};
 use support::admin::seconds;
 use support::fastapi::FastApi;
 use support::postgres::{self, Postgres};
@@ -57,6 +57,7 @@ async fn a_stopped_database_is_named_and_a_stopped_job_is_missed() -> Result<()>
         };
         let named: Vec<_> = incident.failing_components.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(named, ["database"]);
+        said_itself(admin, &incident.id).await?;
     }
     // The two are one outage: whichever failed first leads it.
     let text = said(&slack, "🔴 DOWN: ").await?;
@@ -76,6 +77,18 @@ async fn a_stopped_database_is_named_and_a_stopped_job_is_missed() -> Result<()>
     until_heartbeat(admin, &heartbeat.id, HeartbeatStatus::Up).await?;
     said(&slack, "✅ RECOVERED: nightly_cleanup heartbeat is back").await?;
     assert_eq!(slack.requests().len(), 4);
+    Ok(())
+}
+
+/// An incident keeps what the service itself said when it failed.
+async fn said_itself(admin: &Admin, incident: &str) -> Result<()> {
+    let request = GetIncidentRequest { id: incident.to_owned() };
+    let captures = admin.incidents().get_incident(request).await?.into_inner().captures;
+    let failing = captures.iter().find(|it| it.result.as_ref().is_some_and(|it| it.outcome == "fail"));
+    let met = failing.and_then(|it| it.capture.as_ref()).with_context(|| format!("{captures:#?}"))?;
+    ensure!(met.status_line == "HTTP/1.1 503 Service Unavailable", "{met:#?}");
+    ensure!(met.headers.iter().any(|it| it.name == "content-type" && it.value == "application/json"));
+    ensure!(met.body.contains("database") && !met.addresses.is_empty(), "{met:#?}");
     Ok(())
 }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use proto::admin::v1::{IncidentState, MonitorStatus};
-use support::admin::{time, wire_time};
+use proto::admin::v1::{GetIncidentRequest, IncidentState, Monitor, MonitorStatus};
+use support::admin::{seconds, time, wire_time};
 use support::door::Door;
 use support::eventually::throughout;
 use support::load::LoadAgent;
@@ -61,6 +61,38 @@ fn a_network_carries_what_is_not_cut_and_touches_nothing_of_the_host() -> Result
     })?;
     ensure!(interfaces()? == before, "the host has other interfaces than before");
     Ok(())
+}
+
+#[test]
+fn an_incident_tells_how_far_its_regions_got_on_the_way_to_the_target() -> Result<()> {
+    scene::run("an_incident_tells_how_far", async |network| {
+        let scene = Scene::start(network, &REGIONS).await?;
+        let target = scene.network.address(TARGET)?;
+        let monitor = Monitor {
+            url: format!("http://{target}:9/"),
+            interval: seconds(INTERVAL_SECS),
+            timeout: seconds(INTERVAL_SECS),
+            ..Monitor::default()
+        };
+        let id = scene.admin.create_monitor(monitor).await?.id;
+        scene.admin.until_status(&id, MonitorStatus::Down, SOON).await?;
+        let request = GetIncidentRequest { id: scene.only_incident().await?.id };
+        let paths = async || {
+            let captures = scene.admin.incidents().get_incident(request.clone()).await?.into_inner().captures;
+            let paths = captures.into_iter().filter_map(|it| Some(it.capture?.path));
+            Ok::<_, anyhow::Error>(paths.filter(|path| !path.is_empty()).collect::<Vec<_>>())
+        };
+        // The way is looked at beside the check, and told with the next capture, which is a minute later at most.
+        let limit = Duration::from_secs(60) + SOON;
+        eventually("a way was told", limit, async || Ok((!paths().await?.is_empty()).then_some(()))).await?;
+        for path in paths().await? {
+            let steps: Vec<_> = path.iter().map(|hop| (hop.distance, hop.address.as_str())).collect();
+            let [(1, router), (2, end)] = steps[..] else { anyhow::bail!("{steps:?}") };
+            ensure!(router.starts_with("10.77.") && router.ends_with(".1"), "{router}");
+            ensure!(end == target.to_string(), "{end}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
