@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::{Either, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use model::Secret;
@@ -40,6 +41,9 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 const MAX_CONNECTIONS: usize = 20_000;
 /// Bytes of one message of an agent.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// The only call with a long body, and bytes of the body of any other.
+const SESSION_PATH: &str = "/vigilmon.probe.v1.ProbeService/Session";
+const MAX_BODY_BYTES: usize = 4 << 10;
 
 /// The listener's certificate and key.
 pub struct Identity {
@@ -140,7 +144,7 @@ async fn serve_one(
     let mark = opened.clone();
     let routes = routes.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(mark.clone());
-        request
+        bounded(request)
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -162,10 +166,47 @@ async fn serve_one(
     Ok(())
 }
 
+/// Bounds what is read before anybody knows who asks: a session looks at the credential first, any other call at the
+/// whole message.
+fn bounded<B>(request: http::Request<B>) -> http::Request<Either<B, Limited<B>>> {
+    let is_session = request.uri().path() == SESSION_PATH;
+    request.map(|body| {
+        if is_session { Either::Left(body) } else { Either::Right(Limited::new(body, MAX_BODY_BYTES)) }
+    })
+}
+
 /// Ends when no session was opened for too long; otherwise not at all.
 async fn without_session(opened: &session::Opened) {
     tokio::time::sleep(SESSION_PATIENCE).await;
     if opened.is_marked() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_session_may_have_a_long_body() {
+        const JOIN_PATH: &str = "/vigilmon.probe.v1.ProbeService/Join";
+        for (path, bytes, is_read) in [
+            (JOIN_PATH, MAX_BODY_BYTES, true),
+            (JOIN_PATH, MAX_BODY_BYTES + 1, false),
+            (SESSION_PATH, MAX_MESSAGE_BYTES, true),
+        ] {
+            let request = http::Request::post(path).body(Full::new(Bytes::from(vec![0; bytes]))).unwrap();
+            let read = bounded(request).into_body().collect().await;
+            assert_eq!(read.is_ok(), is_read, "{path}: {bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_session_is_known_by_its_path() {
+        let service = proto::probe::v1::probe_service_server::SERVICE_NAME;
+        assert_eq!(SESSION_PATH, format!("/{service}/Session"));
     }
 }

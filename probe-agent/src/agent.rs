@@ -438,8 +438,11 @@ impl Agent {
         } else {
             finding.capture = None;
         }
-        if let Some(capture) = &mut finding.capture {
-            capture.path = held.path.take().unwrap_or_default();
+        if attempt.seen != Seen::Failing {
+            held.path = None;
+        } else if let Some(capture) = finding.capture.as_mut().filter(|_| finding.unreached.is_some()) {
+            // Told each time: of several captures the coordinator keeps the latest.
+            capture.path = held.path.clone().unwrap_or_default();
         }
         let is_looked_at = held.path_at.is_some_and(|at| now.since(at) < PATH_AGAIN_AFTER);
         if let Some(target) = finding.unreached.filter(|_| !is_looked_at && self.paths.len() < MAX_PATHS) {
@@ -496,10 +499,12 @@ impl Agent {
         self.paths.pop_front()
     }
 
-    /// A way has been looked at; the monitor's next capture tells of it.
+    /// A way has been looked at; the next capture of a failure tells of it.
     pub(crate) fn looked_at(&mut self, monitor: MonitorId, path: Vec<PathHop>) {
         if let Some(held) = self.held.get_mut(&monitor).filter(|_| !path.is_empty()) {
             held.path = Some(path);
+            // The next failure tells of it, without its minute's pause.
+            held.told_at = None;
         }
     }
 

@@ -37,6 +37,9 @@ pub struct Config {
     pub spool_bytes: u64,
     /// Whether this process takes over from one that runs on the same spool, and lets another take over from it.
     pub takes_over: bool,
+    /// Whether checks that were in flight when the process died are suspected. Only of a process of its own: of one that
+    /// does more, others may be to blame.
+    pub sets_aside: bool,
     /// Whether what was suspected of checks is forgotten at the start.
     pub forgets_quarantine: bool,
 }
@@ -61,6 +64,7 @@ impl Config {
             spool: None,
             spool_bytes: SPOOL_MIB << 20,
             takes_over: false,
+            sets_aside: false,
             forgets_quarantine: false,
         }
     }
@@ -230,6 +234,7 @@ pub fn load(flags: RunOptions, environment: &BTreeMap<String, String>) -> Result
             spool: options.spool,
             spool_bytes: spool_mib << 20,
             takes_over: !options.no_take_over,
+            sets_aside: true,
             forgets_quarantine: options.forget_quarantine,
         }),
         _ => Err(Invalid(mistakes.0)),

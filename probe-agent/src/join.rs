@@ -14,17 +14,12 @@ use model::{Random, Secret};
 use proto::probe::join::{InvalidJoinToken, JoinToken};
 use proto::probe::token::AgentToken;
 use proto::probe::v1;
-use proto::probe::v1::agent_message::Message as ToCoordinator;
-use proto::probe::v1::coordinator_message::Message as FromCoordinator;
 use proto::probe::v1::probe_service_client::ProbeServiceClient;
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 use url::Url;
 
 use crate::session::dial::{Dial, Unreachable};
-use crate::session::{PROTOCOL, bearer};
 use files::{Files, Paths};
 
 /// How often the coordinator is asked when it cannot be reached, and the pause before it is asked again.
@@ -98,8 +93,8 @@ pub enum NotJoined {
     },
 }
 
-/// Joins, writes token and configuration, and opens a session to see that they work. An agent that has joined already is
-/// told so. `stdin` is read for the token `-`.
+/// Joins, and writes token and configuration. An agent that has joined already is told so. `stdin` is read for the
+/// token `-`. No session is opened: the coordinator would rely on an agent that does not run yet.
 ///
 /// # Errors
 /// When that is not possible; then another try with the same token is safe.
@@ -113,22 +108,18 @@ pub async fn join(
     let paths = Paths::new(options.config, options.state, environment)?;
     let files = Files::look(paths, &token, options.force)?;
     let dial = Dial::new(&token.address, token.fingerprint);
-    let known = if let Some(own) = files.own() {
-        // It may be running, and a session from here would end its own.
-        let known = register(&dial, &token, own).await?;
-        files.keep(&token.address)?;
-        known
+    let answer = if let Some(own) = files.own() {
+        register(&dial, &token, own).await
     } else {
         let own = files.prepare(&token, random)?;
-        let known = register(&dial, &token, &own).await.inspect_err(|error| {
-            if matches!(error, NotJoined::Refused(_)) {
+        register(&dial, &token, &own).await.inspect_err(|failed| {
+            if matches!(failed, Failed::Verdict(_)) {
                 files.forget_prepared();
             }
-        })?;
-        files.keep(&token.address)?;
-        insist(&token.address, async || greet(&dial, &own, random).await).await?;
-        known
+        })
     };
+    let known = answer.map_err(|failed| failed.at(&token.address))?;
+    files.keep(&token.address)?;
     Ok(Joined {
         name: known.agent_name,
         region: known.region,
@@ -155,7 +146,7 @@ fn read(given: &Secret<String>, stdin: impl Read) -> Result<JoinToken, NotJoined
 }
 
 /// Has the digest of our own secret registered.
-async fn register(dial: &Dial, token: &JoinToken, own: &AgentToken) -> Result<v1::JoinResponse, NotJoined> {
+async fn register(dial: &Dial, token: &JoinToken, own: &AgentToken) -> Result<v1::JoinResponse, Failed> {
     let request = v1::JoinRequest {
         agent_id: token.agent.as_bytes().to_vec(),
         join_secret: token.secret.expose().to_vec(),
@@ -165,44 +156,36 @@ async fn register(dial: &Dial, token: &JoinToken, own: &AgentToken) -> Result<v1
         let channel = dial.connect().await?;
         Ok(ProbeServiceClient::new(channel).join(request.clone()).await?.into_inner())
     };
-    insist(&token.address, ask).await
+    insist(ask).await
 }
 
-/// Opens a session and leaves it again: what `run` will do first.
-async fn greet(dial: &Dial, own: &AgentToken, random: &dyn Random) -> Result<(), Failed> {
-    let hello = v1::Hello {
-        protocol_min: PROTOCOL,
-        protocol_max: PROTOCOL,
-        process_nonce: model::random::bytes::<16>(random).to_vec(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..v1::Hello::default()
-    };
-    let (outbox, messages) = mpsc::channel(1);
-    let hello = v1::AgentMessage { message: Some(ToCoordinator::Hello(hello)) };
-    outbox.try_send(hello).expect("the channel is new and holds one");
-    let mut request = Request::new(ReceiverStream::new(messages));
-    request.metadata_mut().insert("authorization", bearer(own));
-    let channel = dial.connect().await?;
-    let mut inbound = ProbeServiceClient::new(channel).session(request).await?.into_inner();
-    match inbound.message().await?.and_then(|first| first.message) {
-        Some(FromCoordinator::Welcome(_)) => Ok(()),
-        _ => Err(Failed::ForNow("it did not welcome the agent".to_owned())),
-    }
-}
-
-/// What one attempt at asking came to.
+/// What asking came to, when it was for nothing.
+#[derive(Debug)]
 enum Failed {
-    /// The answer is no.
-    Refused(String),
-    /// There is another server, or none.
-    Unreachable(Unreachable),
+    /// The coordinator has decided: our secret is not registered, and with this token it will not be.
+    Verdict(String),
+    /// Asking again is of no use, but an earlier try may have been granted.
+    Hopeless(String),
     /// There was no answer that means anything.
     ForNow(String),
 }
 
+impl Failed {
+    fn at(self, coordinator: &Url) -> NotJoined {
+        match self {
+            Self::Verdict(why) | Self::Hopeless(why) => NotJoined::Refused(why),
+            Self::ForNow(why) => NotJoined::Unreachable { coordinator: coordinator.clone(), why },
+        }
+    }
+}
+
 impl From<Unreachable> for Failed {
     fn from(error: Unreachable) -> Self {
-        Self::Unreachable(error)
+        let why = error.to_string();
+        match error {
+            Unreachable::WrongCertificate => Self::Hopeless(why),
+            Unreachable::Timeout | Unreachable::Connect(_) | Unreachable::Http2(_) => Self::ForNow(why),
+        }
     }
 }
 
@@ -210,40 +193,62 @@ impl From<Status> for Failed {
     fn from(status: Status) -> Self {
         let reason = model::result::clean(status.message(), 400);
         match status.code() {
+            Code::Unauthenticated | Code::AlreadyExists | Code::FailedPrecondition => Self::Verdict(reason),
+            Code::PermissionDenied | Code::InvalidArgument => Self::Hopeless(reason),
             Code::Unimplemented => {
-                Self::Refused("the coordinator is older than this agent and knows no joining".to_owned())
+                Self::Hopeless("the coordinator is older than this agent and knows no joining".to_owned())
             }
-            Code::Unauthenticated
-            | Code::PermissionDenied
-            | Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::InvalidArgument => Self::Refused(reason),
             code => Self::ForNow(format!("{} ({reason})", code.description())),
         }
     }
 }
 
 /// Asks until there is an answer, a few times.
-async fn insist<T>(coordinator: &Url, ask: impl AsyncFn() -> Result<T, Failed>) -> Result<T, NotJoined> {
+async fn insist<T>(ask: impl AsyncFn() -> Result<T, Failed>) -> Result<T, Failed> {
+    let late = |_| Err(Failed::ForNow(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())));
     let mut tries = 1;
     loop {
-        let failed = match timeout(ANSWER_TIMEOUT, ask()).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(failed)) => failed,
-            Err(_) => Failed::ForNow(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
-        };
-        let why = match failed {
-            Failed::Refused(why) => return Err(NotJoined::Refused(why)),
-            Failed::Unreachable(error @ Unreachable::WrongCertificate) => {
-                return Err(NotJoined::Refused(error.to_string()));
-            }
-            Failed::Unreachable(error) => error.to_string(),
-            Failed::ForNow(why) => why,
-        };
-        if tries == TRIES {
-            return Err(NotJoined::Unreachable { coordinator: coordinator.clone(), why });
+        match timeout(ANSWER_TIMEOUT, ask()).await.unwrap_or_else(late) {
+            Err(Failed::ForNow(_)) if tries < TRIES => tries += 1,
+            answer => return answer,
         }
-        tries += 1;
         sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_coordinator_decides_proves_that_a_secret_is_not_registered() {
+        let of = |code| Failed::from(Status::new(code, "no"));
+        for code in [Code::Unauthenticated, Code::AlreadyExists, Code::FailedPrecondition] {
+            assert!(matches!(of(code), Failed::Verdict(_)), "{code:?}");
+        }
+        for code in [Code::Unimplemented, Code::PermissionDenied, Code::InvalidArgument] {
+            assert!(matches!(of(code), Failed::Hopeless(_)), "{code:?}");
+        }
+        assert!(matches!(Failed::from(Unreachable::WrongCertificate), Failed::Hopeless(_)));
+        for code in [Code::Unavailable, Code::ResourceExhausted, Code::Unknown, Code::OutOfRange] {
+            assert!(matches!(of(code), Failed::ForNow(_)), "{code:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_pass_is_asked_again() {
+        for (code, expected) in
+            [(Code::Unavailable, TRIES), (Code::Unimplemented, 1), (Code::AlreadyExists, 1)]
+        {
+            let asked = Cell::new(0);
+            let ask = async || {
+                asked.set(asked.get() + 1);
+                Err::<(), _>(Failed::from(Status::new(code, "no")))
+            };
+            assert!(insist(ask).await.is_err());
+            assert_eq!(asked.get(), expected, "{code:?}");
+        }
     }
 }

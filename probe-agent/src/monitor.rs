@@ -29,7 +29,7 @@ pub(crate) struct Held {
     pub(crate) round: Option<(u32, bool)>,
     /// When a capture was told last.
     pub(crate) told_at: Option<Timestamp>,
-    /// The way to the target, as last looked at and not told yet.
+    /// The way to the target, as last looked at since it failed.
     pub(crate) path: Option<Vec<PathHop>>,
     /// When it was looked at last.
     pub(crate) path_at: Option<Timestamp>,

@@ -1,10 +1,14 @@
 //! The spool's directory as the place of one process: taken as it was left, or from the process that runs.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{AgentId, Clock, Random};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::agent::Agent;
@@ -14,6 +18,10 @@ use crate::spool::{self, Done, Spool, Writer};
 use crate::take_over::wire::boot;
 use crate::take_over::{self, Door, Predecessor};
 use crate::ward::{self, InFlight, QUARANTINED, Ward};
+
+/// How often, and after which pause, a spool is opened again before the agent goes on without it.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where results wait.
 pub(crate) struct Place {
@@ -25,6 +33,8 @@ pub(crate) struct Place {
     pub(crate) agent: AgentId,
     /// Whether processes take over from each other there.
     pub(crate) takes_over: bool,
+    /// Whether checks are suspected that were in flight when the process before died.
+    pub(crate) watches: bool,
     /// Whether what was suspected of checks is forgotten.
     pub(crate) forgets: bool,
     pub(crate) clock: Arc<dyn Clock>,
@@ -47,10 +57,22 @@ pub(crate) struct Settled {
 impl Place {
     /// Takes the place, from another process if one is there and lets it. Everything else has to be ready: from here on
     /// nobody checks until this returns.
-    pub(crate) async fn settle(&self, concurrency: Concurrency) -> Result<Settled, Error> {
+    pub(crate) async fn settle(
+        &self,
+        concurrency: Concurrency,
+        shutdown: &CancellationToken,
+    ) -> Result<Settled, Error> {
         let mut predecessor = self.find_predecessor().await;
         let state = match &mut predecessor {
-            Some(predecessor) => Some(predecessor.state().await.map_err(Error::TakeOver)?),
+            Some(running) => match running.state().await {
+                Ok(state) => Some(state),
+                // It may be on its way out; the spool says whether it is.
+                Err(why) => {
+                    warn!("the process that runs does not let this one take over: {why}");
+                    predecessor = None;
+                    None
+                }
+            },
             None => None,
         };
         let (spool, writer, stored) = self.open().await?;
@@ -64,11 +86,19 @@ impl Place {
                 agent
             }
         };
-        if let Some(predecessor) = &mut predecessor
-            && let Err(why) = predecessor.relieve().await
-        {
-            writer.finish().await;
-            return Err(Error::TakeOver(why));
+        if let Some(mut running) = predecessor.take() {
+            let relieved = match shutdown.is_cancelled() {
+                // Whoever is to end at once takes nothing over.
+                true => Err(io::ErrorKind::Interrupted.into()),
+                false => running.relieve().await,
+            };
+            if let Err(why) = relieved {
+                // It goes on with the spool as soon as it hears that this process is gone.
+                drop(running);
+                writer.finish().await;
+                return Err(Error::TakeOver(why));
+            }
+            predecessor = Some(running);
         }
         let flight = self.look_out(boot_id, concurrency, &mut agent);
         Ok(Settled { agent, writer, stored, flight, door: self.open_door(), predecessor })
@@ -76,7 +106,9 @@ impl Place {
 
     /// What is to be thought of checks after what became of the process before; one that gave way did not die.
     fn look_back(&self, boot_id: [u8; 16], gave_way: bool) -> Ward {
-        let Some(directory) = self.directory.as_deref() else { return Ward::default() };
+        let Some(directory) = self.directory.as_deref().filter(|_| self.watches) else {
+            return Ward::default();
+        };
         if self.forgets
             && let Err(why) = ward::Files::forget(directory)
         {
@@ -98,7 +130,8 @@ impl Place {
 
     /// Notes from now on what is in flight.
     fn look_out(&self, boot_id: [u8; 16], limits: Concurrency, agent: &mut Agent) -> Option<ward::Files> {
-        let begun = ward::Files::begin(self.directory.as_deref()?, boot_id, limits.total);
+        let directory = self.directory.as_deref().filter(|_| self.watches)?;
+        let begun = ward::Files::begin(directory, boot_id, limits.total);
         let begun =
             begun.map_err(|why| warn!("a check that brings the agent down will not be recognised: {why}"));
         let mut flight = begun.ok()?;
@@ -110,7 +143,27 @@ impl Place {
 
     /// Opens the spool.
     pub(crate) async fn open(&self) -> Result<(Spool, Writer, mpsc::UnboundedReceiver<Done>), Error> {
-        let directory = self.directory.as_deref();
+        self.open_at(self.directory.as_deref()).await
+    }
+
+    /// Opens the spool again, after a process that did not take over; in memory if there is no way to it.
+    pub(crate) async fn open_again(&self) -> (Spool, Writer, mpsc::UnboundedReceiver<Done>) {
+        for _ in 0..TRIES {
+            match self.open().await {
+                Ok(opened) => return opened,
+                Err(why) => warn!("the spool cannot be opened again yet: {why}"),
+            }
+            sleep(PAUSE).await;
+        }
+        warn!("results wait in memory until the agent is started again");
+        let opened = self.open_at(None).await;
+        opened.unwrap_or_else(|_| unreachable!("memory needs no directory"))
+    }
+
+    async fn open_at(
+        &self,
+        directory: Option<&Path>,
+    ) -> Result<(Spool, Writer, mpsc::UnboundedReceiver<Done>), Error> {
         let clock = Arc::clone(&self.clock);
         spool::open(directory, self.bytes, self.agent, clock, &*self.random).await.map_err(|why| {
             Error::Spool {

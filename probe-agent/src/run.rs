@@ -4,6 +4,7 @@
 //! measure.
 
 use std::any::Any;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub enum Error {
     },
     /// Another process runs on the spool and did not let this one take over.
     #[error("cannot take over from the process that runs: {0}; it goes on, see its log")]
-    TakeOver(std::io::Error),
+    TakeOver(io::Error),
 }
 
 /// Runs an agent until `shutdown`. It goes on checking while the coordinator is out of reach, and tries for ever to
@@ -81,12 +82,13 @@ pub async fn run(
         bytes: config.spool_bytes,
         agent: config.token.agent,
         takes_over: config.takes_over,
+        watches: config.sets_aside,
         forgets: config.forgets_quarantine,
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
     };
     let Settled { agent, writer, stored, flight, door, predecessor } =
-        place.settle(config.concurrency).await?;
+        place.settle(config.concurrency, &shutdown).await?;
     let (facts, own_facts) = watch::channel(agent.facts());
     let (events, incoming) = mpsc::channel(EVENTS);
     let mut session = Session::new(
@@ -191,6 +193,7 @@ impl Driver {
                 attempts.push(Box::pin(attempt(checker, job)));
             }
             while paths.len() < MAX_PATHS
+                && !self.agent.is_trying()
                 && let Some((monitor, target)) = self.agent.next_path()
             {
                 paths.push(Box::pin(async move { (monitor, path::trace(target).await) }));
@@ -229,8 +232,8 @@ impl Driver {
                         }
                     }
                 }
-                Some(mut successor) = self.asking.recv() => {
-                    if self.give_way(&mut successor, &mut attempts, &mut events).await? {
+                Some(successor) = self.asking.recv() => {
+                    if let Some(mut successor) = self.give_way(successor, &mut attempts, &mut events).await {
                         tokio::select! {
                             () = shutdown.cancelled() => {}
                             () = self.tell_the_rest(&mut successor, &mut attempts) => {}
@@ -271,18 +274,19 @@ impl Driver {
         Ok(())
     }
 
-    /// Lets another process take over. `false`: it did not, and this one goes on. Attempts go on in either case.
+    /// Lets another process take over. `None`: it did not, and this one goes on, whatever became of the spool. Attempts go
+    /// on in either case.
     async fn give_way(
         &mut self,
-        successor: &mut Successor,
+        mut successor: Successor,
         attempts: &mut Attempts<impl Future<Output = Ended>>,
         events: &mut mpsc::Receiver<Event>,
-    ) -> Result<bool, Error> {
+    ) -> Option<Successor> {
         if !self.is_alone || !self.agent.can_hand_over() {
             warn!(
                 "another process wants to take over and cannot yet: the one before has not ended, or the spool fails"
             );
-            return Ok(false);
+            return None;
         }
         info!(version = successor.version, "another process takes over");
         self.talk.send_replace(false);
@@ -292,8 +296,10 @@ impl Driver {
         self.store(self.clock.now().plus(LONGEST_SLEEP));
         let writer = self.writer.take();
         let handing = async {
-            if let Some(writer) = writer {
-                writer.finish().await;
+            if let Some(writer) = writer
+                && !writer.finish().await
+            {
+                return Err(io::ErrorKind::TimedOut.into());
             }
             successor.hand_over(&state).await
         };
@@ -304,14 +310,16 @@ impl Driver {
             Ok(()) => {
                 self.flight.take().into_iter().for_each(ward::Files::close);
                 for (job, finding) in ended {
-                    self.tell(successor, &job, finding).await;
+                    self.tell(&mut successor, &job, finding).await;
                 }
-                return Ok(true);
+                return Some(successor);
             }
             Err(why) => why,
         };
         warn!("the other process did not take over, this one goes on: {why}");
-        let (spool, writer, stored) = meanwhile(self.place.open(), attempts, &mut ended).await?;
+        // It may have the spool until it hears that nobody talks to it any more.
+        drop(successor);
+        let (spool, writer, stored) = meanwhile(self.place.open_again(), attempts, &mut ended).await;
         self.agent.resume(spool);
         (self.writer, self.stored) = (Some(writer), stored);
         for (job, finding) in ended {
@@ -319,7 +327,7 @@ impl Driver {
         }
         self.facts.send_replace(self.agent.facts());
         self.talk.send_replace(true);
-        Ok(false)
+        None
     }
 
     /// Lets what is under way end, for the process that took over.

@@ -32,6 +32,8 @@ use wire::{Finished, Nod, Request, State, receive, send};
 const STEP: Duration = Duration::from_secs(10);
 /// Time to say what is wanted.
 const ASKING: Duration = Duration::from_secs(2);
+/// The longest that a process which gave way can have to say anything.
+const LAST_WORDS: Duration = model::check::MAX_TIMEOUT.saturating_add(Duration::from_secs(30));
 const SOCKET: &str = "take-over";
 
 /// Where a process that runs hears of one that takes over.
@@ -154,10 +156,14 @@ impl Predecessor {
 
     /// Passes its last words on.
     async fn listen(mut self, heard: &mpsc::Sender<Heard>) {
-        while let Ok(finished) = receive::<Finished>(&mut self.stream).await {
-            // Fails only when nobody listens, which is the end of this future too.
-            let _ = heard.send(Heard::Finished(Box::new(finished))).await;
-        }
+        let words = async {
+            while let Ok(finished) = receive::<Finished>(&mut self.stream).await {
+                // Fails only when nobody listens, which is the end of this future too.
+                let _ = heard.send(Heard::Finished(Box::new(finished))).await;
+            }
+        };
+        // No check takes longer; a process that is stopped says nothing, for ever.
+        let _ = timeout(LAST_WORDS, words).await;
         let _ = heard.send(Heard::Gone).await;
     }
 }

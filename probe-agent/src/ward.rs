@@ -83,7 +83,7 @@ pub(crate) struct Ward {
 impl Ward {
     /// What was known, and what a death adds to it; `now` by the wall clock.
     pub(crate) fn after(known: Vec<Record>, died: &InFlight, now: Timestamp) -> Self {
-        let is_fresh = |it: &Record| it.quarantined || now.since(it.died_at) < MEMORY;
+        let is_fresh = |it: &Record| now.since(it.died_at) < MEMORY;
         let mut ward = Self {
             records: known.into_iter().filter(is_fresh).map(|record| (record.key(), record)).collect(),
             ..Self::default()

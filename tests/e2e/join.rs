@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use proto::probe::join::JoinToken;
 use support::ctl::done;
 use support::process::Process;
 use support::{Coordinator, SOON, Scratch, environment, eventually};
@@ -14,8 +15,11 @@ struct Run {
     said: String,
 }
 
+/// Joins under a careful administrator's umask.
 fn join(scratch: &Scratch, directory: &str, token: &str) -> Result<Run> {
-    let mut child = Command::new(environment::binary("vigilmon-agent")?)
+    let mut child = Command::new("sh")
+        .args(["-c", r#"umask 077; exec "$0" "$@""#])
+        .arg(environment::binary("vigilmon-agent")?)
         .args(["join", "-", "--config"])
         .arg(scratch.join(directory).join("agent.toml"))
         .arg("--state")
@@ -42,6 +46,11 @@ async fn an_agent_that_joined_runs_and_nobody_joins_after_it_with_the_same_token
 
     let outdated = join(&scratch, "a", &replaced)?;
     ensure!(outdated.code == Some(4) && outdated.said.contains("not known here"), "{}", outdated.said);
+    ensure!(!scratch.join("a/agent.token.joining").exists(), "the coordinator has decided");
+    let elsewhere = JoinToken { fingerprint: [7; 32], ..token.parse()? }.expose();
+    let lost = join(&scratch, "c", &elsewhere)?;
+    ensure!(lost.code == Some(4) && lost.said.contains("certificate"), "{}", lost.said);
+    ensure!(scratch.join("c/agent.token.joining").exists(), "it may be registered");
     let cut = join(&scratch, "a", &token[..token.len() - 1])?;
     ensure!(cut.code == Some(2) && cut.said.contains("not all of it"), "{}", cut.said);
 
@@ -49,8 +58,12 @@ async fn an_agent_that_joined_runs_and_nobody_joins_after_it_with_the_same_token
     ensure!(first.code == Some(0) && first.said.contains("joined as probe-1 in us-east"), "{}", first.said);
     let own = std::fs::read_to_string(scratch.join("a/agent.token"))?;
     ensure!(!first.said.contains(own.trim()) && !first.said.contains(token.trim()), "no secret is shown");
-    let mode = std::fs::metadata(scratch.join("a/agent.token"))?.permissions().mode();
-    ensure!(mode & 0o777 == 0o600, "{mode:o}");
+    for (path, expected) in [("a", 0o755), ("a/agent.token", 0o600), ("a/agent.toml", 0o644)] {
+        let mode = std::fs::metadata(scratch.join(path))?.permissions().mode();
+        ensure!(mode & 0o777 == expected, "{path}: {mode:o}");
+    }
+    let shown = done(&coordinator, &["agent", "get", "probe-1"])?;
+    ensure!(shown.lines().any(|line| line.ends_with("  disconnected")), "nobody runs there yet: {shown}");
     let again = join(&scratch, "a", &token)?;
     ensure!(again.code == Some(0) && again.said.contains("as it was"), "{}", again.said);
     let thief = join(&scratch, "b", &token)?;

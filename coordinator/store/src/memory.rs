@@ -220,7 +220,9 @@ impl Rows {
         for row in &commit.captures {
             let key = (row.incident, row.region.clone(), row.verdict, row.period);
             if row.period.is_none() {
-                self.captures.insert(key, row.clone());
+                if self.captures.get(&key).is_none_or(|known| known.at <= row.at) {
+                    self.captures.insert(key, row.clone());
+                }
             } else {
                 self.captures.entry(key).or_insert_with(|| row.clone());
             }
@@ -358,13 +360,19 @@ impl Rows {
         let place = |row: &CaptureRow| (row.at, row.region.clone(), row.verdict, row.period);
         let wanted = |row: &&CaptureRow| {
             row.incident == query.incident
-                && (!query.ends_only || row.period.is_none_or(|period| period == 0))
+                && (!query.ends_only || row.period.is_none_or(|period| self.is_first(row, period)))
                 && query.after.as_ref().is_none_or(|after| place(row) > *after)
         };
         let mut rows: Vec<_> = self.captures.values().filter(wanted).cloned().collect();
         rows.sort_by_cached_key(place);
         rows.truncate(query.limit as usize);
         rows
+    }
+
+    /// Whether a region had no capture of that verdict in an earlier period.
+    fn is_first(&self, row: &CaptureRow, period: u32) -> bool {
+        let key = |period| (row.incident, row.region.clone(), row.verdict, Some(period));
+        self.captures.range(key(0)..key(period)).next().is_none()
     }
 
     fn trim_captures(&mut self, before: Timestamp) {

@@ -2,6 +2,7 @@
 //! runs; its results come as they end.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use model::{MonitorId, RegionId, Timestamp};
 use proto::probe::convert::{assignment_from_wire, assignment_to_wire, monitor_from_wire, result_to_wire};
@@ -19,6 +20,11 @@ impl Agent {
     /// Whether everything that waits will be on the disk, and no suspect is being tried.
     pub(crate) fn can_hand_over(&self) -> bool {
         !self.spool.is_broken() && !self.ward.is_closed()
+    }
+
+    /// Whether suspects are being tried, so that nothing else may be in flight.
+    pub(crate) fn is_trying(&self) -> bool {
+        self.ward.is_closed()
     }
 
     /// What names the numbering of its results.
@@ -44,7 +50,11 @@ impl Agent {
             round: held.round.map_or(0, |(round, _)| round),
             is_round_settled: held.round.is_some_and(|(_, is_settled)| is_settled),
         });
-        let mut waiting: Vec<&Job> = self.gate.jobs().into_iter().filter(|job| !job.is_single).collect();
+        let is_current = |job: &&Job| {
+            let held = self.held.get(&job.monitor());
+            !job.is_single && held.is_some_and(|held| Arc::ptr_eq(&held.assignment, &job.assignment))
+        };
+        let mut waiting: Vec<&Job> = self.gate.jobs().into_iter().filter(is_current).collect();
         waiting.sort_by_key(|job| job.number);
         let queued = waiting.into_iter().map(|job| wire::Queued {
             monitor: job.monitor().as_bytes().to_vec(),
@@ -54,14 +64,18 @@ impl Agent {
             due_us: None,
         });
         let second_attempts = self.alarms.iter().filter_map(|((at, _), alarm)| match alarm {
-            Alarm::SecondAttempt { monitor, round, .. } => Some(wire::Queued {
-                monitor: monitor.as_bytes().to_vec(),
-                slot: 0,
-                attempt: 2,
-                round: *round,
-                due_us: Some(micros_between(boot, *at)),
-            }),
-            Alarm::Slow(_) => None,
+            Alarm::SecondAttempt { monitor, spec_revision, round }
+                if self.held.get(monitor).is_some_and(|it| it.assignment.spec_revision == *spec_revision) =>
+            {
+                Some(wire::Queued {
+                    monitor: monitor.as_bytes().to_vec(),
+                    slot: 0,
+                    attempt: 2,
+                    round: *round,
+                    due_us: Some(micros_between(boot, *at)),
+                })
+            }
+            Alarm::SecondAttempt { .. } | Alarm::Slow(_) => None,
         });
         wire::State {
             server_minus_boot_us: self.offset_us.saturating_add(boot.as_micros()),
@@ -102,7 +116,8 @@ impl Agent {
         if is_scheduled {
             self.elsewhere.remove(&monitor);
         }
-        let Some(seen) = Seen::from_number(finished.seen) else { return };
+        // What a later version has seen and this one has no word for.
+        let seen = Seen::from_number(finished.seen).unwrap_or(Seen::Unmeasured);
         let revision = self.held.get(&monitor).map(|held| held.assignment.spec_revision);
         let learnt = Learnt {
             monitor,

@@ -490,11 +490,18 @@ fn a_failure_is_told_with_what_was_met_and_the_way_to_where_it_ended_with_the_ne
     let hop = PathHop { distance: 1, address: None, round_trip: None };
     world.agent.looked_at(job.monitor(), vec![hop]);
     let job = world.one(60_000);
+    world.agent.finished(&job, failing(), world.now);
+    world.pass(10);
+    let [told] = &world.captures()[..] else { panic!("one capture") };
+    assert_eq!(told.path.len(), 1);
+
+    world.agent.looked_at(job.monitor(), vec![hop]);
+    let job = world.one(60_000);
     assert!(job.is_close, "the pass after a failure is looked at closely");
     world.agent.finished(&job, Finding { capture: capture(), ..finding(Outcome::Pass) }, world.now);
     world.pass(10);
     let [told] = &world.captures()[..] else { panic!("one capture") };
-    assert_eq!(told.path.len(), 1);
+    assert_eq!(told.path.len(), 0, "what passes was reached");
 
     let job = world.one(60_000);
     world.agent.finished(&job, Finding { capture: capture(), ..finding(Outcome::Pass) }, world.now);

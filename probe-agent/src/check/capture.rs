@@ -3,7 +3,7 @@
 //! An attempt keeps what it has in hand anyway (the addresses, the answer's head, the first bytes) and a [`Capture`] is
 //! made of that only when the attempt fails or somebody asks.
 
-use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::response::Parts;
 use http::{HeaderName, HeaderValue, Version};
 use model::handshake::Certificate;
@@ -19,6 +19,11 @@ const SECRET_HEADERS: [HeaderName; 4] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZAT
 const SECRET_PARTS: [&str; 5] = ["auth", "cookie", "csrf", "session", "signature"];
 const INSTEAD: &str = "***";
 
+/// How much more than is told is looked at, so that a secret which is cut in two is known as one.
+const MARGIN_BYTES: usize = 256;
+/// How much of a header is looked at.
+const MAX_HEADER_BYTES: usize = 1_024;
+
 /// The beginning of what a target says, as it comes.
 #[derive(Debug, Default)]
 pub(super) struct Beginning {
@@ -29,7 +34,7 @@ pub(super) struct Beginning {
 impl Beginning {
     /// Takes what came next.
     pub(super) fn hear(&mut self, part: &[u8]) {
-        let room = Capture::MAX_BODY_BYTES - self.bytes.len();
+        let room = Capture::MAX_BODY_BYTES + MARGIN_BYTES - self.bytes.len();
         self.is_cut |= part.len() > room;
         self.bytes.extend_from_slice(&part[..part.len().min(room)]);
     }
@@ -38,8 +43,8 @@ impl Beginning {
 /// What is told of an attempt that was led over these hops; `None` if it has met nothing.
 pub(super) fn capture(trace: &Trace, hops: &[Hop]) -> Option<Box<Capture>> {
     let Beginning { bytes, is_cut } = &trace.beginning;
-    let said = Excerpt::of(bytes, *is_cut);
-    let text = without_secrets(&said.text).into_owned();
+    let said = String::from_utf8_lossy(bytes);
+    let said = Excerpt::of(without_secrets(&said).as_bytes(), *is_cut);
     let capture = Capture {
         addresses: trace.addresses.iter().map(std::net::SocketAddr::ip).collect(),
         redirects: redirects(hops),
@@ -47,7 +52,7 @@ pub(super) fn capture(trace: &Trace, hops: &[Hop]) -> Option<Box<Capture>> {
         certificates: trace.handshake.iter().flat_map(|it| &it.chain).map(certificate).collect(),
         status_line: trace.answer.as_ref().map(status_line),
         headers: trace.answer.as_ref().map(headers).unwrap_or_default(),
-        body: (!bytes.is_empty()).then_some(Excerpt { text, ..said }),
+        body: (!bytes.is_empty()).then_some(said),
         ..Capture::default()
     };
     Some(Box::new(capture.bounded())).filter(|capture| !capture.is_empty())
@@ -98,10 +103,23 @@ fn header_value(name: &HeaderName, value: &HeaderValue) -> String {
     if is_secret {
         return INSTEAD.to_owned();
     }
-    let text = String::from_utf8_lossy(value.as_bytes());
-    // The query of where one is sent may be a ticket to get in there.
-    let text = if *name == LOCATION { text.split(['?', '#']).next().unwrap_or_default() } else { &text };
-    without_secrets(text).into_owned()
+    let bytes = value.as_bytes();
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_HEADER_BYTES)]);
+    without_secrets(&without_queries(&text)).into_owned()
+}
+
+/// The same with `?***` for every query: of where one is sent, it may be a ticket to get in there.
+fn without_queries(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, query)) = rest.split_once('?') {
+        let end = query.find(|c: char| c.is_whitespace() || "<>\"',;".contains(c)).unwrap_or(query.len());
+        kept.push_str(before);
+        kept.push_str(if end == 0 { "?" } else { "?***" });
+        rest = &query[end..];
+    }
+    kept.push_str(rest);
+    kept
 }
 
 #[cfg(test)]
@@ -128,7 +146,7 @@ mod tests {
         let capture = capture(&trace, &[]).unwrap();
         assert_eq!(capture.status_line.as_deref(), Some("HTTP/1.1 503 Service Unavailable"));
         assert_eq!(capture.headers[0], ("retry-after".into(), "3".into()));
-        assert_eq!(capture.headers[4].1, "https://sso.example/login");
+        assert_eq!(capture.headers[4].1, "https://sso.example/login?***");
         assert_eq!(capture.body.as_ref().unwrap().text, r#"{"password":"***","status":"down"}"#);
         assert!(!format!("{capture:?}").contains("7f3a"), "{capture:?}");
     }
@@ -141,11 +159,20 @@ mod tests {
             for part in whole.chunks(size) {
                 beginning.hear(part);
             }
-            assert_eq!((beginning.bytes.len(), beginning.is_cut), (1_024, true), "in parts of {size}");
+            assert_eq!((beginning.bytes.len(), beginning.is_cut), (1_280, true), "in parts of {size}");
         }
         let mut exact = Beginning::default();
-        exact.hear(&[b'x'; 1_024]);
+        exact.hear(&[b'x'; 1_280]);
         assert!(!exact.is_cut);
+    }
+
+    #[test]
+    fn a_secret_that_the_cut_goes_through_is_not_told_in_part() {
+        let said = format!("{}postgres://app:7f3a{}@db", " ".repeat(1_005), "b".repeat(30));
+        let mut trace = Trace::default();
+        trace.beginning.hear(said.as_bytes());
+        let body = capture(&trace, &[]).unwrap().body.unwrap();
+        assert!(!body.text.contains("7f3a") && body.text.len() <= 1_024, "{body:?}");
     }
 
     #[test]

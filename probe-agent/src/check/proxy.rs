@@ -164,6 +164,8 @@ impl Proxy {
             unmeasured @ Stopped::Unmeasured(_) => unmeasured,
         })?;
         trace.held_up = None;
+        // They are the proxy's, and nobody's business.
+        trace.addresses = vec![];
         Ok(stream)
     }
 

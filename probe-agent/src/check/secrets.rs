@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-/// Words that end the name of what is secret.
-const SECRET_NAMES: [&str; 12] = [
+/// Words that end the name of what is secret, with `_` for `-`.
+const SECRET_NAMES: [&str; 14] = [
     "password",
     "passwd",
     "pwd",
@@ -15,11 +15,13 @@ const SECRET_NAMES: [&str; 12] = [
     "token",
     "api_key",
     "apikey",
-    "api-key",
     "access_key",
     "private_key",
+    "secret_key",
     "credential",
     "credentials",
+    "session_id",
+    "sessionid",
 ];
 /// What is said before a credential in a header.
 const SCHEMES: [&str; 2] = ["bearer ", "basic "];
@@ -30,7 +32,7 @@ const INSTEAD: &str = "***";
 /// `text` with `***` for every secret of a known form.
 pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
     // Changes ASCII only, so that positions stay those of `text`.
-    let lower = text.to_ascii_lowercase();
+    let lower = text.to_ascii_lowercase().replace('-', "_");
     let (mut kept, mut done) = (String::new(), None);
     for (start, end) in secrets(text, &lower) {
         // Secrets may touch or overlap: the credentials of a URL that is itself a secret.
@@ -47,8 +49,8 @@ pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
 
 /// Whether a header's or a field's name says that its value is a secret.
 pub(super) fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_NAMES.iter().any(|secret| name.ends_with(secret))
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    SECRET_NAMES.iter().any(|secret| name.contains(secret))
 }
 
 /// Where the secrets are, in order.
@@ -60,7 +62,13 @@ fn secrets(text: &str, lower: &str) -> Vec<(usize, usize)> {
         Some((start, start + length))
     });
     let in_pairs = SECRET_NAMES.iter().flat_map(|name| {
-        lower.match_indices(name).filter_map(|(at, name)| value_after(text, at + name.len()))
+        let mut done = 0;
+        lower.match_indices(name).filter_map(move |(at, name)| {
+            // What is within a value belongs to it; looking on from there would take time without end.
+            let (start, end) = (at >= done).then(|| value_after(text, at + name.len())).flatten()?;
+            done = end;
+            Some((start, end))
+        })
     });
     let after_schemes = SCHEMES.iter().flat_map(|scheme| {
         lower.match_indices(scheme).filter_map(|(at, scheme)| {
@@ -75,7 +83,7 @@ fn secrets(text: &str, lower: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// The value that belongs to a name that ends at `at`: `name=value`, or `"name": value`, quoted or not.
+/// The value that belongs to a name that ends at `at`: `name=value`, `"name": value`, `name: value`, quoted or not.
 fn value_after(text: &str, at: usize) -> Option<(usize, usize)> {
     let rest = &text[at..];
     if let Some(value) = rest.strip_prefix('=') {
@@ -83,26 +91,29 @@ fn value_after(text: &str, at: usize) -> Option<(usize, usize)> {
         return Some((start, end_of(text, start, |c| c.is_whitespace() || ";&,\"'".contains(c))));
     }
     // A quote that a string in a string escapes has a backslash before it.
-    let rest = rest.trim_start_matches('\\').strip_prefix('"')?;
-    let value = rest.trim_start().strip_prefix(':')?.trim_start();
+    let after_name = rest.trim_start_matches('\\').strip_prefix(['"', '\'']);
+    let value = after_name.unwrap_or(rest).trim_start().strip_prefix([':', '='])?.trim_start();
+    let start = text.len() - value.len();
     let bare = value.trim_start_matches('\\');
-    match bare.strip_prefix('"') {
-        Some(quoted) => {
-            let start = text.len() - quoted.len();
-            Some((start, end_of_string(text, start)))
+    match bare.chars().next() {
+        Some(quote @ ('"' | '\'')) => {
+            let start = text.len() - bare.len() + quote.len_utf8();
+            Some((start, end_of_string(text, start, quote)))
         }
-        None => {
-            let start = text.len() - value.len();
-            Some((start, end_of(text, start, |c| c.is_whitespace() || ",}]".contains(c))))
+        _ => {
+            let end = end_of(text, start, |c| c.is_whitespace() || ",;}]".contains(c));
+            // `password: wrong` explains; `password: hunter2` does not.
+            let is_word = text[start..end].chars().all(|c| c.is_ascii_lowercase() || "'.".contains(c));
+            (after_name.is_some() || !is_word).then_some((start, end))
         }
     }
 }
 
-/// Where a JSON string ends that begins at `start`, after its quote; the end of the text if it was cut off.
-fn end_of_string(text: &str, start: usize) -> usize {
+/// Where a string ends that begins at `start`, after its quote; the end of the text if it was cut off.
+fn end_of_string(text: &str, start: usize, quote: char) -> usize {
     let mut is_escaped = false;
     end_of(text, start, |c| {
-        let ends = c == '"' && !is_escaped;
+        let ends = c == quote && !is_escaped;
         is_escaped = c == '\\' && !is_escaped;
         ends
     })
@@ -137,15 +148,28 @@ mod tests {
             (r#"{"token_type":"bearer","password":null}"#, r#"{"token_type":"bearer","password":***}"#),
             ("authorization: Bearer abcdefghijklmnop.q", "authorization: Bearer ***"),
             ("basic authentication required", "basic authentication required"),
+            ("{'password': 'hunter2', 'user': 'app'}", "{'password': '***', 'user': 'app'}"),
+            ("password: hunter2\nuser: app", "password: ***\nuser: app"),
+            ("wrong password: try again", "wrong password: try again"),
+            ("X-Secret-Key: 7F3A", "X-Secret-Key: ***"),
+            ("/login;JSESSIONID=7F3A", "/login;JSESSIONID=***"),
         ] {
             assert_eq!(without_secrets(text), kept);
         }
     }
 
     #[test]
+    fn a_text_made_of_names_takes_no_time() {
+        let text = "pwd=".repeat(100_000);
+        assert_eq!(without_secrets(&text), "pwd=***");
+    }
+
+    #[test]
     fn names_of_secrets_are_known_whatever_their_case() {
-        assert!(["X-Api-Key", "x-auth-token", "Client_Secret"].into_iter().all(is_secret_name));
-        assert!(!["server", "retry-after", "token-type"].into_iter().any(is_secret_name));
+        assert!(
+            ["X-Api-Key", "x-auth-token", "Client_Secret", "X-Secret-Key-2"].into_iter().all(is_secret_name)
+        );
+        assert!(!["server", "retry-after", "x-tok"].into_iter().any(is_secret_name));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ mod weak;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{Failure, FailureKind, Timestamp, TlsCheck};
@@ -35,6 +35,8 @@ pub use identity::{ClientCertificate, Unusable};
 const DAY_SECS: u64 = 86_400;
 /// Sessions that are kept to be taken up again.
 const MAX_SESSIONS: usize = 256;
+/// After which a certificate is to be seen again, as after a kept connection's end.
+const MAX_SESSION_AGE: Duration = Duration::from_secs(600);
 
 /// Why a file of further authorities cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,9 +59,24 @@ pub(super) struct Tls {
     connector: TlsConnector,
     verifier: Arc<Verifier>,
     /// The same, and takes up sessions of earlier handshakes.
-    resuming: TlsConnector,
+    resuming: Mutex<Sessions>,
     /// The same with a client certificate, by its name.
     identities: BTreeMap<String, TlsConnector>,
+}
+
+/// Sessions that can be taken up. A server hands a session on from connection to connection, with the certificate that
+/// was shown when it began; so all of them are forgotten together.
+struct Sessions {
+    connector: TlsConnector,
+    begun_at: Instant,
+}
+
+impl Sessions {
+    fn new(config: &ClientConfig) -> Self {
+        let mut config = config.clone();
+        config.resumption = Resumption::in_memory_sessions(MAX_SESSIONS);
+        Self { connector: TlsConnector::from(Arc::new(config)), begun_at: Instant::now() }
+    }
 }
 
 impl std::fmt::Debug for Tls {
@@ -81,10 +98,18 @@ impl Tls {
             .with_no_client_auth();
         // Every check is a stranger's first visit: a resumed session would neither see nor time the certificate.
         config.resumption = Resumption::disabled();
-        let mut resuming = config.clone();
-        resuming.resumption = Resumption::in_memory_sessions(MAX_SESSIONS);
-        let [connector, resuming] = [config, resuming].map(|config| TlsConnector::from(Arc::new(config)));
+        let resuming = Mutex::new(Sessions::new(&config));
+        let connector = TlsConnector::from(Arc::new(config));
         Ok(Self { connector, verifier, resuming, identities: BTreeMap::new() })
+    }
+
+    /// What takes up sessions that are not too old.
+    fn resuming(&self) -> TlsConnector {
+        let mut sessions = self.resuming.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.begun_at.elapsed() >= MAX_SESSION_AGE {
+            *sessions = Sessions::new(self.connector.config());
+        }
+        sessions.connector.clone()
     }
 
     /// Shows a client certificate where a check asks for it by its name.
@@ -107,6 +132,8 @@ impl Tls {
         alpn: Alpn,
         trace: &mut Trace,
     ) -> Result<TlsStream<S>, Stopped> {
+        // Whatever host was asked before, its certificate was another one.
+        trace.certificate_ends = None;
         let route = trace.route_to(&host);
         let host = route.server_name.as_deref().map_or(host, Host::Domain);
         let name = match host {
@@ -117,8 +144,8 @@ impl Tls {
         };
         let identity = route.client_certificate.and_then(|name| self.identities.get(&name));
         // A session belongs to the certificate that was shown in it.
-        let anonymous = if trace.resumes { &self.resuming } else { &self.connector };
-        let connector = identity.unwrap_or(anonymous);
+        let resuming = trace.resumes.then(|| self.resuming());
+        let connector = identity.or(resuming.as_ref()).unwrap_or(&self.connector);
         if trace.is_detailed {
             return self.handshake_watched(connector, name, stream, alpn, trace).await;
         }

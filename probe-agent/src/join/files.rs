@@ -2,9 +2,9 @@
 //! written whole or not at all, and nothing of another agent is replaced unasked.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use model::{Random, Secret};
@@ -118,12 +118,12 @@ impl Files {
         let secret = Secret::new(model::random::bytes(random));
         let own = AgentToken { agent: token.agent, secret, fingerprint: token.fingerprint };
         let directory = directory(&path);
-        fs::create_dir_all(directory).map_err(|error| NotJoined::File(directory.to_owned(), error))?;
+        make(directory).map_err(|error| NotJoined::File(directory.to_owned(), error))?;
         place(&path, 0o600, &own.expose()).map_err(|error| NotJoined::File(path, error))?;
         Ok(own)
     }
 
-    /// Forgets a token that was not let in.
+    /// Forgets a token of which the coordinator said that it is not let in; any other may be registered already.
     pub(super) fn forget_prepared(&self) {
         // Whatever stays is of no use, and the next try says so again.
         let _ = fs::remove_file(self.paths.prepared());
@@ -159,7 +159,7 @@ fn read(path: &Path) -> Result<Option<String>, NotJoined> {
     }
 }
 
-/// Writes a file durably under another name, then gives it its own.
+/// Writes a file durably under another name, then gives it its own. Its mode is this one whatever the umask.
 fn place(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -170,11 +170,20 @@ fn place(path: &Path, mode: u32, text: &str) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.write_all(if text.ends_with('\n') { b"" } else { b"\n" })?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync(directory(path))
+}
+
+/// Makes a directory and what is missing above it. Whatever the umask, everybody may enter what is made: the service
+/// may run as a user of its own, and the token has a mode of its own.
+fn make(directory: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(directory)?;
+    missing.into_iter().try_for_each(|made| fs::set_permissions(made, Permissions::from_mode(0o755)))
 }
 
 fn directory(path: &Path) -> &Path {
@@ -187,8 +196,6 @@ fn sync(directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use model::{AgentId, SystemRandom};
     use proto::probe::join::agent_address;
 
@@ -222,12 +229,26 @@ mod tests {
         let own = joined(&paths, &token(1));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&paths.token), mode(&paths.config)), (0o600, 0o644));
+        assert_eq!(mode(directory(&paths.config)), 0o755);
         let options = crate::config::RunOptions { config: Some(paths.config.clone()), ..Default::default() };
         let config = crate::config::load(options, &BTreeMap::new()).unwrap();
         assert_eq!((config.token, config.spool), (own.clone(), Some(paths.spool.clone())));
         assert_eq!(config.coordinator.as_str(), "https://a.example:8443/");
         assert_eq!(Files::look(paths.clone(), &token(1), false).unwrap().own(), Some(&own));
         fs::remove_dir_all(paths.spool.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_file_has_the_mode_it_should_whatever_the_umask_and_a_directory_that_was_there_keeps_its_own() {
+        let path = paths("modes").config;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        make(directory(&path)).unwrap();
+        fs::set_permissions(directory(&path), Permissions::from_mode(0o700)).unwrap();
+        make(directory(&path)).unwrap();
+        // The usual umask would take two bits of these.
+        place(&path, 0o666, "x").unwrap();
+        assert_eq!((mode(directory(&path)), mode(&path)), (0o700, 0o666));
+        fs::remove_dir_all(directory(directory(&path))).unwrap();
     }
 
     #[test]

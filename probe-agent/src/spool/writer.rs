@@ -128,12 +128,14 @@ impl Writer {
         let _ = self.orders.send(order);
     }
 
-    /// Waits until everything is durable and the directory is free, for a while.
-    pub(crate) async fn finish(self) {
+    /// Waits until everything is durable and the directory is free, for a while; `false` if it is not.
+    pub(crate) async fn finish(self) -> bool {
         drop(self.orders);
-        if tokio::time::timeout(PATIENCE, self.ended).await.is_err() {
+        let has_ended = tokio::time::timeout(PATIENCE, self.ended).await.is_ok();
+        if !has_ended {
             warn!("the spool could not be written to its end: results of the last seconds may be lost");
         }
+        has_ended
     }
 }
 

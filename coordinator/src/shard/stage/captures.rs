@@ -61,6 +61,8 @@ impl Stage<'_> {
         for captured in std::mem::take(&mut self.captured) {
             let open = self.get(SubjectId::Monitor(captured.monitor)).and_then(|it| it.incident.as_ref());
             match open.or_else(|| touched.get(&captured.monitor).copied()) {
+                // An agent that was cut off tells what it met long before.
+                Some(incident) if captured.at < incident.started_at => {}
                 Some(incident) => put(&captured, incident.id, incident.started_at),
                 None => settled.waiting.push(captured),
             }

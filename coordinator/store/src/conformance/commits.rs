@@ -439,5 +439,9 @@ pub(super) async fn of_captures_the_first_of_a_period_stays_and_the_latest_is_re
     let passing = crate::CaptureRow { verdict: CaptureVerdict::Pass, ..second[0].clone() };
     store.commit(&put([second.clone(), vec![passing.clone()]].concat())).await.unwrap();
     let query = CaptureQuery { incident, ends_only: false, after: None, limit: 9 };
-    assert_eq!(store.captures(&query).await.unwrap(), [first[0].clone(), second[1].clone(), passing]);
+    let kept = [first[0].clone(), second[1].clone(), passing];
+    assert_eq!(store.captures(&query).await.unwrap(), kept);
+    let late = crate::CaptureRow { at: sample::at(150), body: "late".into(), ..second[1].clone() };
+    store.commit(&put(vec![late])).await.unwrap();
+    assert_eq!(store.captures(&query).await.unwrap(), kept, "what comes late is not the latest");
 }

@@ -239,6 +239,14 @@ pub(super) async fn captures_are_listed_oldest_first_whole_or_their_ends(store: 
     let ends = store.captures(&query).await.unwrap();
     let expected = [(Some(0), "eu"), (Some(0), "us"), (None, "eu"), (None, "us")];
     assert_eq!(ends.iter().map(|row| (row.period, row.region.as_str())).collect::<Vec<_>>(), expected);
+
+    let joined = vec![sample::capture(incident, "ap", Some(5)), sample::capture(incident, "ap", Some(7))];
+    store.commit(&Commit { captures: joined.clone(), ..sample::commit(&lease) }).await.unwrap();
+    let ends = store.captures(&query).await.unwrap();
+    assert!(
+        ends.contains(&joined[0]) && !ends.contains(&joined[1]),
+        "a region that joined later has a first too"
+    );
 }
 
 pub(super) async fn old_captures_go_a_bounded_number_at_a_time(store: &dyn Store) {

@@ -17,10 +17,12 @@ const PUT: &str = concat!(
      SELECT incident, at, region, verdict, place, body FROM ",
     batch!(incident text, at bigint, region text, verdict text, place bigint, body text),
     " WHERE true ON CONFLICT (incident, region, verdict, place) DO UPDATE SET at = excluded.at, \
-     body = excluded.body WHERE excluded.place < 0"
+     body = excluded.body WHERE excluded.place < 0 AND excluded.at >= incident_capture.at"
 );
 const PAGE: &str = "SELECT incident, at, region, verdict, place, body FROM incident_capture \
-    WHERE incident = $1 AND ($2 = 0 OR place <= 0) AND (at, region, verdict, place) > ($3, $4, $5, $6) \
+    WHERE incident = $1 AND ($2 = 0 OR place < 0 OR place = (SELECT MIN(first.place) FROM incident_capture first \
+    WHERE first.incident = incident_capture.incident AND first.region = incident_capture.region \
+    AND first.verdict = incident_capture.verdict AND first.place >= 0)) AND (at, region, verdict, place) > ($3, $4, $5, $6) \
     ORDER BY at, region, verdict, place LIMIT $7";
 const TRIM: &str = "DELETE FROM incident_capture WHERE (incident, region, verdict, place) IN \
     (SELECT incident, region, verdict, place FROM incident_capture WHERE at < $1 \

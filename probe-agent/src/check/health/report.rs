@@ -207,7 +207,9 @@ fn explanation(object: &Object, status: HealthWord) -> Option<String> {
     }
     let words = || EXPLANATIONS.iter().find_map(|name| in_words(object.get(name)?));
     let text = words().or_else(|| measured(object))?;
-    Some(clean(&without_secrets(&text), MAX_DETAIL_CHARS)).filter(|text| !text.is_empty())
+    // More than is told, so that a secret which is cut in two is known as one.
+    let text = &text[..text.floor_char_boundary(8 * MAX_DETAIL_CHARS)];
+    Some(clean(&without_secrets(text), MAX_DETAIL_CHARS)).filter(|text| !text.is_empty())
 }
 
 fn in_words(value: &Json) -> Option<String> {

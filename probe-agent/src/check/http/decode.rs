@@ -20,7 +20,9 @@ const MAX_NAME_CHARS: usize = 40;
 pub(super) enum Decoder {
     /// It is what it says.
     Plain,
-    Gzip(Box<MultiGzDecoder<Unpacked>>),
+    /// Nothing has come of it yet.
+    Gzip,
+    Gzipped(Box<MultiGzDecoder<Unpacked>>),
     /// What it is shows in its first byte.
     Deflate,
     Zlib(Box<ZlibDecoder<Unpacked>>),
@@ -44,14 +46,19 @@ impl Decoder {
         let encoding = String::from_utf8_lossy(encoding.as_bytes()).trim().to_ascii_lowercase();
         match encoding.as_str() {
             "" | "identity" => Self::Plain,
-            "gzip" | "x-gzip" if is_asked => Self::Gzip(Box::new(MultiGzDecoder::new(Unpacked::new()))),
+            "gzip" | "x-gzip" if is_asked => Self::Gzip,
             "deflate" if is_asked => Self::Deflate,
-            _ => Self::Unasked(clean(&encoding, MAX_NAME_CHARS)),
+            _ if is_packed(&encoding) => Self::Unasked(clean(&encoding, MAX_NAME_CHARS)),
+            // Not an encoding: some servers write the charset here, or `none`.
+            _ => Self::Plain,
         }
     }
 
     /// Has what a piece of the body says heard. Returns whether more can be of use.
     pub(super) fn decode(&mut self, data: &[u8], mut hear: impl FnMut(&[u8])) -> bool {
+        if matches!(self, Self::Gzip) && !data.is_empty() {
+            *self = Self::Gzipped(Box::new(MultiGzDecoder::new(Unpacked::new())));
+        }
         if matches!(self, Self::Deflate) {
             *self = match data.first() {
                 None => return true,
@@ -65,10 +72,10 @@ impl Decoder {
                 hear(data);
                 return true;
             }
-            Self::Gzip(decoder) => (decoder.write_all(data), decoder.get_mut()),
+            Self::Gzipped(decoder) => (decoder.write_all(data), decoder.get_mut()),
             Self::Zlib(decoder) => (decoder.write_all(data), decoder.get_mut()),
             Self::RawDeflate(decoder) => (decoder.write_all(data), decoder.get_mut()),
-            Self::Deflate | Self::Unasked(_) | Self::Broken => return true,
+            Self::Gzip | Self::Deflate | Self::Unasked(_) | Self::Broken => return true,
         };
         hear(&unpacked.bytes);
         unpacked.bytes.clear();
@@ -85,10 +92,10 @@ impl Decoder {
     /// Hears out the last of a body that has come to its end.
     pub(super) fn finish(&mut self, mut hear: impl FnMut(&[u8])) {
         let (finished, unpacked) = match self {
-            Self::Gzip(decoder) => (decoder.try_finish(), decoder.get_mut()),
+            Self::Gzipped(decoder) => (decoder.try_finish(), decoder.get_mut()),
             Self::Zlib(decoder) => (decoder.try_finish(), decoder.get_mut()),
             Self::RawDeflate(decoder) => (decoder.try_finish(), decoder.get_mut()),
-            Self::Plain | Self::Deflate | Self::Unasked(_) | Self::Broken => return,
+            Self::Plain | Self::Gzip | Self::Deflate | Self::Unasked(_) | Self::Broken => return,
         };
         hear(&unpacked.bytes);
         unpacked.bytes.clear();
@@ -108,6 +115,13 @@ impl Decoder {
             _ => None,
         }
     }
+}
+
+/// Whether a body with this header is packed (the registered encodings, RFC 9110 §8.4.1, and several of them).
+fn is_packed(encoding: &str) -> bool {
+    const ENCODINGS: [&str; 9] =
+        ["aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "gzip", "x-gzip", "zstd"];
+    encoding.split(',').any(|one| ENCODINGS.contains(&one.trim()))
 }
 
 impl Unpacked {

@@ -106,9 +106,12 @@ pub(super) async fn exchange(
     if let Some(proxy) = proxy.filter(|_| is_open) {
         proxy.address(&mut request, url, check.version)?;
     }
-    if let Some(mut link) = network.kept.take(&place).filter(|link| link.is_proxied == proxy.is_some())
+    let kept = network.kept.take(&place).filter(|link| link.is_proxied == proxy.is_some());
+    // What must not be done twice is not asked for over a connection that may have ended (RFC 9110 §9.2.2).
+    if let Some(mut link) = kept.filter(|_| request.method().is_idempotent())
         && link.is_usable(network).await
     {
+        let wrong_answer = trace.wrong_answer.clone();
         trace.peer = link.peer;
         trace.certificate_ends = link.certificate_ends;
         network.tls.judge_end(check.certificate_days, trace);
@@ -118,7 +121,7 @@ pub(super) async fn exchange(
                 return if proxy.is_some() && is_open { proxy::answered(answer, trace) } else { answer };
             }
             // Its end may have been on the way when we asked.
-            Spoken::Unheard(_) => trace.wrong_answer = None,
+            Spoken::Unheard(_) => trace.wrong_answer = wrong_answer,
         }
     }
     let mut link = open(network, &place, host, proxy, check, trace).await?;
