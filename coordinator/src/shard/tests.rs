@@ -301,7 +301,7 @@ async fn what_checks_met_is_kept_with_the_incident_that_they_open_and_end() {
     world.capturing(1, vec![(result("eu", 503), met("first"))]).await;
     world.acked().await;
     let nobody =
-        CaptureQuery { incident: IncidentId::from_bytes([0; 16]), ends_only: false, after: None, limit: 9 };
+        CaptureQuery { incident: IncidentId::from_bytes([0; 16]), ends_only: true, after: None, limit: 9 };
     assert_eq!(world.store.captures(&nobody).await.unwrap(), [], "there is no incident yet");
     let again = CheckResult { started_at: now(), ..result("eu", 503) };
     world.capturing(2, vec![(again, met("second")), (result("us", 503), met("other"))]).await;

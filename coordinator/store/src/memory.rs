@@ -360,7 +360,10 @@ impl Rows {
         let place = |row: &CaptureRow| (row.at, row.region.clone(), row.verdict, row.period);
         let wanted = |row: &&CaptureRow| {
             row.incident == query.incident
-                && (!query.ends_only || row.period.is_none_or(|period| self.is_first(row, period)))
+                && match row.period {
+                    None => query.ends_only,
+                    Some(period) => !query.ends_only || self.is_first(row, period),
+                }
                 && query.after.as_ref().is_none_or(|after| place(row) > *after)
         };
         let mut rows: Vec<_> = self.captures.values().filter(wanted).cloned().collect();

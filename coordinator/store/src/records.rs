@@ -241,7 +241,7 @@ pub type CapturePlace = (Timestamp, RegionId, CaptureVerdict, Option<u32>);
 pub struct CaptureQuery {
     /// Whose.
     pub incident: IncidentId,
-    /// Only the first and the latest of each region and verdict.
+    /// The first and the latest of each region and verdict; otherwise the first of each period.
     pub ends_only: bool,
     /// Only those after this one in the listing.
     pub after: Option<CapturePlace>,

@@ -126,7 +126,7 @@ impl Listed for Agent {
             Cell::text(self.assigned_monitors.to_string()),
             Cell::text(duration::measured(lateness)),
             Cell::text(status.map(|status| status.waiting_results.to_string()).unwrap_or_default()),
-            Cell::text(duration::measured(self.clock_offset.as_ref())),
+            Cell::text(offset(self.clock_offset.as_ref())),
             Cell::text(warnings.join(",")),
             Cell::text(&self.version),
             Cell::text(&self.id),
@@ -151,7 +151,7 @@ impl Described for Agent {
             .field("version", &self.version)
             .field("epoch", self.epoch.to_string())
             .field("dropped results", self.dropped_results.to_string())
-            .field("clock offset", duration::measured(self.clock_offset.as_ref()))
+            .field("clock offset", offset(self.clock_offset.as_ref()))
             .field("capabilities", self.capabilities.join(", "))
             .field("created", moment::both(self.created_at.as_ref(), now));
         let sheet = match &self.status {
@@ -247,6 +247,13 @@ fn quarantined(sheet: Sheet, quarantine: &Quarantine, now: Timestamp) -> Sheet {
                 rows: quarantine.evidence.iter().map(row).collect(),
             },
         )
+}
+
+/// How far a clock is off; below a millisecond it is not.
+fn offset(span: Option<&prost_types::Duration>) -> String {
+    let millis =
+        span.map(|span| prost_types::Duration { nanos: span.nanos - span.nanos % 1_000_000, ..*span });
+    duration::measured(millis.as_ref())
 }
 
 fn state(agent: &Agent, now: Timestamp) -> String {

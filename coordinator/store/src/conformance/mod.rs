@@ -73,7 +73,7 @@ every_form! {
         positions_are_never_given_out_twice_even_after_trimming
         loading_leaves_out_what_is_finished
         deliveries_are_listed_with_their_attempts_oldest_first
-        captures_are_listed_oldest_first_whole_or_their_ends
+        captures_are_listed_oldest_first_by_period_or_their_ends
         old_captures_go_a_bounded_number_at_a_time
         members_are_listed_in_order_of_joining_up_to_a_limit_and_counted
         what_is_unknown_is_absent_or_empty;

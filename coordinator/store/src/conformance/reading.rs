@@ -210,7 +210,7 @@ pub(super) async fn what_is_unknown_is_absent_or_empty(store: &dyn Store) {
     assert_eq!(store.config_revision().await.unwrap(), 0);
 }
 
-pub(super) async fn captures_are_listed_oldest_first_whole_or_their_ends(store: &dyn Store) {
+pub(super) async fn captures_are_listed_oldest_first_by_period_or_their_ends(store: &dyn Store) {
     let lease = store.claim("main", sample::at(0)).await.unwrap();
     let incident = sample::incident_id(1);
     let periods = [None, Some(0), Some(1), Some(2)];
@@ -221,9 +221,10 @@ pub(super) async fn captures_are_listed_oldest_first_whole_or_their_ends(store: 
     let elsewhere = sample::capture(sample::incident_id(2), "eu", Some(0));
     let all = [captures.clone(), vec![elsewhere]].concat();
     store.commit(&Commit { captures: all, ..sample::commit(&lease) }).await.unwrap();
+    captures.retain(|row| row.period.is_some());
     captures.sort_by_key(|row| (row.at, row.region.clone()));
 
-    for limit in [1, 3, 8, 9] {
+    for limit in [1, 3, 6, 7] {
         let mut query = CaptureQuery { incident, ends_only: false, after: None, limit };
         let mut listed = Vec::new();
         while listed.len() <= captures.len() {

@@ -20,9 +20,9 @@ const PUT: &str = concat!(
      body = excluded.body WHERE excluded.place < 0 AND excluded.at >= incident_capture.at"
 );
 const PAGE: &str = "SELECT incident, at, region, verdict, place, body FROM incident_capture \
-    WHERE incident = $1 AND ($2 = 0 OR place < 0 OR place = (SELECT MIN(first.place) FROM incident_capture first \
+    WHERE incident = $1 AND CASE WHEN $2 = 0 THEN place >= 0 ELSE place < 0 OR place = (SELECT MIN(first.place) FROM incident_capture first \
     WHERE first.incident = incident_capture.incident AND first.region = incident_capture.region \
-    AND first.verdict = incident_capture.verdict AND first.place >= 0)) AND (at, region, verdict, place) > ($3, $4, $5, $6) \
+    AND first.verdict = incident_capture.verdict AND first.place >= 0) END AND (at, region, verdict, place) > ($3, $4, $5, $6) \
     ORDER BY at, region, verdict, place LIMIT $7";
 const TRIM: &str = "DELETE FROM incident_capture WHERE (incident, region, verdict, place) IN \
     (SELECT incident, region, verdict, place FROM incident_capture WHERE at < $1 \
