@@ -7,6 +7,7 @@
 
 mod assign;
 mod hand_over;
+mod report;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::agent_status::Work;
-use model::{AgentStatus, Check, CheckResult, MonitorId, Outcome, PathHop, RegionId, Timestamp};
+use model::{Check, CheckResult, MonitorId, Outcome, RegionId, Timestamp};
 use proto::probe::convert::{
     Slow, assignment_from_wire, assignments_digest, capture_to_wire, monitor_from_wire, result_to_wire,
-    slow_to_wire, status_to_wire,
+    slow_to_wire,
 };
 use proto::probe::v1;
 use proto::probe::v1::agent_message::Message as ToCoordinator;
@@ -30,12 +30,11 @@ use tracing::{debug, warn};
 use crate::canary::{self, Canaries};
 use crate::check::Finding;
 use crate::gate::{Class, Concurrency, Gate};
-use crate::lateness::Histogram;
 use crate::monitor::{Held, Job, Seen};
 use crate::schedule::Schedule;
 use crate::spool::{Done, Order, Spool, Window};
-use crate::vitals::Vitals;
 use crate::ward::{Key, Record, Verdict, Ward};
+use report::Tally;
 use telling::Telling;
 
 /// How long news wait for company.
@@ -44,9 +43,6 @@ const COALESCE: Duration = Duration::from_millis(5);
 const SECOND_ATTEMPT_AFTER: Duration = Duration::from_secs(1);
 /// Most checks at the same time that somebody waits for.
 const MAX_SINGLE_CHECKS: usize = 100;
-/// Ways to targets that wait to be looked at, and how often one is.
-const MAX_PATHS: usize = 16;
-const PATH_AGAIN_AFTER: Duration = Duration::from_secs(300);
 /// How often the agent says how it is: with the first beat after so long.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 /// A change of the coordinator's clock by more than this is a step; a smaller one is taken on silently.
@@ -112,18 +108,6 @@ pub(crate) struct Agent {
     next_report: Timestamp,
     /// Whether it is wanted now.
     wants_vitals: bool,
-}
-
-/// What a report counts; begins anew with each.
-#[derive(Debug, Default)]
-struct Tally {
-    /// Since when; `None`: since the first session.
-    since: Option<Timestamp>,
-    started: u64,
-    lateness: Histogram,
-    longest_wait: Duration,
-    /// Scheduled checks that had been skipped by then.
-    skipped_before: u64,
 }
 
 /// An attempt under way.
@@ -270,42 +254,6 @@ impl Agent {
         self.next_report = now;
     }
 
-    /// Whether [`Agent::report`] is to be told the vitals now.
-    pub(crate) const fn wants_vitals(&self) -> bool {
-        self.wants_vitals
-    }
-
-    /// Says how the agent is.
-    pub(crate) fn report(&mut self, vitals: Vitals, now: Timestamp) {
-        self.wants_vitals = false;
-        if self.terms.is_none() {
-            return;
-        }
-        let Vitals { wall, uptime, machine } = vitals;
-        let (work, backlog) = (self.work(now), self.spool.backlog(now));
-        let failing_canaries = self.failing_canaries.clone();
-        let status = AgentStatus { wall, uptime, machine, work, backlog, failing_canaries };
-        self.outbox.push_back(message(ToCoordinator::Status(status_to_wire(&status))));
-    }
-
-    /// What was done since the last report, and what is being done.
-    fn work(&mut self, now: Timestamp) -> Work {
-        let skipped = self.schedule.missed();
-        let next = Tally { since: Some(now), skipped_before: skipped, ..Tally::default() };
-        let mut done = std::mem::replace(&mut self.done, next);
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let waits = self.gate.least(|job| job.queued_at).map(|since| now.since(since));
-        Work {
-            period: done.since.map(|since| now.since(since)).unwrap_or_default(),
-            started: done.started,
-            skipped: skipped - done.skipped_before,
-            lateness: done.lateness.take(),
-            running: count(self.running.len()),
-            queued: count(self.gate.waiting()),
-            longest_wait: done.longest_wait.max(waits.unwrap_or_default()),
-        }
-    }
-
     /// Takes what the coordinator says.
     pub(crate) fn receive(&mut self, message: v1::CoordinatorMessage, now: Timestamp) {
         match message.message {
@@ -384,14 +332,6 @@ impl Agent {
         }
     }
 
-    fn note_start(&mut self, job: &Job, now: Timestamp) {
-        self.done.started += 1;
-        self.done.longest_wait = self.done.longest_wait.max(now.since(job.queued_at));
-        if let Some(planned_at) = job.planned_at {
-            self.done.lateness.record(now.since(planned_at));
-        }
-    }
-
     /// An attempt has ended.
     pub(crate) fn finished(&mut self, job: &Job, mut finding: Finding, now: Timestamp) {
         if !self.ward.ended(job) {
@@ -421,34 +361,6 @@ impl Agent {
         }
         self.keep(job, started_at, finding, news.is_routine);
         self.follow(&news, now);
-    }
-
-    /// Leaves a finding its capture if that is to be told, and has the way to a target that was not reached looked at.
-    fn choose_capture(&mut self, job: &Job, finding: &mut Finding, now: Timestamp) {
-        let Some(held) = self.held.get_mut(&job.monitor()) else { return };
-        let attempt = telling::Attempt {
-            seen: Seen::of(finding),
-            before: held.seen,
-            is_verification: job.attempt != 0,
-            told_at: held.told_at,
-            is_online: self.terms.is_some(),
-        };
-        if finding.capture.is_some() && self.telling.admits(attempt, now) {
-            held.told_at = Some(now);
-        } else {
-            finding.capture = None;
-        }
-        if attempt.seen != Seen::Failing {
-            held.path = None;
-        } else if let Some(capture) = finding.capture.as_mut().filter(|_| finding.unreached.is_some()) {
-            // Told each time: of several captures the coordinator keeps the latest.
-            capture.path = held.path.clone().unwrap_or_default();
-        }
-        let is_looked_at = held.path_at.is_some_and(|at| now.since(at) < PATH_AGAIN_AFTER);
-        if let Some(target) = finding.unreached.filter(|_| !is_looked_at && self.paths.len() < MAX_PATHS) {
-            held.path_at = Some(now);
-            self.paths.push_back((job.monitor(), target));
-        }
     }
 
     /// Takes in what an attempt says of its monitor, if that is still held.
@@ -491,20 +403,6 @@ impl Agent {
             let slot = held.grid().slot(self.server(now));
             let planned_at = Some(self.local(held.grid().start(slot)));
             self.queue_scheduled(news.monitor, slot, planned_at, now);
-        }
-    }
-
-    /// The next way to a target that is to be looked at.
-    pub(crate) fn next_path(&mut self) -> Option<(MonitorId, SocketAddr)> {
-        self.paths.pop_front()
-    }
-
-    /// A way has been looked at; the next capture of a failure tells of it.
-    pub(crate) fn looked_at(&mut self, monitor: MonitorId, path: Vec<PathHop>) {
-        if let Some(held) = self.held.get_mut(&monitor).filter(|_| !path.is_empty()) {
-            held.path = Some(path);
-            // The next failure tells of it, without its minute's pause.
-            held.told_at = None;
         }
     }
 

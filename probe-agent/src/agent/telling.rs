@@ -1,12 +1,18 @@
 //! Which captures are told. Nobody decides anything by them, so they must never cost what decisions need: the place of
 //! results in the spool and on the wire.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{MonitorId, PathHop, Timestamp};
 
-use crate::monitor::Seen;
+use super::Agent;
+use crate::check::Finding;
+use crate::monitor::{Job, Seen};
 
+/// Ways to targets that wait to be looked at, and how often one is.
+const MAX_PATHS: usize = 16;
+const PATH_AGAIN_AFTER: Duration = Duration::from_secs(300);
 /// How often a failure that lasts is told anew.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Captures at once: a mass of failures is told by its first ones.
@@ -33,6 +39,50 @@ pub(super) struct Attempt {
     pub(super) told_at: Option<Timestamp>,
     /// Whether somebody hears it soon.
     pub(super) is_online: bool,
+}
+
+impl Agent {
+    /// Leaves a finding its capture if that is to be told, and has the way to a target that was not reached looked at.
+    pub(super) fn choose_capture(&mut self, job: &Job, finding: &mut Finding, now: Timestamp) {
+        let Some(held) = self.held.get_mut(&job.monitor()) else { return };
+        let attempt = Attempt {
+            seen: Seen::of(finding),
+            before: held.seen,
+            is_verification: job.attempt != 0,
+            told_at: held.told_at,
+            is_online: self.terms.is_some(),
+        };
+        if finding.capture.is_some() && self.telling.admits(attempt, now) {
+            held.told_at = Some(now);
+        } else {
+            finding.capture = None;
+        }
+        if attempt.seen != Seen::Failing {
+            held.path = None;
+        } else if let Some(capture) = finding.capture.as_mut().filter(|_| finding.unreached.is_some()) {
+            // Told each time: of several captures the coordinator keeps the latest.
+            capture.path = held.path.clone().unwrap_or_default();
+        }
+        let is_looked_at = held.path_at.is_some_and(|at| now.since(at) < PATH_AGAIN_AFTER);
+        if let Some(target) = finding.unreached.filter(|_| !is_looked_at && self.paths.len() < MAX_PATHS) {
+            held.path_at = Some(now);
+            self.paths.push_back((job.monitor(), target));
+        }
+    }
+
+    /// The next way to a target that is to be looked at.
+    pub(crate) fn next_path(&mut self) -> Option<(MonitorId, SocketAddr)> {
+        self.paths.pop_front()
+    }
+
+    /// A way has been looked at; the next capture of a failure tells of it.
+    pub(crate) fn looked_at(&mut self, monitor: MonitorId, path: Vec<PathHop>) {
+        if let Some(held) = self.held.get_mut(&monitor).filter(|_| !path.is_empty()) {
+            held.path = Some(path);
+            // The next failure tells of it, without its minute's pause.
+            held.told_at = None;
+        }
+    }
 }
 
 impl Telling {

@@ -2,7 +2,7 @@ mod hand_over;
 mod report;
 mod ward;
 
-use model::{Capture, Check, Failure, FailureKind, Phases};
+use model::{Capture, Check, Failure, FailureKind, PathHop, Phases};
 use proto::probe::convert::{Assignment, Role, assignment_to_wire};
 
 use super::*;

@@ -1,9 +1,11 @@
 //! What the agent says of itself, and that waiting is told as lateness and never as a failure.
 
+use model::AgentStatus;
 use model::agent_status::Machine;
 use proto::probe::convert::status_from_wire;
 
 use super::*;
+use crate::vitals::Vitals;
 
 fn vitals(world: &World) -> Vitals {
     let uptime = world.now.since(Timestamp::from_secs(1_000));
