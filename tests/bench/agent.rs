@@ -16,10 +16,10 @@ use anyhow::Result;
 use support::{SOON, eventually};
 use tokio::time::Instant;
 
-use crate::fake_coordinator::{FakeCoordinator, agent};
 use crate::report::Report;
 use crate::target::Target;
 use crate::usage;
+use support::fake_coordinator::{FakeCoordinator, agent};
 
 /// How long each figure is measured.
 const SPAN: Duration = Duration::from_secs(10);

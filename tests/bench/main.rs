@@ -6,7 +6,6 @@
 mod agent;
 mod detection;
 mod engine;
-mod fake_coordinator;
 mod feeder;
 mod fleet;
 mod installation;

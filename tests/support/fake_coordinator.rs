@@ -2,6 +2,7 @@
 //! and passes on what it hears, so that what is seen at the other end of the stream is the agent alone.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,6 +75,19 @@ struct Desk {
     beats: AtomicU64,
     results: AtomicU64,
     failing: AtomicU64,
+    /// The single results, once somebody wants them.
+    written: Mutex<Option<Vec<Told>>>,
+}
+
+/// What a result says of its check.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// Which of the assignments.
+    pub index: usize,
+    /// From the beginning of its slot to its start, in seconds.
+    pub lateness: f64,
+    /// When it ended, in seconds.
+    pub ended_at: f64,
 }
 
 #[derive(Debug)]
@@ -125,6 +139,7 @@ impl FakeCoordinator {
             beats: AtomicU64::new(0),
             results: AtomicU64::new(0),
             failing: AtomicU64::new(0),
+            written: Mutex::default(),
         });
         let service = Service { desk: Arc::clone(&desk), sessions: Mutex::default() };
         let routes = Routes::new(ProbeServiceServer::new(service)).prepare();
@@ -186,10 +201,41 @@ impl FakeCoordinator {
     pub fn failing(&self) -> u64 {
         self.desk.failing.load(Ordering::Relaxed)
     }
+
+    /// Writes down from now on what each result says.
+    pub fn write_down(&self) {
+        *self.desk.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    /// What was written down.
+    #[must_use]
+    pub fn written(&self) -> Vec<Told> {
+        let mut written = self.desk.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.take().unwrap_or_default()
+    }
+}
+
+impl Told {
+    /// Reads what was heard just now of one of these assignments, whose ids are their places from 1.
+    fn of(result: &wire::Result, assignments: &[Assignment]) -> Option<Self> {
+        let number = u128::from_be_bytes(result.monitor_id.as_slice().try_into().ok()?);
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        let Assignment { interval, phase, .. } = assignments.get(index)?;
+        let now = environment::now().as_micros() as f64 / 1e6;
+        let started_at = now - result.age_us as f64 / 1e6;
+        let slot_at = result.slot as f64 * interval.as_secs_f64() + phase.as_secs_f64();
+        let ended_at = started_at + result.duration_us as f64 / 1e6;
+        Some(Self { index, lateness: started_at - slot_at, ended_at })
+    }
+}
+
+/// When in its interval the target with this index is checked: evenly spread.
+#[must_use]
+pub fn phase(index: usize, count: usize, interval: Duration) -> Duration {
+    interval.mul_f64(index as f64 / count.max(1) as f64)
 }
 
 fn assignments(targets: &[String], interval: Duration) -> Result<Vec<Assignment>> {
-    let count = u32::try_from(targets.len().max(1))?;
     let mut assignments = Vec::with_capacity(targets.len());
     for (index, target) in targets.iter().enumerate() {
         assignments.push(Assignment {
@@ -199,7 +245,7 @@ fn assignments(targets: &[String], interval: Duration) -> Result<Vec<Assignment>
             options: model::check::Options::default(),
             interval,
             timeout: TIMEOUT,
-            phase: interval / count * u32::try_from(index)?,
+            phase: phase(index, targets.len(), interval),
             role: Role::Primary,
             check_now: false,
         });
@@ -252,8 +298,9 @@ impl ProbeService for Service {
         request: Request<Streaming<wire::AgentMessage>>,
     ) -> Result<Response<Outgoing>, Status> {
         let (say, said) = mpsc::channel(256);
-        let greetings =
-            [Say::Welcome(welcome(self.desk.manner.beat_interval)), Say::Assignments(self.desk.everything())];
+        // The time in the welcome is what the agent's clock is set by: nothing may take any after it.
+        let everything = Say::Assignments(self.desk.everything());
+        let greetings = [Say::Welcome(welcome(self.desk.manner.beat_interval)), everything];
         for greeting in greetings {
             say.try_send(Ok(message(greeting))).map_err(|_| Status::internal("a new channel has room"))?;
         }
@@ -293,6 +340,10 @@ async fn listen(mut heard: Streaming<wire::AgentMessage>, say: Outbox, desk: Arc
         desk.beats.fetch_add(1, Ordering::Relaxed);
         desk.results.fetch_add(count, Ordering::Relaxed);
         desk.failing.fetch_add(failing, Ordering::Relaxed);
+        if let Some(written) = &mut *desk.written.lock().unwrap_or_else(PoisonError::into_inner) {
+            let assignments = desk.assignments.lock().unwrap_or_else(PoisonError::into_inner);
+            written.extend(results.results.iter().filter_map(|result| Told::of(result, &assignments)));
+        }
         let range =
             wire::Range { first: results.first_seq, last: results.first_seq + count.saturating_sub(1) };
         // Acks of nothing show that somebody is there.
@@ -332,16 +383,16 @@ pub fn paths(count: usize, url: impl Fn(&str) -> String) -> Vec<String> {
     (0..count).map(|index| url(&format!("/m/{index}"))).collect()
 }
 
-/// An agent of a fake coordinator.
+/// An agent of a fake coordinator, which trusts the authorities in `ca_file` too.
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn agent(coordinator: &FakeCoordinator) -> Result<crate::Agent> {
+pub fn agent(coordinator: &FakeCoordinator, ca_file: Option<&Path>) -> Result<crate::Agent> {
     crate::Agent::start(crate::agent::Settings {
         name: "bench".into(),
         token: coordinator.token.clone(),
         coordinator: coordinator.address,
-        ca_file: None,
+        ca_file: ca_file.map(Path::to_owned),
         hosts: None,
         has_raw_sockets: false,
         canary: None,

@@ -4,10 +4,10 @@
 use anyhow::Result;
 
 use super::{TOO_MANY, Working, blackbox};
-use crate::fake_coordinator::paths;
 use crate::report::{Budget, Report, Row, figure};
 use crate::target::Target;
 use crate::{usage, wrk};
+use support::fake_coordinator::paths;
 
 /// Measures it; returns what the limit is.
 pub(super) async fn run(report: &mut Report, target: &Target, idle_kb: u64) -> Result<wrk::Outcome> {

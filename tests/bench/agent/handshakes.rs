@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use support::environment;
 
 use super::{TOO_MANY, Working};
-use crate::fake_coordinator::paths;
 use crate::report::{Budget, Report, Row, figure};
 use crate::target::Target;
 use crate::usage;
+use support::fake_coordinator::paths;
 
 /// Measures them.
 pub(super) async fn run(report: &mut Report, target: &Target) -> Result<()> {

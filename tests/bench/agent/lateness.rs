@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{INTERVAL, TOO_MANY, Working};
-use crate::fake_coordinator::{paths, phase};
 use crate::report::{Budget, Report, Row, figure, percentile};
 use crate::target::{Seen, Target};
 use crate::wrk;
+use support::fake_coordinator::{paths, phase};
 
 /// The log is written once a second.
 const WRITTEN_AFTER: Duration = Duration::from_millis(1_500);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use support::{SOON, eventually};
 
-use crate::fake_coordinator::{FakeCoordinator, agent, paths};
 use crate::report::{Budget, Report, Row, figure};
 use crate::usage;
+use support::fake_coordinator::{FakeCoordinator, agent, paths};
 
 /// Nothing is checked meanwhile.
 const LONG: Duration = Duration::from_secs(86_400);
