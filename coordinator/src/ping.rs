@@ -105,7 +105,7 @@ impl Pings {
         let at = self.clock.now();
         let is_multiplexed = request.version() >= Version::HTTP_2;
         let body = body::keep_head(request.into_body()).await;
-        let commit = self.shards.ping(heartbeat, kind, at, method, body.bytes);
+        let commit = self.shards.ping(heartbeat, kind, at, None, method, body.bytes);
         match tokio::time::timeout(COMMIT_PATIENCE, commit).await {
             Ok(Ok(())) => Outcome::Committed { whole: body.is_whole || is_multiplexed },
             Ok(Err(shard::Unavailable)) | Err(_) => Outcome::Unavailable,

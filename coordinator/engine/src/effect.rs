@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use model::{RegionId, Timestamp};
+use model::{RegionId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::coverage::CoverageEvidence;
@@ -96,6 +96,69 @@ pub enum Effect {
         /// What it is, for people.
         text: String,
     },
+    /// A run of a heartbeat's job is over, or is taken for it.
+    RunEnded(RunEnd),
+}
+
+/// How a run ended that had a start or an id, failed, or gave an exit code. Other successes are no more than pings.
+///
+/// A run that was taken for lost can end all the same: then this comes again with the same `run` and `started_at`, and
+/// the later one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// Its id, if the job gives ids.
+    pub run: Option<RunId>,
+    /// When it began, if it said so.
+    pub started_at: Option<Timestamp>,
+    /// When it ended, or when it was taken for lost.
+    pub ended_at: Timestamp,
+    /// What came of it.
+    pub outcome: RunOutcome,
+}
+
+impl RunEnd {
+    /// How long it took; `None` if that is not known, or was so long ([`heartbeat::MAX_TIMED`]) that start and end
+    /// hardly belong together.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        let is_known = !matches!(self.outcome, RunOutcome::Lost(_));
+        let took = self.ended_at.since(self.started_at.filter(|_| is_known)?);
+        (took < heartbeat::MAX_TIMED).then_some(took)
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunOutcome {
+    /// It ended well.
+    Succeeded {
+        /// 0 if it sent an exit code.
+        exit_code: Option<u8>,
+    },
+    /// It said that it failed.
+    Failed {
+        /// Its exit code, if it sent one; never 0.
+        exit_code: Option<u8>,
+    },
+    /// It did not say how it ended.
+    Lost(RunLoss),
+}
+
+/// Why a run that did not end is no longer waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunLoss {
+    /// It ran for longer than it may.
+    TooLong,
+    /// It did not say for too long that it lives.
+    Silent,
+    /// Another one began without an id, as it did itself.
+    Replaced,
+    /// It may have ended while nobody could hear.
+    Unheard,
+    /// Too many began after it ([`heartbeat::MAX_RUNS`]).
+    Forgotten,
+    /// The heartbeat was paused.
+    Paused,
 }
 
 /// An incident at its opening.

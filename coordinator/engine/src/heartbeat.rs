@@ -20,16 +20,20 @@
 
 mod excuse;
 mod maintenance;
+mod runs;
 mod step;
 
 use std::fmt;
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{HeartbeatFailure, Transition};
 use crate::maintenance::Standstill;
+
+use runs::Runs;
+pub use runs::{MAX_RUNS, MAX_TIMED, Run};
 use step::Step;
 
 /// The shortest default grace.
@@ -84,6 +88,8 @@ pub enum PingKind {
     Fail,
     /// A run ended with this exit code; 0 is success.
     Exit(u8),
+    /// A run goes on; it changes nothing but that the run is known to live.
+    Log,
 }
 
 /// What can happen to a heartbeat.
@@ -95,6 +101,8 @@ pub enum Event {
         kind: PingKind,
         /// When it was received.
         at: Timestamp,
+        /// Of which run, if the job tells its runs apart.
+        run: Option<RunId>,
     },
     /// The instant that [`deadline`] named has come.
     DeadlineReached,
@@ -137,7 +145,8 @@ pub struct State {
     /// What opened it.
     failure: HeartbeatFailure,
     last_ping_at: Option<Timestamp>,
-    running_since: Option<Timestamp>,
+    #[serde(default)]
+    runs: Runs,
     /// From when the interval runs.
     counted_from: Option<Timestamp>,
     /// Whether the end of that interval is still to be judged.
@@ -172,7 +181,7 @@ pub const fn new(now: Timestamp) -> State {
         openings: 0,
         failure: HeartbeatFailure::Missed,
         last_ping_at: None,
-        running_since: None,
+        runs: Runs::new(),
         counted_from: None,
         is_expecting: false,
         excuses: 0,
@@ -187,7 +196,7 @@ pub const fn new(now: Timestamp) -> State {
 pub fn apply(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Transition<State> {
     let mut step = Step::new(state, policy, now);
     match *event {
-        Event::Pinged { kind, at } => step.pinged(kind, at),
+        Event::Pinged { kind, at, run } => step.pinged(kind, at, run),
         Event::DeadlineReached => {}
         Event::Blind { from, to } => step.blind(from, to),
         Event::PolicyChanged => step.policy_changed(),
@@ -221,8 +230,8 @@ pub fn deadline(state: &State, policy: &Policy) -> Option<Timestamp> {
 #[must_use]
 pub fn fold(state: State, policy: &Policy, event: &Event, now: Timestamp) -> State {
     let mut step = Step::new(state, policy, now);
-    if let Event::Pinged { kind, at } = *event {
-        step.hear(kind, at);
+    if let Event::Pinged { kind, at, run } = *event {
+        step.hear(kind, at, run);
     }
     step.finish().state
 }
@@ -277,10 +286,16 @@ impl State {
         self.last_ping_at
     }
 
-    /// When the run under way began.
+    /// When the oldest run under way began.
     #[must_use]
-    pub const fn running_since(&self) -> Option<Timestamp> {
-        self.running_since
+    pub fn running_since(&self) -> Option<Timestamp> {
+        self.runs().first().map(|run| run.started_at)
+    }
+
+    /// The runs under way, in order of their start.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        self.runs.all()
     }
 
     /// When the next ping is due, or was due if it is overdue; `None` while nothing is expected. In maintenance it
@@ -306,7 +321,7 @@ mod tests {
         assert_eq!(told(&state), (Status::New, at(0), None, None));
         assert_eq!((state.incidents(), state.open_incident()), (0, None));
         let mut ping = |secs, kind| {
-            let event = Event::Pinged { kind, at: at(secs) };
+            let event = Event::Pinged { kind, at: at(secs), run: None };
             state = apply(state.clone(), &policy, &event, at(secs + 1)).state;
             state.clone()
         };
@@ -327,7 +342,7 @@ mod tests {
     fn a_run_is_not_followed_through_a_pause() {
         let policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
         let now = Timestamp::from_secs(10);
-        let start = Event::Pinged { kind: PingKind::Start, at: now };
+        let start = Event::Pinged { kind: PingKind::Start, at: now, run: None };
         let paused = apply(new(now), &policy, &Event::Paused, now).state;
         assert_eq!(apply(paused, &policy, &start, now).state.running_since(), None);
         let running = apply(new(now), &policy, &start, now).state;
@@ -339,7 +354,7 @@ mod tests {
     fn an_absence_excuses_no_ping_that_was_missed_before_it_even_if_nobody_looked_in_between() {
         let policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(300) };
         let at = Timestamp::from_secs;
-        let pinged = Event::Pinged { kind: PingKind::Success, at: at(0) };
+        let pinged = Event::Pinged { kind: PingKind::Success, at: at(0), run: None };
         let up = apply(new(at(0)), &policy, &pinged, at(0)).state;
         let after = |from, to| {
             apply(up.clone(), &policy, &Event::Blind { from: at(from), to: at(to) }, at(to)).state.status()

@@ -25,4 +25,7 @@ pub mod vote;
 
 mod phrase;
 
-pub use effect::{CloseReason, Effect, Evidence, HeartbeatEvidence, HeartbeatFailure, Opening, Transition};
+pub use effect::{
+    CloseReason, Effect, Evidence, HeartbeatEvidence, HeartbeatFailure, Opening, RunEnd, RunLoss, RunOutcome,
+    Transition,
+};

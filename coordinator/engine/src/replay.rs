@@ -228,6 +228,7 @@ impl<'a> Player<'a> {
             | Effect::HeartbeatStatus { .. }
             | Effect::Quarantine { .. }
             | Effect::Release
+            | Effect::RunEnded(_)
             | Effect::Record { .. }
             | Effect::Notice { .. } => {}
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::effect::Effect;
 use engine::heartbeat::{self, Event, PingKind, Policy, State, Status};
-use model::Timestamp;
+use model::{RunId, Timestamp};
 use proptest::prelude::*;
 
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -13,7 +13,7 @@ const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Wait { secs: u64 },
-    Ping { kind: PingKind, age_secs: u64 },
+    Ping { kind: PingKind, run: Option<RunId>, age_secs: u64 },
     Blind { secs: u64 },
     Interval { secs: u64 },
     Pause,
@@ -27,14 +27,19 @@ fn kinds() -> impl Strategy<Value = PingKind> {
         2 => Just(PingKind::Start),
         1 => Just(PingKind::Fail),
         1 => any::<u8>().prop_map(PingKind::Exit),
+        1 => Just(PingKind::Log),
     ]
+}
+
+fn runs() -> impl Strategy<Value = Option<RunId>> {
+    prop_oneof![Just(None), (0_u8..4).prop_map(|number| Some(RunId::from_bytes([number; 16])))]
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         6 => prop_oneof![0_u64..100, 0_u64..5_000].prop_map(|secs| Op::Wait { secs }),
-        6 => (kinds(), prop_oneof![4 => Just(0_u64), 1 => 0_u64..1_000])
-            .prop_map(|(kind, age_secs)| Op::Ping { kind, age_secs }),
+        6 => (kinds(), runs(), prop_oneof![4 => Just(0_u64), 1 => 0_u64..1_000])
+            .prop_map(|(kind, run, age_secs)| Op::Ping { kind, run, age_secs }),
         2 => prop_oneof![0_u64..10, 0_u64..3_000].prop_map(|secs| Op::Blind { secs }),
         1 => (1_u64..4_000).prop_map(|secs| Op::Interval { secs }),
         1 => prop_oneof![Just(Op::Pause), Just(Op::Resume)],
@@ -74,8 +79,8 @@ impl World {
     fn run(&mut self, op: Op) {
         match op {
             Op::Wait { secs } => self.wait(Duration::from_secs(secs)),
-            Op::Ping { kind, age_secs } => {
-                self.ping(kind, self.now.minus(Duration::from_secs(age_secs)));
+            Op::Ping { kind, run, age_secs } => {
+                self.ping_of_run(kind, run, self.now.minus(Duration::from_secs(age_secs)));
             }
             Op::Blind { secs } => {
                 let from = self.now;
@@ -112,7 +117,11 @@ impl World {
     }
 
     fn ping(&mut self, kind: PingKind, at: Timestamp) -> Vec<Effect> {
-        let event = Event::Pinged { kind, at };
+        self.ping_of_run(kind, None, at)
+    }
+
+    fn ping_of_run(&mut self, kind: PingKind, run: Option<RunId>, at: Timestamp) -> Vec<Effect> {
+        let event = Event::Pinged { kind, at, run };
         let effects = self.apply(&event);
         let again = heartbeat::apply(self.state.clone(), &self.policy, &event, self.now);
         assert_eq!((again.state, again.effects), (self.state.clone(), vec![]), "I3: a repeated ping");
@@ -151,7 +160,8 @@ impl World {
                     assert_ne!(from, to);
                     status = *to;
                 }
-                Effect::Notice { .. } | Effect::Quarantine { .. } | Effect::Release => {}
+                Effect::Notice { .. } | Effect::Quarantine { .. } | Effect::Release | Effect::RunEnded(_) => {
+                }
                 Effect::Verify { .. } | Effect::AskParents | Effect::MonitorStatus { .. } => {
                     panic!("not of a heartbeat: {effect:?}")
                 }

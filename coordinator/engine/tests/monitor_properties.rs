@@ -361,7 +361,8 @@ impl World {
                 Effect::HeartbeatStatus { .. }
                 | Effect::Notice { .. }
                 | Effect::Quarantine { .. }
-                | Effect::Release => {
+                | Effect::Release
+                | Effect::RunEnded(_) => {
                     panic!("not of a monitor: {effect:?}")
                 }
             }

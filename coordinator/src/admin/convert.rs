@@ -62,6 +62,7 @@ pub(super) fn ping_kind(kind: heartbeat::PingKind) -> String {
         heartbeat::PingKind::Start => "start".into(),
         heartbeat::PingKind::Fail => "fail".into(),
         heartbeat::PingKind::Exit(code) => format!("exit:{code}"),
+        heartbeat::PingKind::Log => "log".into(),
     }
 }
 

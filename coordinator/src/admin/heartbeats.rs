@@ -168,7 +168,10 @@ impl Heartbeats for Admin {
         };
         let asked = Asked::read("pings", &id.to_string(), window, self.clock.now())?;
         let pick = |_, record| match record {
-            Record::Ping { heartbeat, kind, at, method, body } if heartbeat == id && asked.spans(at) => {
+            Record::Ping { heartbeat, kind, at, method, body }
+            | Record::RunPing { heartbeat, kind, at, method, body, .. }
+                if heartbeat == id && asked.spans(at) =>
+            {
                 let method = match method {
                     PingMethod::Head => "HEAD",
                     PingMethod::Get => "GET",

@@ -210,7 +210,7 @@ mod tests {
     async fn report(bench: &Bench, job: &wire::Heartbeat, kind: PingKind) {
         let id = job.id.parse().unwrap();
         let at = bench.admin.clock.now();
-        bench.admin.shards.ping(id, kind, at, PingMethod::Get, vec![]).await.unwrap();
+        bench.admin.shards.ping(id, kind, at, None, PingMethod::Get, vec![]).await.unwrap();
         bench.clock.advance(Duration::from_secs(1));
     }
 

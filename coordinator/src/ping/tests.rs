@@ -35,7 +35,7 @@ async fn pings(stage: &Stage) -> Vec<(PingKind, PingMethod, Vec<u8>)> {
     let records = rows.iter().flat_map(|row| journal::decode(&row.blob).unwrap());
     records
         .filter_map(|record| match record {
-            Record::Ping { kind, method, body, .. } => Some((kind, method, body)),
+            Record::RunPing { kind, method, body, .. } => Some((kind, method, body)),
             _ => None,
         })
         .collect()

@@ -5,7 +5,9 @@ use std::fmt;
 use engine::heartbeat::PingKind;
 use engine::probe::Canaries;
 use engine::{heartbeat, monitor};
-use model::{AgentId, Capture, CheckResult, EventId, HeartbeatId, MonitorId, RegionId, SubjectId, Timestamp};
+use model::{
+    AgentId, Capture, CheckResult, EventId, HeartbeatId, MonitorId, RegionId, RunId, SubjectId, Timestamp,
+};
 use store::journal::PingMethod;
 use store::{AttemptRow, DeliveryRow};
 use tokio::sync::{mpsc, oneshot};
@@ -127,6 +129,8 @@ pub struct Ping {
     pub kind: PingKind,
     /// When it arrived.
     pub at: Timestamp,
+    /// Of which run, if the job tells its runs apart.
+    pub run: Option<RunId>,
     /// How it was sent.
     pub method: PingMethod,
     /// What is kept of its body.
@@ -275,11 +279,12 @@ impl Handle {
         heartbeat: HeartbeatId,
         kind: PingKind,
         at: Timestamp,
+        run: Option<RunId>,
         method: PingMethod,
         body: Vec<u8>,
     ) -> Result<(), Unavailable> {
         let (reply, answer) = oneshot::channel();
-        let ping = Ping { heartbeat, kind, at, method, body, reply };
+        let ping = Ping { heartbeat, kind, at, run, method, body, reply };
         self.urgent.try_send(Input::Ping(ping)).map_err(|_| Unavailable)?;
         answer.await.unwrap_or(Err(Unavailable))
     }

@@ -170,7 +170,11 @@ fn replay(
             None
         }
         Record::Ping { heartbeat, kind, at: pinged_at, .. } => {
-            let event = heartbeat::Event::Pinged { kind, at: pinged_at };
+            let event = heartbeat::Event::Pinged { kind, at: pinged_at, run: None };
+            fold(SubjectId::Heartbeat(heartbeat), Happening::Heartbeat(&event), pinged_at)
+        }
+        Record::RunPing { heartbeat, kind, at: pinged_at, run, .. } => {
+            let event = heartbeat::Event::Pinged { kind, at: pinged_at, run };
             fold(SubjectId::Heartbeat(heartbeat), Happening::Heartbeat(&event), pinged_at)
         }
         Record::Told { .. } | Record::RegionLive { .. } | Record::Blind { .. } => None,

@@ -23,14 +23,15 @@ pub(super) fn take(input: &Input, stage: &mut Stage<'_>) -> Outcome {
     match input {
         Input::Results(batch) => return Outcome::Acked(take_results(batch, stage)),
         Input::Ping(ping) => {
-            stage.record(Record::Ping {
+            stage.record(Record::RunPing {
                 heartbeat: ping.heartbeat,
                 kind: ping.kind,
                 at: ping.at,
+                run: ping.run,
                 method: ping.method,
                 body: ping.body.clone(),
             });
-            let event = heartbeat::Event::Pinged { kind: ping.kind, at: ping.at };
+            let event = heartbeat::Event::Pinged { kind: ping.kind, at: ping.at, run: ping.run };
             stage.apply(SubjectId::Heartbeat(ping.heartbeat), Happening::Heartbeat(&event));
         }
         Input::Slow { monitor, region, started_at } => {

@@ -171,7 +171,7 @@ impl World {
 
     async fn ping(&self, kind: PingKind) -> Result<(), Unavailable> {
         let at = now();
-        self.handle.ping(HEARTBEAT, kind, at, PingMethod::Get, vec![]).await
+        self.handle.ping(HEARTBEAT, kind, at, None, PingMethod::Get, vec![]).await
     }
 
     async fn until(&self, what: &str, mut holds: impl FnMut(&SubjectView) -> bool, id: SubjectId) {

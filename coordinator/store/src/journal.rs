@@ -3,7 +3,7 @@
 //! One row per commit; its blob holds the commit's records. It is replayed after a restart (votes, streaks and last
 //! pings only) and is read for single results until history has its lasting form.
 
-use model::{AgentId, CheckResult, HeartbeatId, MonitorId, RegionId, Timestamp};
+use model::{AgentId, CheckResult, HeartbeatId, MonitorId, RegionId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -38,7 +38,7 @@ pub enum Record {
         /// What it says.
         result: Box<CheckResult>,
     },
-    /// A heartbeat's ping.
+    /// A heartbeat's ping, as it was written before pings told of runs.
     Ping {
         /// The heartbeat.
         heartbeat: HeartbeatId,
@@ -95,6 +95,21 @@ pub enum Record {
         to: Timestamp,
         /// Whether the coordinator was started at its end, so that no region was live.
         restarted: bool,
+    },
+    /// A heartbeat's ping.
+    RunPing {
+        /// The heartbeat.
+        heartbeat: HeartbeatId,
+        /// What the ping says.
+        kind: engine::heartbeat::PingKind,
+        /// When it was received.
+        at: Timestamp,
+        /// Of which run, if the job tells its runs apart.
+        run: Option<RunId>,
+        /// Its HTTP method.
+        method: PingMethod,
+        /// What was kept of its body.
+        body: Vec<u8>,
     },
 }
 
@@ -236,6 +251,14 @@ mod tests {
             Record::Told { monitor, what: Told::MaintenanceEnded },
             Record::RegionLive { region, live: true },
             Record::Blind { from: at, to: at, restarted: true },
+            Record::RunPing {
+                heartbeat: HeartbeatId::from_bytes([6; 16]),
+                kind: engine::heartbeat::PingKind::Log,
+                at,
+                run: Some(RunId::from_bytes([7; 16])),
+                method: PingMethod::Get,
+                body: vec![],
+            },
         ]
     }
 

@@ -17,6 +17,7 @@ pub mod id;
 pub mod random;
 pub mod region;
 pub mod result;
+pub mod run;
 pub mod secret;
 pub mod subject;
 pub mod tag;
@@ -39,6 +40,7 @@ pub use id::{
 pub use random::{Random, SystemRandom};
 pub use region::RegionId;
 pub use result::{CheckResult, Failure, FailureKind, Hop, Outcome, Phases};
+pub use run::RunId;
 pub use secret::Secret;
 pub use subject::{Shard, SubjectId};
 pub use tag::Tag;

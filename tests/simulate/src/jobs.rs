@@ -188,7 +188,7 @@ impl<'a> Life<'a> {
                 self.miss(span, absence);
             }
             self.reach_deadlines(at);
-            self.apply(Event::Pinged { kind, at }, at);
+            self.apply(Event::Pinged { kind, at, run: None }, at);
         }
         for (span, absence) in absences.filter(|(span, _)| span.to <= end) {
             self.miss(span, absence);

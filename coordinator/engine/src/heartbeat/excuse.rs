@@ -12,6 +12,7 @@ use model::Timestamp;
 
 use super::Status;
 use super::step::Step;
+use crate::effect::RunLoss;
 use crate::phrase;
 
 impl Step<'_> {
@@ -21,10 +22,7 @@ impl Step<'_> {
         if self.state.status == Status::Paused {
             return;
         }
-        let was_running = self.state.running_since.is_some_and(|since| since <= to);
-        if was_running {
-            self.state.running_since = None;
-        }
+        let was_running = self.lose_runs(RunLoss::Unheard, |run| run.started_at <= to);
         // Time in a window of maintenance needs no excuse. What came before it may.
         let judged_until = self.state.maintenance.since().unwrap_or(to).min(to);
         let is_judged = from < judged_until || !self.state.is_in_maintenance();

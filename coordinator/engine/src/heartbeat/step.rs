@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{RunId, Timestamp};
 
 use super::{PingKind, Policy, State, Status, deadline};
 use crate::effect::{
-    CloseReason, Effect, Evidence, HeartbeatEvidence, HeartbeatFailure, Opening, Transition,
+    CloseReason, Effect, Evidence, HeartbeatEvidence, HeartbeatFailure, Opening, RunLoss, Transition,
 };
 use crate::phrase;
 
@@ -14,7 +14,7 @@ pub(super) struct Step<'a> {
     pub(super) state: State,
     pub(super) policy: &'a Policy,
     pub(super) now: Timestamp,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
 }
 
 impl<'a> Step<'a> {
@@ -26,18 +26,20 @@ impl<'a> Step<'a> {
         Transition { state: self.state, effects: self.effects }
     }
 
-    pub(super) fn pinged(&mut self, kind: PingKind, at: Timestamp) {
+    pub(super) fn pinged(&mut self, kind: PingKind, at: Timestamp, run: Option<RunId>) {
         let was_expected_at = self.state.expected_at(self.policy);
-        if !self.hear(kind, at) || self.state.status == Status::Paused {
+        if !self.hear(kind, at, run) || self.state.status == Status::Paused {
             return;
         }
         let at = at.min(self.now);
         match kind {
             PingKind::Start => {
-                if matches!(self.state.status, Status::New | Status::Up | Status::Unknown) {
+                let is_quiet = matches!(self.state.status, Status::New | Status::Up | Status::Unknown);
+                if is_quiet && self.state.running_since().is_some() {
                     self.change_status(Status::Running, "the job started".to_owned());
                 }
             }
+            PingKind::Log => {}
             PingKind::Success | PingKind::Exit(0) => self.succeeded(at),
             PingKind::Fail | PingKind::Exit(_) if self.state.maintenance.excuses(at) => {
                 self.failed_in_maintenance();
@@ -48,22 +50,16 @@ impl<'a> Step<'a> {
     }
 
     /// Remembers a ping; says whether it was news.
-    pub(super) fn hear(&mut self, kind: PingKind, at: Timestamp) -> bool {
+    pub(super) fn hear(&mut self, kind: PingKind, at: Timestamp, run: Option<RunId>) -> bool {
         let at = at.min(self.now);
+        let is_later = self.state.last_ping_at.is_none_or(|last| last < at);
+        self.follow_runs(kind, at, run, is_later);
+        if matches!(kind, PingKind::Start | PingKind::Log) || !is_later {
+            return is_later;
+        }
         let state = &mut self.state;
-        if state.last_ping_at.is_some_and(|last| at <= last) {
-            return false;
-        }
-        if kind == PingKind::Start {
-            let is_news = state.running_since.is_none_or(|since| since < at);
-            if is_news && state.status != Status::Paused {
-                state.running_since = Some(at);
-            }
-            return is_news;
-        }
         state.last_ping_at = Some(at);
         if state.status != Status::Paused {
-            state.running_since = None;
             state.counted_from = Some(at);
             state.is_expecting = true;
             state.excuses = 0;
@@ -91,8 +87,7 @@ impl<'a> Step<'a> {
                 }
                 let is_due = self.state.expected_at(self.policy).is_some_and(|at| at <= clock);
                 if self.state.status == Status::Late && !is_due {
-                    let running = self.state.running_since.is_some();
-                    let status = if running { Status::Running } else { Status::Up };
+                    let status = self.well();
                     self.change_status(status, format!("schedule changed to every {every}"));
                 }
             }
@@ -176,7 +171,13 @@ impl<'a> Step<'a> {
             // A ping may have waited elsewhere while its deadline passed here (I7).
             self.effects.push(Effect::Resolve { number, resolved_at: at.max(opened_at), evidence });
         }
-        self.change_status(Status::Up, "the job pinged".to_owned());
+        let status = self.well();
+        self.change_status(status, "the job pinged".to_owned());
+    }
+
+    /// What a job is that nothing is wrong with.
+    fn well(&self) -> Status {
+        if self.state.running_since().is_some() { Status::Running } else { Status::Up }
     }
 
     fn failed(&mut self, at: Timestamp, exit_code: Option<u8>, was_expected_at: Option<Timestamp>) {
@@ -243,8 +244,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    const fn expect_nothing(&mut self) {
-        self.state.running_since = None;
+    fn expect_nothing(&mut self) {
+        self.lose_runs(RunLoss::Paused, |_| true);
         self.state.counted_from = None;
         self.state.is_expecting = false;
         self.state.excuses = 0;

@@ -50,7 +50,7 @@ fn step(state: &mut State, policy: &Policy, event: Event, now: Timestamp) -> Vec
 
 fn event(action: &str, policy: &mut Policy, now: Timestamp) -> Option<Event> {
     let words: Vec<_> = action.split(' ').collect();
-    let ping = |kind| Some(Event::Pinged { kind, at: now });
+    let ping = |kind| Some(Event::Pinged { kind, at: now, run: None });
     match words.as_slice() {
         ["nothing"] => None,
         ["success"] => ping(PingKind::Success),

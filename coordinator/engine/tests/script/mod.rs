@@ -81,6 +81,10 @@ fn line(effect: &Effect, rounds: &mut Rounds) -> String {
         Effect::Notice { text, .. } => format!("notice: {text}"),
         Effect::Quarantine { since } => format!("quarantine from {}", offset(*since)),
         Effect::Release => "release".to_owned(),
+        Effect::RunEnded(run) => {
+            let began = run.started_at.map_or_else(|| "unknown".to_owned(), offset);
+            format!("run from {began} to {}: {:?}", offset(run.ended_at), run.outcome)
+        }
     }
 }
 

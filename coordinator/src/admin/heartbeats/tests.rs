@@ -26,7 +26,7 @@ async fn get(bench: &Bench, id: &str) -> wire::Heartbeat {
 async fn ping(bench: &Bench, id: &str, kind: PingKind, body: &[u8]) {
     let id = id.parse().unwrap();
     let at = bench.admin.clock.now();
-    bench.admin.shards.ping(id, kind, at, PingMethod::Post, body.to_vec()).await.unwrap();
+    bench.admin.shards.ping(id, kind, at, None, PingMethod::Post, body.to_vec()).await.unwrap();
 }
 
 #[tokio::test]
