@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::lifecycle::{Supervisor, Task};
-use crate::notify::send::{Attempted, Outcome, Request, Sender};
-use crate::notify::{Event, Kind, Message};
+use crate::notify::send::{Attempted, Outcome, Sender};
+use crate::notify::{Channel, Event};
 use crate::settings::{Settings, find_channel};
 use crate::shard::{self, DeliveryBatch};
 use crate::tenure::Tenure;
@@ -92,7 +92,7 @@ struct Done {
 struct Claimed {
     line: Line,
     delivery: DeliveryId,
-    kind: Kind,
+    channel: Channel,
     body: Bytes,
 }
 
@@ -230,15 +230,15 @@ impl Deliveries {
             }
         }
         let owed = waiting.front_mut()?;
-        let kind =
+        let channel: Option<Channel> =
             find_channel(config, line.0).and_then(|row| serde_json::from_str(row.settings.expose()).ok());
-        let Some(kind) = kind else {
+        let Some(channel) = channel else {
             self.places.forget(line.0);
             self.give_up(line, "the channel was deleted", batch);
             return None;
         };
         if owed.row.body.is_none() {
-            match render(&self.parts, owed, &kind).await {
+            match render(&self.parts, owed, &channel).await {
                 Rendered::Body(body) => {
                     owed.row.body = Some(body);
                     batch.deliveries.push(owed.row.clone());
@@ -256,7 +256,7 @@ impl Deliveries {
             }
         }
         let body = owed.row.body.clone()?;
-        Some(Claimed { line, delivery: owed.row.id, kind, body: Bytes::from(body) })
+        Some(Claimed { line, delivery: owed.row.id, channel, body: Bytes::from(body) })
     }
 
     /// Ends the first delivery of a line without an attempt.
@@ -289,8 +289,12 @@ impl Deliveries {
         self.parts.supervisor.spawn(Task::Attempt, async move {
             let started_at = clock.now();
             // A panic must not keep the place. What it leaves behind belongs to this one attempt.
-            let made = AssertUnwindSafe(make(&sender, clock.as_ref(), &claimed)).catch_unwind().await;
-            let attempted = made.unwrap_or_else(|_| unsent("internal error".to_owned()));
+            let making = async {
+                let Claimed { channel, delivery, body, .. } = &claimed;
+                channel.attempt(&sender, *delivery, clock.wall(), body).await
+            };
+            let made = AssertUnwindSafe(making).catch_unwind().await;
+            let attempted = made.unwrap_or_else(|_| Attempted::unsent("internal error".to_owned()));
             let ended = Done { line: claimed.line, delivery: claimed.delivery, started_at, attempted };
             drop(done.send(ended));
         });
@@ -312,7 +316,7 @@ impl Deliveries {
             let outcome = match done.attempted.outcome {
                 Outcome::Delivered => retry::Outcome::Delivered,
                 Outcome::Failed { retry_after } => retry::Outcome::Failed { retry_after },
-                Outcome::Gone => retry::Outcome::Gone,
+                Outcome::Refused | Outcome::Gone => retry::Outcome::Gone,
             };
             let jitter = random::unit(self.parts.random.as_ref());
             match retry::next(owed.row.attempts, outcome, now, jitter) {
@@ -358,27 +362,6 @@ impl Deliveries {
     }
 }
 
-async fn make(sender: &Sender, clock: &dyn Clock, claimed: &Claimed) -> Attempted {
-    match claimed.kind.headers(claimed.delivery, clock.wall(), &claimed.body) {
-        Ok(headers) => {
-            let request = Request { url: claimed.kind.url(), headers, body: claimed.body.clone() };
-            sender.send(&request).await
-        }
-        Err(error) => unsent(error.to_string()),
-    }
-}
-
-/// An attempt that failed on our side.
-fn unsent(detail: String) -> Attempted {
-    Attempted {
-        outcome: Outcome::Failed { retry_after: None },
-        status: None,
-        detail,
-        answer: vec![],
-        duration: Duration::ZERO,
-    }
-}
-
 fn log(row: &DeliveryRow, attempted: &Attempted) {
     let (delivery, channel) = (row.id, row.channel);
     let (attempts, detail) = (row.attempts, &attempted.detail);
@@ -404,7 +387,7 @@ enum Rendered {
     Never,
 }
 
-async fn render(parts: &Parts, owed: &mut Owed, kind: &Kind) -> Rendered {
+async fn render(parts: &Parts, owed: &mut Owed, channel: &Channel) -> Rendered {
     if owed.event.is_none() {
         match parts.store.event(owed.row.event).await {
             Ok(event) => owed.event = event.map(Arc::new),
@@ -413,6 +396,5 @@ async fn render(parts: &Parts, owed: &mut Owed, kind: &Kind) -> Rendered {
     }
     let event = owed.event.as_ref().map(|row| Event::decode(row.body.as_bytes()));
     let Some(Ok(event)) = event else { return Rendered::Never };
-    let message = Message::render(&event, parts.clock.now());
-    Rendered::Body(kind.body(&event, &message))
+    Rendered::Body(channel.body(owed.row.id, &event, parts.clock.now()))
 }

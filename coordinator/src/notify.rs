@@ -1,7 +1,7 @@
 //! What goes out when an incident changes: from a public fact to bytes at a receiver.
 //!
 //! ```text
-//! outbox ▸ event::Event ▸ text::Message ▸ channel::Kind::body ▸ (stored) ▸ send::Sender ▸ receiver
+//! outbox ▸ event::Event ▸ text::Message ▸ channel::Channel::body ▸ (stored) ▸ send::Sender ▸ receiver
 //! ```
 //!
 //! Everything up to the body is pure, so that a body can be rendered once, stored, and sent again unchanged. When
@@ -19,7 +19,7 @@ mod golden;
 #[cfg(test)]
 mod samples;
 
-pub use channel::Kind;
+pub use channel::Channel;
 pub use event::Event;
 pub use send::Sender;
 pub use text::Message;

@@ -1,4 +1,6 @@
-//! `Channels`: where notifications go. URLs and signing secrets are never shown again.
+//! `Channels`: where notifications go. URLs, tokens and signing secrets are never shown again.
+
+mod kinds;
 
 use model::ChannelId;
 use proto::admin::v1 as wire;
@@ -14,15 +16,13 @@ use super::find::{self, require_id};
 use super::invalid::Invalid;
 use super::paging::{self, Page, Scope};
 use super::refusal::{Refusal, not_found, stale, unreadable};
-use crate::notify::Kind;
-use crate::notify::channel::{ChannelSettings, ReceiverUrl, SigningSecret};
+use crate::notify::Channel;
+use crate::notify::channel::{ChannelSettings, Settings, SigningSecret};
 
-const CHANGEABLE: [&str; 4] = ["name", "url", "signing_secret", "notices"];
-const FIXED: [&str; 5] = ["id", "kind", "created_at", "updated_at", "etag"];
+const CHANGEABLE: [&str; 5] = ["name", "url", "signing_secret", "notices", "settings"];
+const FIXED: [&str; 6] = ["id", "kind", "kind_name", "created_at", "updated_at", "etag"];
 /// Users of a channel that a refusal names.
 const MAX_NAMED: usize = 5;
-/// What stands for the part of a URL that is not shown.
-const HIDDEN: char = '…';
 
 #[tonic::async_trait]
 impl Channels for Admin {
@@ -31,8 +31,8 @@ impl Channels for Admin {
         request: Request<wire::CreateChannelRequest>,
     ) -> Result<Response<wire::Channel>, Status> {
         let asked = request.into_inner().channel.unwrap_or_default();
-        let (name, kind) = self.read_new(&asked)?;
-        let settings = ChannelSettings { kind, notices: asked.notices.unwrap_or(true) };
+        let (name, channel) = self.read_new(&asked)?;
+        let settings = ChannelSettings { channel, notices: asked.notices.unwrap_or(true) };
         let now = self.clock.now();
         let row = ChannelRow {
             id: ChannelId::new(now, self.random.as_ref()),
@@ -46,9 +46,8 @@ impl Channels for Admin {
         let put = row.clone();
         self.settings.change::<Refusal>(|_| Ok(ConfigChange::PutChannel(put))).await?;
         let mut created = render(&row)?;
-        if let Kind::Webhook { secrets, .. } = &settings.kind {
-            created.signing_secret =
-                secrets.first().map(|secret| secret.expose().to_owned()).unwrap_or_default();
+        if let Some(secret) = settings.channel.secrets.first() {
+            created.signing_secret = secret.expose().to_owned();
         }
         Ok(Response::new(created))
     }
@@ -131,32 +130,33 @@ impl Channels for Admin {
         self.settings.change(decide).await?;
         Ok(Response::new(()))
     }
+
+    async fn list_channel_kinds(
+        &self,
+        _request: Request<wire::ListChannelKindsRequest>,
+    ) -> Result<Response<wire::ListChannelKindsResponse>, Status> {
+        Ok(Response::new(wire::ListChannelKindsResponse { kinds: kinds::described() }))
+    }
 }
 
 impl Admin {
-    fn read_new(&self, asked: &wire::Channel) -> Result<(String, Kind), Status> {
+    fn read_new(&self, asked: &wire::Channel) -> Result<(String, Channel), Status> {
         let mut invalid = Invalid::default();
         let name = fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid);
-        let url = read_url(&asked.url, &mut invalid);
+        let provider = kinds::asked(asked, &mut invalid);
         let secret = read_secret(&asked.signing_secret, &mut invalid);
-        let kind = match asked.kind() {
-            wire::ChannelKind::Webhook => {
+        let channel = provider.and_then(|provider| {
+            let settings = kinds::given(&Settings::new(provider), asked, &mut invalid)?;
+            let mut channel = Channel::new(settings);
+            if channel.is_signed() {
                 let secret = secret.unwrap_or_else(|| SigningSecret::generate(self.random.as_ref()));
-                url.map(|url| Kind::Webhook { url, secrets: vec![secret] })
+                channel.secrets = vec![secret];
+            } else if !asked.signing_secret.is_empty() {
+                invalid.add("signing_secret", "is for webhooks only: leave it empty");
             }
-            wire::ChannelKind::Slack => url.map(|url| Kind::Slack { url }),
-            wire::ChannelKind::Discord => url.map(|url| Kind::Discord { url }),
-            wire::ChannelKind::Unspecified => {
-                invalid
-                    .add("kind", "must be CHANNEL_KIND_WEBHOOK, CHANNEL_KIND_SLACK or CHANNEL_KIND_DISCORD");
-                None
-            }
-        };
-        if matches!(kind, Some(Kind::Slack { .. } | Kind::Discord { .. })) && !asked.signing_secret.is_empty()
-        {
-            invalid.add("signing_secret", "is for webhooks only: leave it empty");
-        }
-        invalid.finish(name.zip(kind))
+            Some(channel)
+        });
+        invalid.finish(name.zip(channel))
     }
 
     /// A channel that somebody relies on stays.
@@ -196,7 +196,7 @@ fn read_change(
 ) -> Result<(String, ChannelSettings), Status> {
     let mut invalid = Invalid::default();
     let named = |field| mask.contains(&field);
-    let ChannelSettings { mut kind, mut notices } = settings_of(before)?;
+    let ChannelSettings { mut channel, mut notices } = settings_of(before)?;
     if named("notices") {
         notices = asked.notices.unwrap_or(true);
     }
@@ -205,43 +205,38 @@ fn read_change(
     } else {
         Some(before.name.clone())
     };
-    if named("url") {
-        let read = read_url(&asked.url, &mut invalid);
-        let (Kind::Webhook { url, .. } | Kind::Slack { url } | Kind::Discord { url }) = &mut kind;
-        *url = read.unwrap_or_else(|| url.clone());
+    if named("url") || named("settings") {
+        let mut given = wire::Channel::default();
+        if named("url") {
+            given.url = asked.url.clone();
+            if given.url.trim().is_empty() {
+                invalid.add("url", "is required: the receiver's URL, beginning with https:// or http://");
+            }
+        }
+        if named("settings") {
+            given.settings = asked.settings.clone();
+        }
+        if let Some(settings) = kinds::given(&channel.settings, &given, &mut invalid) {
+            channel.settings = settings;
+        }
     }
     if named("signing_secret") {
         let read = read_secret(&asked.signing_secret, &mut invalid);
-        match (&mut kind, read) {
-            (Kind::Slack { .. } | Kind::Discord { .. }, _) => {
-                invalid.add("signing_secret", "is for webhooks only");
-            }
+        match read {
+            _ if !channel.is_signed() => invalid.add("signing_secret", "is for webhooks only"),
             // Receivers verify with the old one until they know the new one: both sign until the next change.
-            (Kind::Webhook { secrets, .. }, Some(new)) => {
-                secrets.retain(|old| *old != new);
-                secrets.insert(0, new);
-                secrets.truncate(2);
+            Some(new) => {
+                channel.secrets.retain(|old| *old != new);
+                channel.secrets.insert(0, new);
+                channel.secrets.truncate(2);
             }
-            (Kind::Webhook { .. }, None) => {
-                if asked.signing_secret.is_empty() {
-                    invalid.add("signing_secret", "cannot be taken away: give the new one");
-                }
+            None if asked.signing_secret.is_empty() => {
+                invalid.add("signing_secret", "cannot be taken away: give the new one");
             }
+            None => {}
         }
     }
-    invalid.finish(name.map(|name| (name, ChannelSettings { kind, notices })))
-}
-
-fn read_url(text: &str, invalid: &mut Invalid) -> Option<ReceiverUrl> {
-    if text.contains(HIDDEN) {
-        invalid.add("url", "is shortened, as answers show it: give the whole URL");
-        return None;
-    }
-    if text.trim().is_empty() {
-        invalid.add("url", "is required: the receiver's URL, beginning with https:// or http://");
-        return None;
-    }
-    invalid.check("url", ReceiverUrl::parse(text))
+    invalid.finish(name.map(|name| (name, ChannelSettings { channel, notices })))
 }
 
 fn read_secret(text: &str, invalid: &mut Invalid) -> Option<SigningSecret> {
@@ -259,27 +254,28 @@ fn settings_of(row: &ChannelRow) -> Result<ChannelSettings, Status> {
 
 /// A channel without its secrets.
 fn render(row: &ChannelRow) -> Result<wire::Channel, Status> {
-    let ChannelSettings { kind, notices } = settings_of(row)?;
-    let wire_kind = match &kind {
-        Kind::Webhook { .. } => wire::ChannelKind::Webhook,
-        Kind::Slack { .. } => wire::ChannelKind::Slack,
-        Kind::Discord { .. } => wire::ChannelKind::Discord,
-    };
+    let ChannelSettings { channel, notices } = settings_of(row)?;
+    let mut settings = channel.settings.shown();
+    let name = channel.provider().name();
     Ok(wire::Channel {
         id: row.id.to_string(),
         name: row.name.clone(),
-        kind: wire_kind.into(),
-        url: format!("{}/{HIDDEN}", kind.url()),
+        kind: kinds::wire_kind(name).into(),
+        url: settings.remove("url").unwrap_or_default(),
         signing_secret: String::new(),
         notices: Some(notices),
         created_at: instant(row.created_at),
         updated_at: instant(row.updated_at),
         etag: etag(row.revision),
+        settings,
+        kind_name: name.to_owned(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proto::admin::v1::monitors_server::Monitors as _;
     use tonic::Code;
 
@@ -310,14 +306,14 @@ mod tests {
         bench.admin.update_channel(Request::new(request)).await
     }
 
+    fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
     fn stored_secrets(bench: &Bench) -> Vec<String> {
         let config = bench.admin.settings.present();
-        match settings_of(&config.channels[0]).unwrap().kind {
-            Kind::Webhook { secrets, .. } => {
-                secrets.iter().map(|secret| secret.expose().to_owned()).collect()
-            }
-            Kind::Slack { .. } | Kind::Discord { .. } => vec![],
-        }
+        let channel = settings_of(&config.channels[0]).unwrap().channel;
+        channel.secrets.iter().map(|secret| secret.expose().to_owned()).collect()
     }
 
     #[tokio::test]
@@ -344,8 +340,13 @@ mod tests {
         let bench = Bench::start().await;
         let slack = || wire::Channel { kind: wire::ChannelKind::Slack.into(), ..webhook("x") };
         for (wrong, fields) in [
-            (wire::Channel::default(), vec!["name", "url", "kind"]),
+            (wire::Channel::default(), vec!["name", "kind"]),
             (wire::Channel { kind: 99, ..webhook("x") }, vec!["kind"]),
+            (wire::Channel { url: String::new(), ..webhook("x") }, vec!["url"]),
+            (wire::Channel { kind_name: "pigeon".into(), ..webhook("x") }, vec!["kind_name"]),
+            (wire::Channel { kind_name: "discord".into(), ..slack() }, vec!["kind"]),
+            (wire::Channel { settings: settings(&[("colour", "hush")]), ..slack() }, vec!["settings.colour"]),
+            (wire::Channel { settings: settings(&[("url", "https://b.example/")]), ..slack() }, vec!["url"]),
             (wire::Channel { url: "receiver.example/hush".into(), ..webhook("x") }, vec!["url"]),
             (wire::Channel { url: "ftp://receiver.example".into(), ..slack() }, vec!["url"]),
             (wire::Channel { signing_secret: "whsec_hush".into(), ..webhook("x") }, vec!["signing_secret"]),
@@ -403,6 +404,30 @@ mod tests {
         assert_eq!(said(update(&bench, change(None), &["notices"]).await).notices, Some(true));
         let renamed = wire::Channel { id: quiet.id, name: "mute".into(), ..wire::Channel::default() };
         assert_eq!(said(update(&bench, renamed, &["name"]).await).notices, Some(false));
+    }
+
+    #[tokio::test]
+    async fn a_kind_can_be_named_and_its_url_be_one_of_its_settings() {
+        let bench = Bench::start().await;
+        let named = wire::Channel {
+            name: "chat".into(),
+            kind_name: "discord".into(),
+            settings: settings(&[("url", "https://discord.example/hush")]),
+            ..wire::Channel::default()
+        };
+        let created = said(create(&bench, named).await);
+        assert_eq!((created.kind(), created.kind_name.as_str()), (wire::ChannelKind::Discord, "discord"));
+        assert_eq!((created.url.as_str(), created.settings.len()), ("https://discord.example/…", 0));
+        let moved = wire::Channel {
+            id: "chat".into(),
+            settings: settings(&[("url", "https://other.example/hush")]),
+            ..wire::Channel::default()
+        };
+        assert_eq!(said(update(&bench, moved, &["settings"]).await).url, "https://other.example/…");
+        let request = Request::new(wire::ListChannelKindsRequest::default());
+        let kinds = said(bench.admin.list_channel_kinds(request).await).kinds;
+        let discord = kinds.iter().find(|kind| kind.name == "discord").unwrap();
+        assert!(discord.settings[0].required && discord.settings[0].secret, "{discord:?}");
     }
 
     #[tokio::test]

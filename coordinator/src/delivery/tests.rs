@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::notify::channel::{ReceiverUrl, WEBHOOK_ID};
+use crate::notify::channel::WEBHOOK_ID;
 use crate::notify::event::{EventFailure, EventIncident, EventKind, EventSubject};
 use crate::notify::send::Limits;
 use crate::web::stage::{NOW, Stage};
@@ -406,12 +406,12 @@ async fn receive(State(knocks): State<mpsc::UnboundedSender<Knock>>, request: Ht
 }
 
 fn channel_row(id: ChannelId, url: &str) -> ChannelRow {
-    let kind = Kind::Slack { url: ReceiverUrl::parse(url).unwrap() };
+    let settings = format!(r#"{{"kind":"slack","settings":{{"url":"{url}"}}}}"#);
     ChannelRow {
         id,
         workspace: DEFAULT_WORKSPACE.into(),
         name: id.to_string(),
-        settings: Secret::new(serde_json::to_string(&kind).unwrap()),
+        settings: Secret::new(settings),
         revision: 1,
         created_at: NOW,
         updated_at: NOW,

@@ -1,8 +1,11 @@
 //! Where notifications go, and what is said there.
 //!
-//! A [`Kind`] is a channel's configuration: made from what a user typed ([`ReceiverUrl::parse`],
-//! [`SigningSecret`]), stored as JSON, and shown without its secrets. From it and an event's [`Message`] come the
-//! bytes of a request: the body once, the headers for every attempt.
+//! A [`Channel`] is a kind ([`Provider`]) with its [`Settings`]: made from what a user typed, stored as JSON, and shown
+//! without its secrets. From it and an event come the bytes of a request: the body once, the rest for every attempt.
+
+pub mod completed;
+pub mod provider;
+pub mod setting;
 
 mod discord;
 mod fitted;
@@ -11,93 +14,154 @@ mod signing;
 mod slack;
 mod webhook;
 
-use http::HeaderMap;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-use model::{DeliveryId, Timestamp};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use model::{DeliveryId, Secret, Timestamp, result};
+use serde::{Deserialize, Serialize};
 use store::ChannelRow;
 
+use super::send::{Attempted, MAX_DETAIL_CHARS, Outcome, Outgoing, Sender};
 use super::{Event, Message};
+use provider::{Answer, Attempt, Told, Unsendable, Verdict};
 
+pub use provider::Provider;
 pub use receiver_url::{InvalidUrl, ReceiverUrl};
-pub use signing::{InvalidSecret, SigningSecret, Unsignable};
+pub use setting::{Setting, Settings};
+pub use signing::{InvalidSecret, SigningSecret};
 
-/// The header in which every delivery, to whatever kind of channel, carries its [`DeliveryId`].
+/// The header in which every delivery over HTTP, to whatever kind of channel, carries its [`DeliveryId`].
 pub const WEBHOOK_ID: &str = standardwebhooks::HEADER_WEBHOOK_ID;
 
-/// A kind of channel with its parameters.
+/// A kind of channel with its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Kind {
-    /// Any receiver of Standard Webhooks (standardwebhooks.com).
-    Webhook {
-        /// Where to.
-        url: ReceiverUrl,
-        /// One signature is made with each: two while a secret is being replaced.
-        secrets: Vec<SigningSecret>,
-    },
-    /// A Slack incoming webhook, or what understands its format (Mattermost, Rocket.Chat).
-    Slack {
-        /// Where to; whoever knows it can post.
-        url: ReceiverUrl,
-    },
-    /// A Discord webhook.
-    Discord {
-        /// Where to; whoever knows it can post.
-        url: ReceiverUrl,
-    },
+#[serde(try_from = "Stored", into = "Stored")]
+pub struct Channel {
+    /// The kind and what is set.
+    pub settings: Settings,
+    /// One signature is made with each: two while a secret is being replaced. Webhooks only.
+    pub secrets: Vec<SigningSecret>,
 }
 
-impl Kind {
-    /// Where deliveries go.
+impl Channel {
+    /// A channel without signing secrets.
     #[must_use]
-    pub const fn url(&self) -> &ReceiverUrl {
-        match self {
-            Self::Webhook { url, .. } | Self::Slack { url } | Self::Discord { url } => url,
+    pub const fn new(settings: Settings) -> Self {
+        Self { settings, secrets: vec![] }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn provider(&self) -> &'static dyn Provider {
+        self.settings.provider()
+    }
+
+    /// Whether receivers verify a signature.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.provider().name() == "webhook"
+    }
+
+    /// The body of a delivery, rendered `at`. Rendered once and stored, so that every attempt sends the same; holds no
+    /// secret of the channel.
+    #[must_use]
+    pub fn body(&self, id: DeliveryId, event: &Event, at: Timestamp) -> Vec<u8> {
+        let message = Message::render(event, at);
+        self.provider().body(&Told { id, event, message: &message, at }, &self.settings)
+    }
+
+    /// Makes one attempt at `at` (wall time) with a body that was stored, and says what the answer means.
+    pub async fn attempt(&self, sender: &Sender, id: DeliveryId, at: Timestamp, body: &Bytes) -> Attempted {
+        match self.outgoing(id, at, body) {
+            Ok(outgoing) => self.judged(sender.send(&outgoing).await),
+            Err(error) => Attempted::unsent(error.to_string()),
         }
     }
 
-    /// The kind's name: `webhook`, `slack` or `discord`.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Webhook { .. } => "webhook",
-            Self::Slack { .. } => "slack",
-            Self::Discord { .. } => "discord",
-        }
-    }
-
-    /// The JSON to send. Rendered once and stored, so that every attempt sends the same bytes.
-    #[must_use]
-    pub fn body(&self, event: &Event, message: &Message) -> Vec<u8> {
-        match self {
-            Self::Webhook { .. } => webhook::body(event, message),
-            Self::Slack { .. } => slack::body(message),
-            Self::Discord { .. } => discord::body(message),
-        }
-    }
-
-    /// The headers of one attempt at `at` (wall time: receivers compare it with their clock).
+    /// What one attempt sends.
     ///
     /// # Errors
-    /// When a stored body is not what [`Kind::body`] makes.
-    pub fn headers(&self, id: DeliveryId, at: Timestamp, body: &[u8]) -> Result<HeaderMap, Unsignable> {
-        let mut headers = match self {
-            Self::Webhook { secrets, .. } => signing::sign(id, at, secrets, body)?,
-            Self::Slack { .. } | Self::Discord { .. } => signing::identify(id),
+    /// When a stored body or setting is not what the channel's kind makes.
+    pub fn outgoing(&self, id: DeliveryId, at: Timestamp, body: &Bytes) -> Result<Outgoing, Unsendable> {
+        let attempt = Attempt { id, at, body, keys: &self.secrets };
+        let mut outgoing = self.provider().outgoing(&attempt, &self.settings)?;
+        match &mut outgoing {
+            Outgoing::Http(request) => {
+                request.headers.extend(signing::identify(id));
+                let json = HeaderValue::from_static("application/json");
+                request.headers.entry(CONTENT_TYPE).or_insert(json);
+            }
+        }
+        Ok(outgoing)
+    }
+
+    /// An attempt as the provider's own words make it, where they say more than the status.
+    fn judged(&self, attempted: Attempted) -> Attempted {
+        let Some(status) = attempted.status else { return attempted };
+        let answer = Answer { status, body: &attempted.answer };
+        let Some(Verdict { outcome, detail }) = self.provider().verdict(&answer) else { return attempted };
+        let outcome = match (outcome, attempted.outcome) {
+            // The header's word holds where the body has none.
+            (Outcome::Failed { retry_after: None }, Outcome::Failed { retry_after }) => {
+                Outcome::Failed { retry_after }
+            }
+            (outcome, _) => outcome,
         };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(headers)
+        let detail = match detail.as_str() {
+            "" => attempted.detail,
+            words => result::clean(&format!("{}: {words}", attempted.detail), MAX_DETAIL_CHARS),
+        };
+        Attempted { outcome, detail, ..attempted }
     }
 }
 
-/// What is stored of a channel besides its kind.
+/// A channel as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    kind: String,
+    /// Where it stood before there were settings.
+    #[serde(default, skip_serializing)]
+    url: Option<Secret<String>>,
+    #[serde(default)]
+    settings: BTreeMap<String, Secret<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<SigningSecret>,
+}
+
+/// A kind that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a channel's stored kind is not known")]
+struct UnknownKind;
+
+impl TryFrom<Stored> for Channel {
+    type Error = UnknownKind;
+
+    fn try_from(stored: Stored) -> Result<Self, UnknownKind> {
+        let provider = provider::find(&stored.kind).ok_or(UnknownKind)?;
+        let mut values = stored.settings;
+        values.extend(stored.url.map(|url| ("url".to_owned(), url)));
+        Ok(Self { settings: Settings::stored(provider, values), secrets: stored.secrets })
+    }
+}
+
+impl From<Channel> for Stored {
+    fn from(channel: Channel) -> Self {
+        Self {
+            kind: channel.provider().name().to_owned(),
+            url: None,
+            settings: channel.settings.values().clone(),
+            secrets: channel.secrets,
+        }
+    }
+}
+
+/// What is stored of a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelSettings {
-    /// The kind with its parameters.
+    /// The kind with its settings.
     #[serde(flatten)]
-    pub kind: Kind,
+    pub channel: Channel,
     /// Whether operators' notices go there: agents that are not believed, regions that cannot be heard.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub notices: bool,
@@ -125,36 +189,44 @@ mod tests {
 
     #[test]
     fn stored_configuration_comes_back_and_debug_shows_no_secret() {
-        let secret: SigningSecret = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB".parse().unwrap();
-        for kind in [
-            Kind::Webhook { url: url("https://a.example/in?token=hush"), secrets: vec![secret] },
-            Kind::Slack { url: url("https://hooks.slack.com/services/T/B/hush") },
-            Kind::Discord { url: url("https://discord.com/api/webhooks/1/hush") },
-        ] {
-            let stored = serde_json::to_string(&kind).unwrap();
-            assert!(stored.contains("hush"), "{}", kind.name());
-            assert_eq!(serde_json::from_str::<Kind>(&stored).unwrap(), kind);
-            let debug = format!("{kind:?}");
-            assert!(!debug.contains("hush") && !debug.contains("QUFB"), "{debug}");
+        for provider in provider::ALL {
+            let mut channel = samples::channel(provider.name());
+            if provider.name() == "webhook" {
+                channel.secrets = vec!["whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB".parse().unwrap()];
+            }
+            let settings = ChannelSettings { channel, notices: false };
+            let stored = serde_json::to_string(&settings).unwrap();
+            assert!(stored.contains("hush"), "a sample has a secret: {stored}");
+            assert_eq!(serde_json::from_str::<ChannelSettings>(&stored).unwrap(), settings);
+            assert_eq!(serde_json::from_str::<Channel>(&stored).unwrap(), settings.channel);
+            let shown = format!("{settings:?} {:?}", settings.channel.settings.shown());
+            assert!(!shown.contains("hush") && !shown.contains("QUFB"), "{shown}");
         }
     }
 
     #[test]
-    fn every_delivery_says_its_id_and_its_content_type() {
-        let (id, event) = (DeliveryId::from_bytes([5; 16]), samples::down());
-        for kind in [
-            Kind::Webhook { url: url("https://a.example/"), secrets: vec![] },
-            Kind::Slack { url: url("https://a.example/") },
-            Kind::Discord { url: url("https://a.example/") },
-        ] {
-            let body = kind.body(&event, &Message::render(&event, event.occurred_at));
-            let headers = kind.headers(id, event.occurred_at, &body).unwrap();
-            assert_eq!(headers[WEBHOOK_ID], id.to_string(), "{}", kind.name());
-            assert_eq!(headers[CONTENT_TYPE], "application/json", "{}", kind.name());
-        }
+    fn rows_from_before_there_were_settings_are_read() {
+        let stored = r#"{"kind":"webhook","url":"https://a.example/hush",
+            "secrets":["whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"],"notices":false}"#;
+        let ChannelSettings { channel, notices } = serde_json::from_str(stored).unwrap();
+        assert_eq!(channel.settings.text("url"), "https://a.example/hush");
+        assert_eq!((channel.secrets.len(), notices), (1, false));
+        assert!(serde_json::from_str::<Channel>(r#"{"kind":"pigeon","url":"https://a.example/"}"#).is_err());
     }
 
-    fn url(text: &str) -> ReceiverUrl {
-        ReceiverUrl::parse(text).unwrap()
+    #[test]
+    fn every_delivery_says_its_id_and_no_stored_body_holds_a_secret() {
+        let (id, event) = (DeliveryId::from_bytes([5; 16]), samples::down());
+        for provider in provider::ALL {
+            let channel = samples::channel(provider.name());
+            let body = channel.body(id, &event, event.occurred_at);
+            assert!(!String::from_utf8_lossy(&body).contains("hush"), "{}", provider.name());
+            match channel.outgoing(id, event.occurred_at, &body.into()).unwrap() {
+                Outgoing::Http(request) => {
+                    assert_eq!(request.headers[WEBHOOK_ID], id.to_string(), "{}", provider.name());
+                    assert!(request.headers.contains_key(CONTENT_TYPE), "{}", provider.name());
+                }
+            }
+        }
     }
 }

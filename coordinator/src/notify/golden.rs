@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use model::{DeliveryId, Timestamp};
 use serde_json::Value;
 
-use super::channel::{Kind, ReceiverUrl};
+use super::channel::provider;
 use super::event::EventSubject;
 use super::{Event, Message, samples};
 
@@ -16,41 +17,39 @@ fn plain_text_of_every_variant() {
 }
 
 #[test]
-fn slack_body_of_every_variant() {
-    bodies(|url| Kind::Slack { url });
-}
-
-#[test]
-fn discord_body_of_every_variant() {
-    bodies(|url| Kind::Discord { url });
-}
-
-#[test]
-fn webhook_body_of_every_variant() {
-    bodies(|url| Kind::Webhook { url, secrets: vec![] });
-}
-
-/// Laid out and with sorted keys, so that a difference can be read.
-fn bodies(kind: impl Fn(ReceiverUrl) -> Kind) {
-    let kind = kind(ReceiverUrl::parse("https://receiver.example/").unwrap());
-    for ((name, message), (_, event)) in messages().into_iter().zip(samples::all()) {
-        let body: Value = serde_json::from_slice(&kind.body(&event, &message)).unwrap();
-        golden(&format!("{name}.{}", kind.name()), &serde_json::to_string_pretty(&body).unwrap());
+fn body_of_every_variant_for_every_kind() {
+    for provider in provider::ALL {
+        let channel = samples::channel(provider.name());
+        for (name, event) in samples::all() {
+            let body = channel.body(DeliveryId::from_bytes([5; 16]), &event, rendered_at(&event));
+            golden(&format!("{name}.{}", provider.name()), &laid_out(&body));
+        }
     }
 }
 
-/// Every variant in words: outages 3 minutes after they started, heartbeats 2 hours after the ping was due.
+/// JSON laid out and with sorted keys, so that a difference can be read; everything else as it is.
+fn laid_out(body: &[u8]) -> String {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(json) => serde_json::to_string_pretty(&json).unwrap(),
+        Err(_) => String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+/// Every variant in words.
 fn messages() -> Vec<(&'static str, Message)> {
-    let words = |event: &Event| {
-        let age_secs = match event.subject {
-            EventSubject::Monitor { .. } | EventSubject::Agent { .. } | EventSubject::Installation { .. } => {
-                3 * 60
-            }
-            EventSubject::Heartbeat { .. } => 2 * 3_600,
-        };
-        Message::render(event, samples::STARTED_AT.plus(Duration::from_secs(age_secs)))
-    };
+    let words = |event: &Event| Message::render(event, rendered_at(event));
     samples::all().into_iter().map(|(name, event)| (name, words(&event))).collect()
+}
+
+/// Outages 3 minutes after they started, heartbeats 2 hours after the ping was due.
+fn rendered_at(event: &Event) -> Timestamp {
+    let age_secs = match event.subject {
+        EventSubject::Monitor { .. } | EventSubject::Agent { .. } | EventSubject::Installation { .. } => {
+            3 * 60
+        }
+        EventSubject::Heartbeat { .. } => 2 * 3_600,
+    };
+    samples::STARTED_AT.plus(Duration::from_secs(age_secs))
 }
 
 fn golden(name: &str, content: &str) {

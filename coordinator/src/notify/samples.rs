@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::{AgentId, EventId, HeartbeatId, IncidentId, InstallationId, MonitorId, RegionId, Timestamp};
 
+use super::channel::{Channel, Settings, provider};
 use super::event::{
     ClosedReason, Event, EventComponent, EventFailure, EventIncident, EventKind, EventOutcome, EventRegion,
     EventSubject, EventVote, EventVotes,
@@ -11,6 +12,16 @@ use super::event::{
 
 /// When the samples' outages start: 2026-11-22T03:04:05.25Z.
 pub(super) const STARTED_AT: Timestamp = Timestamp::from_micros(1_795_316_645_250_000);
+
+/// A channel of a kind with a value in every required setting. Secrets have `hush` in them.
+pub(super) fn channel(kind: &str) -> Channel {
+    let settings: &[(&str, &str)] = match kind {
+        "webhook" | "slack" | "discord" => &[("url", "https://receiver.example/hush")],
+        other => panic!("no sample of {other}"),
+    };
+    let given = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Channel::new(Settings::new(provider::find(kind).unwrap()).changed(&given).unwrap())
+}
 
 /// Every variant under the name of its golden files.
 pub(super) fn all() -> Vec<(&'static str, Event)> {

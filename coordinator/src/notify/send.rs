@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -30,6 +30,7 @@ use model::address::Cidr;
 use model::{Clock, Timestamp, result};
 
 use super::channel::ReceiverUrl;
+use super::channel::provider::Unsendable;
 use dial::{DialError, Dialer};
 
 pub use tls::InvalidCa;
@@ -41,7 +42,7 @@ pub const MAX_KEPT_BYTES: usize = 2 * 1024;
 /// Bytes that an answer's status line and headers may take.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The longest detail that is kept, in characters.
-const MAX_DETAIL_CHARS: usize = 256;
+pub(super) const MAX_DETAIL_CHARS: usize = 256;
 
 /// How attempts are made.
 #[derive(Clone, Debug)]
@@ -66,15 +67,50 @@ pub struct Sender {
     dialer: Dialer,
 }
 
-/// What to send.
+/// What one attempt sends.
 #[derive(Clone, Debug)]
-pub struct Request<'a> {
+pub enum Outgoing {
+    /// A request.
+    Http(Request),
+}
+
+/// A request over HTTP.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// POST, or PUT where a provider wants it.
+    pub method: Method,
     /// Where to.
-    pub url: &'a ReceiverUrl,
+    pub url: ReceiverUrl,
     /// Headers besides those that HTTP itself needs.
     pub headers: HeaderMap,
-    /// The stored body.
+    /// The body as it is sent.
     pub body: Bytes,
+}
+
+impl Request {
+    /// A POST without headers of its own; JSON unless a content type is set.
+    #[must_use]
+    pub fn post(url: ReceiverUrl, body: Bytes) -> Self {
+        Self { method: Method::POST, url, headers: HeaderMap::new(), body }
+    }
+
+    /// As [`Request::post`], with PUT.
+    #[must_use]
+    pub fn put(url: ReceiverUrl, body: Bytes) -> Self {
+        Self { method: Method::PUT, ..Self::post(url, body) }
+    }
+
+    /// The same with a header. Its value is not shown in debugging output.
+    ///
+    /// # Errors
+    /// When the value cannot stand in a header.
+    pub fn with_header(mut self, name: HeaderName, value: &str) -> Result<Self, Unsendable> {
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| Unsendable("a setting of the channel cannot stand in a header"))?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(self)
+    }
 }
 
 /// What came of one attempt.
@@ -102,8 +138,24 @@ pub enum Outcome {
         /// How long the receiver asked us to wait, unclamped.
         retry_after: Option<Duration>,
     },
-    /// The receiver answered 410: it wants no more, now or later.
+    /// The receiver will never take this message; others it may.
+    Refused,
+    /// The receiver answered 410, or what means the same: it wants no more, now or later.
     Gone,
+}
+
+impl Attempted {
+    /// An attempt that failed on our side.
+    #[must_use]
+    pub fn unsent(detail: String) -> Self {
+        Self {
+            outcome: Outcome::Failed { retry_after: None },
+            status: None,
+            detail,
+            answer: vec![],
+            duration: Duration::ZERO,
+        }
+    }
 }
 
 impl Sender {
@@ -117,7 +169,13 @@ impl Sender {
     }
 
     /// Makes one attempt. Whatever the receiver does, it ends within the deadline.
-    pub async fn send(&self, request: &Request<'_>) -> Attempted {
+    pub async fn send(&self, outgoing: &Outgoing) -> Attempted {
+        match outgoing {
+            Outgoing::Http(request) => self.request(request).await,
+        }
+    }
+
+    async fn request(&self, request: &Request) -> Attempted {
         let started_at = self.clock.now();
         let mut received = Received::default();
         let exchange = self.exchange(request, &mut received);
@@ -135,7 +193,7 @@ impl Sender {
         }
     }
 
-    async fn exchange(&self, request: &Request<'_>, received: &mut Received) -> Result<(), Problem> {
+    async fn exchange(&self, request: &Request, received: &mut Received) -> Result<(), Problem> {
         let stream = self.dialer.connect(request.url.expose()).await?;
         talk(stream, request, self.clock.wall(), received).await
     }
@@ -171,7 +229,7 @@ enum Problem {
 /// Sends the request and reads as much of the answer as anyone may want.
 async fn talk<S>(
     stream: S,
-    request: &Request<'_>,
+    request: &Request,
     wall: Timestamp,
     received: &mut Received,
 ) -> Result<(), Problem>
@@ -208,10 +266,10 @@ where
     }
 }
 
-fn message(request: &Request<'_>) -> Result<http::Request<Full<Bytes>>, http::Error> {
+fn message(request: &Request) -> Result<http::Request<Full<Bytes>>, http::Error> {
     let url = request.url.expose();
     let mut message = http::Request::builder()
-        .method(Method::POST)
+        .method(request.method.clone())
         .uri(request.url.request_target())
         .body(Full::new(request.body.clone()))?;
     let headers = message.headers_mut();

@@ -1,21 +1,24 @@
 //! `vigilctl channel`: where notifications go.
 //!
-//! The URL of a Slack or Discord channel is a secret: `--url -` reads it from stdin instead of the command line. A
-//! webhook's signing secret is printed alone on stdout, once.
+//! Which kinds there are and what can be set in each says the coordinator (`channel kinds`). URLs and tokens are secrets:
+//! `-` reads a value from stdin and `@FILE` from a file instead of the command line. A webhook's signing secret is
+//! printed alone on stdout, once.
 
-use std::io::BufRead;
+mod kind;
+mod value;
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{
-    Channel, ChannelKind, CreateChannelRequest, DeleteChannelRequest, GetChannelRequest, ListChannelsRequest,
+    Channel, CreateChannelRequest, DeleteChannelRequest, GetChannelRequest, ListChannelsRequest,
     UpdateChannelRequest,
 };
 
 use super::{Context, Get, Ls, Which, client};
 use crate::exit::Failure;
 use crate::moment;
-use crate::output::{Cell, Described, Listed, Sheet, enum_word, say};
+use crate::output::{Cell, Described, Listed, Sheet, Table, say};
+use value::{Assignment, value};
 
 /// What can be done with channels.
 #[derive(Debug, Subcommand)]
@@ -30,19 +33,24 @@ pub(crate) enum Verb {
     Edit(Edit),
     /// Delete a channel; nothing is sent there any more
     Delete(Which),
+    /// List the kinds of channels, or what can be set in one kind
+    Kinds(kind::Kinds),
 }
 
 /// Arguments of `create`.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// What receives the notifications
-    #[arg(value_enum)]
-    kind: Kind,
+    /// What receives the notifications: webhook, slack, discord or another of `channel kinds`
+    kind: String,
     /// Unique name
     name: String,
-    /// Where to send them; `-` reads it from stdin
+    /// Where to send them, for kinds that have a URL; `-` reads it from stdin, @FILE from a file
     #[arg(long)]
-    url: String,
+    url: Option<String>,
+    /// What `channel kinds KIND` lists; `-` as the value reads it from stdin, @FILE from a file (write @@ for a value that
+    /// begins with @); may be repeated
+    #[arg(long = "set", value_name = "SETTING=VALUE")]
+    settings: Vec<Assignment>,
     /// Do not send notices for operators there: agents that are not believed, regions that cannot be heard
     #[arg(long)]
     no_notices: bool,
@@ -50,30 +58,25 @@ pub(crate) struct Create {
 
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["name", "url", "notices"]))]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["name", "url", "settings", "unset", "notices"]))]
 pub(crate) struct Edit {
     /// Id or name
     id: String,
     /// Unique name
     #[arg(long)]
     name: Option<String>,
-    /// Where to send notifications; `-` reads it from stdin
+    /// Where to send notifications; `-` reads it from stdin, @FILE from a file
     #[arg(long)]
     url: Option<String>,
+    /// As for `create`; settings that are not given stay
+    #[arg(long = "set", value_name = "SETTING=VALUE")]
+    settings: Vec<Assignment>,
+    /// A setting to take away; may be repeated
+    #[arg(long, value_name = "SETTING")]
+    unset: Vec<String>,
     /// Whether to send notices for operators there: agents that are not believed, regions that cannot be heard
     #[arg(long, value_name = "true|false")]
     notices: Option<bool>,
-}
-
-/// Kinds of channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// A Slack incoming webhook
-    Slack,
-    /// A Discord webhook
-    Discord,
-    /// Any receiver of Standard Webhooks (standardwebhooks.com)
-    Webhook,
 }
 
 /// Does what the verb says.
@@ -84,6 +87,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Create(create) => self::create(create, context).await,
         Verb::Edit(edit) => self::edit(edit, context).await,
         Verb::Delete(Which { id }) => delete(id, context).await,
+        Verb::Kinds(kinds) => kind::list(kinds, context).await,
     }
 }
 
@@ -109,14 +113,14 @@ async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {
-    let kind = match create.kind {
-        Kind::Slack => ChannelKind::Slack,
-        Kind::Discord => ChannelKind::Discord,
-        Kind::Webhook => ChannelKind::Webhook,
+    let channel = Channel {
+        name: create.name,
+        kind_name: create.kind,
+        url: create.url.map(|url| value("--url", &url)).transpose()?.unwrap_or_default(),
+        settings: value::settings(create.settings)?,
+        notices: Some(!create.no_notices),
+        ..Channel::default()
     };
-    let url = url_or_stdin(create.url)?;
-    let notices = Some(!create.no_notices);
-    let channel = Channel { name: create.name, kind: kind.into(), url, notices, ..Channel::default() };
     let request = CreateChannelRequest { channel: Some(channel) };
     let channel = channels!(context).create_channel(request).await?.into_inner();
     let (essence, talk) = match channel.signing_secret.as_str() {
@@ -133,16 +137,27 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
 }
 
 async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
-    let given =
-        [(edit.name.is_some(), "name"), (edit.url.is_some(), "url"), (edit.notices.is_some(), "notices")];
+    let mut settings = value::settings(edit.settings)?;
+    for name in edit.unset {
+        if settings.insert(name.clone(), String::new()).is_some() {
+            return Err(Failure::usage(format!("--unset {name}: --set gives it a value")));
+        }
+    }
+    let given = [
+        (edit.name.is_some(), "name"),
+        (edit.url.is_some(), "url"),
+        (!settings.is_empty(), "settings"),
+        (edit.notices.is_some(), "notices"),
+    ];
     let paths: Vec<String> =
         given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path.to_owned()).collect();
-    let url = edit.url.map(url_or_stdin).transpose()?.unwrap_or_default();
+    let url = edit.url.map(|url| value("--url", &url)).transpose()?.unwrap_or_default();
     let mut channels = channels!(context);
     let present = channels.get_channel(GetChannelRequest { id: edit.id }).await?.into_inner();
     let name = edit.name.unwrap_or_default();
     let notices = edit.notices;
-    let channel = Channel { id: present.id, etag: present.etag, name, url, notices, ..Channel::default() };
+    let channel =
+        Channel { id: present.id, etag: present.etag, name, url, settings, notices, ..Channel::default() };
     let update_mask = Some(prost_types::FieldMask { paths });
     let request = UpdateChannelRequest { channel: Some(channel), update_mask };
     let channel = channels.update_channel(request).await?.into_inner();
@@ -156,29 +171,13 @@ async fn delete(id: String, context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The URL itself, or the first line of stdin for `-`.
-fn url_or_stdin(url: String) -> Result<String, Failure> {
-    if url != "-" {
-        return Ok(url);
-    }
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Failure::usage(format!("--url -: cannot read stdin: {error}")))?;
-    match line.trim() {
-        "" => Err(Failure::usage("--url -: there is no URL on stdin")),
-        line => Ok(line.to_owned()),
-    }
-}
-
 impl Listed for Channel {
     const COLUMNS: &'static [&'static str] = &["NAME", "KIND", "URL", "CREATED", "ID"];
 
     fn row(&self, now: Timestamp) -> Vec<Cell> {
         vec![
             Cell::text(&self.name),
-            Cell::text(kind(self)),
+            Cell::text(&self.kind_name),
             Cell::text(&self.url),
             Cell::text(moment::relative(self.created_at.as_ref(), now)),
             Cell::text(&self.id),
@@ -188,17 +187,16 @@ impl Listed for Channel {
 
 impl Described for Channel {
     fn sheet(&self, now: Timestamp) -> Sheet {
+        let setting = |(name, value): (&String, &String)| vec![Cell::text(name), Cell::text(value)];
+        let settings = self.settings.iter().map(setting).collect();
         Sheet::default()
             .field("name", &self.name)
             .field("id", &self.id)
-            .field("kind", kind(self))
+            .field("kind", &self.kind_name)
             .field("url", &self.url)
             .field("notices", if self.notices() { "yes" } else { "no" })
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
+            .part("settings", Table { headers: &["", ""], rows: settings })
     }
-}
-
-fn kind(channel: &Channel) -> String {
-    enum_word(channel.kind().as_str_name(), ChannelKind::Unspecified.as_str_name())
 }

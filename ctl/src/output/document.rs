@@ -4,11 +4,12 @@
 //! lower-case words without their prefix, instants as RFC 3339, durations as `25h`, bytes as base64, absent messages as
 //! null. It walks the descriptors, so a field that is new in the protocol appears without a change here.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use prost_reflect::{DescriptorPool, DynamicMessage, EnumDescriptor, Kind, ReflectMessage, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, EnumDescriptor, Kind, MapKey, ReflectMessage, Value};
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
@@ -29,7 +30,7 @@ macro_rules! messages {
     )+ };
 }
 
-messages! { Monitor Explanation ReplayMonitorResponse RunCheckResponse Result Heartbeat Ping Incident IncidentCapture Agent CreateAgentResponse Region Channel StatusPage Maintenance }
+messages! { Monitor Explanation ReplayMonitorResponse RunCheckResponse Result Heartbeat Ping Incident IncidentCapture Agent CreateAgentResponse Region Channel ChannelKindDescription StatusPage Maintenance }
 
 /// The word of an enum's value: `MONITOR_STATUS_UP` is `up`. The prefix is what comes before the zero value's
 /// `UNSPECIFIED`.
@@ -119,8 +120,28 @@ impl Serialize for Typed<'_> {
             },
             Value::Message(it) => message(it, serializer),
             Value::List(items) => serializer.collect_seq(items.iter().map(|item| Typed(item, self.1))),
-            Value::Map(_) => Err(S::Error::custom("maps are not part of the admin API")),
+            Value::Map(entries) => {
+                let Kind::Message(entry) = self.1 else {
+                    return Err(S::Error::custom("a map's kind is its entry"));
+                };
+                let kind = entry.map_entry_value_field().kind();
+                #[expect(clippy::disallowed_methods, reason = "they are sorted before they show")]
+                let sorted: BTreeMap<String, Typed<'_>> =
+                    entries.iter().map(|(key, value)| (key_text(key), Typed(value, &kind))).collect();
+                serializer.collect_map(sorted)
+            }
         }
+    }
+}
+
+fn key_text(key: &MapKey) -> String {
+    match key {
+        MapKey::Bool(it) => it.to_string(),
+        MapKey::I32(it) => it.to_string(),
+        MapKey::I64(it) => it.to_string(),
+        MapKey::U32(it) => it.to_string(),
+        MapKey::U64(it) => it.to_string(),
+        MapKey::String(it) => it.clone(),
     }
 }
 

@@ -453,6 +453,31 @@ pub(crate) fn channel(base: Timestamp) -> Channel {
         created_at: at(base, -9 * 86_400 - 100),
         updated_at: at(base, -9 * 86_400 - 100),
         etag: "W/chn-1".into(),
+        settings: [("title".into(), "Acme".into())].into(),
+        kind_name: "slack".into(),
+    }
+}
+
+pub(crate) fn channel_kind() -> ChannelKindDescription {
+    ChannelKindDescription {
+        name: "slack".into(),
+        description: "A Slack incoming webhook".into(),
+        settings: vec![
+            ChannelSetting {
+                name: "url".into(),
+                description: "the incoming webhook's URL".into(),
+                required: true,
+                secret: true,
+                default_value: String::new(),
+            },
+            ChannelSetting {
+                name: "tone".into(),
+                description: "how it sounds".into(),
+                required: false,
+                secret: false,
+                default_value: "soft".into(),
+            },
+        ],
     }
 }
 

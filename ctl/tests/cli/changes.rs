@@ -70,7 +70,7 @@ fn channel_create_prints_the_signing_secret_of_a_webhook_and_else_the_id() {
     let (stdout, request) =
         change(&["channel", "create", "slack", "ops", "--url", "https://hooks.slack.com/x"]);
     assert_eq!(stdout, "chn_0192d3b4a7c87f3e8a1b2c3d4e5f6076\n");
-    assert!(request.contains("kind: Slack"), "{request}");
+    assert!(request.contains(r#"kind_name: "slack""#), "{request}");
 }
 
 #[test]
@@ -81,6 +81,25 @@ fn a_channel_s_url_can_come_from_stdin() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     let request = fake.seen().pop().unwrap();
     assert!(request.contains(r#"url: "https://discord.com/api/webhooks/1/secret""#), "{request}");
+}
+
+#[test]
+fn settings_come_from_the_command_line_stdin_or_a_file() {
+    let fake = fake();
+    let file = std::env::temp_dir().join(format!("vigilctl-setting-{}", std::process::id()));
+    std::fs::write(&file, "from a file\n").unwrap();
+    let from_file = format!("key=@{}", file.display());
+    let args =
+        ["channel", "create", "telegram", "chat", "--set", "chat_id=@@ops", "--set", "token=-", "--set"];
+    let run = finish(&mut command(&fake.url(), &[&args[..], &[&from_file]].concat()), "from stdin\n");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let request = fake.seen().pop().unwrap();
+    let settings = r#"settings: {"chat_id": "@ops", "key": "from a file", "token": "from stdin"}"#;
+    assert!(request.contains(settings), "{request}");
+    let (_, request) = change(&["channel", "edit", "ops", "--set", "a=b=c", "--unset", "d"]);
+    assert!(request.contains(r#"paths: ["settings"]"#), "{request}");
+    assert!(request.contains(r#"settings: {"a": "b=c", "d": ""}"#), "{request}");
 }
 
 #[test]

@@ -221,10 +221,9 @@ service! { incidents_server::Incidents {
 
 service! { channels_server::Channels {
     create_channel(CreateChannelRequest) -> Channel = |base, q| {
-        let kind = q.channel.unwrap_or_default().kind;
-        let signed = kind == i32::from(ChannelKind::Webhook);
-        let signing_secret = if signed { "whsec_c2VjcmV0" } else { "" }.into();
-        Channel { kind, signing_secret, ..canned::channel(base) }
+        let kind_name = q.channel.unwrap_or_default().kind_name;
+        let signing_secret = if kind_name == "webhook" { "whsec_c2VjcmV0" } else { "" }.into();
+        Channel { kind_name, signing_secret, ..canned::channel(base) }
     };
     get_channel(GetChannelRequest) -> Channel = |base, _q| canned::channel(base);
     list_channels(ListChannelsRequest) -> ListChannelsResponse = |base, _q| ListChannelsResponse {
@@ -233,6 +232,9 @@ service! { channels_server::Channels {
     };
     update_channel(UpdateChannelRequest) -> Channel = |base, _q| canned::channel(base);
     delete_channel(DeleteChannelRequest) -> () = |_b, _q| ();
+    list_channel_kinds(ListChannelKindsRequest) -> ListChannelKindsResponse = |_b, _q| ListChannelKindsResponse {
+        kinds: vec![canned::channel_kind()],
+    };
 } }
 
 service! { fleet_server::Fleet {

@@ -8,7 +8,10 @@ use std::borrow::Cow;
 use serde_json::json;
 
 use super::fitted::fitted;
+use super::provider::{Attempt, Provider, Told, Unsendable};
+use super::setting::{Setting, Settings, check};
 use crate::notify::Message;
+use crate::notify::send::{Outgoing, Request};
 use crate::notify::text::Severity;
 
 /// The longest embed title that Discord takes, in characters.
@@ -16,8 +19,37 @@ const MAX_TITLE_CHARS: usize = 256;
 /// The longest embed description that Discord takes, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 4_096;
 
+/// The kind.
+#[derive(Debug)]
+pub(super) struct Discord;
+
+impl Provider for Discord {
+    fn name(&self) -> &'static str {
+        "discord"
+    }
+
+    fn about(&self) -> &'static str {
+        "A Discord webhook"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        const {
+            &[Setting::required("url", "the webhook's URL, https://discord.com/api/webhooks/…", check::url)
+                .secret()]
+        }
+    }
+
+    fn body(&self, told: &Told<'_>, _settings: &Settings) -> Vec<u8> {
+        body(told.message)
+    }
+
+    fn outgoing(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Outgoing, Unsendable> {
+        Ok(Outgoing::Http(Request::post(settings.url("url")?, attempt.body.clone())))
+    }
+}
+
 /// The JSON that a Discord webhook takes.
-pub(super) fn body(message: &Message) -> Vec<u8> {
+fn body(message: &Message) -> Vec<u8> {
     json!({
         "embeds": [{
             "title": fitted(escaped(&message.title), MAX_TITLE_CHARS),

@@ -20,6 +20,14 @@ pub struct InvalidUrl {
     problem: &'static str,
 }
 
+impl InvalidUrl {
+    /// What is wrong, without the field's name.
+    #[must_use]
+    pub const fn problem(&self) -> &'static str {
+        self.problem
+    }
+}
+
 impl ReceiverUrl {
     /// The longest URL, in bytes.
     pub const MAX_LEN: usize = 2_048;
@@ -60,6 +68,25 @@ impl ReceiverUrl {
     #[must_use]
     pub const fn expose(&self) -> &Url {
         self.0.expose()
+    }
+
+    /// This URL with further path segments, each percent-encoded whole: none can add another, a query or a host.
+    #[must_use]
+    pub fn with_segments(&self, segments: &[&str]) -> Self {
+        let mut url = self.expose().clone();
+        // Only URLs that cannot be a base have no segments, and no http: URL is one.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        Self(Secret::new(url))
+    }
+
+    /// This URL with further parts of its query, percent-encoded.
+    #[must_use]
+    pub fn with_query(&self, pairs: &[(&str, &str)]) -> Self {
+        let mut url = self.expose().clone();
+        url.query_pairs_mut().extend_pairs(pairs);
+        Self(Secret::new(url))
     }
 
     /// What stands in a request's first line: path and query.
@@ -126,6 +153,18 @@ mod tests {
             assert!(error.starts_with("url: ") && error.contains(word), "{text}: {error}");
             assert!(!error.contains("hush"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_added_to_a_url_stays_within_its_part() {
+        let base = ReceiverUrl::parse("https://a.example/api/").unwrap();
+        let url = base.with_segments(&["bot1:a/b?c#d", "send message"]).with_query(&[("a&b", "1 ü\r\n")]);
+        assert_eq!(url.request_target(), "/api/bot1:a%2Fb%3Fc%23d/send%20message?a%26b=1+%C3%BC%0D%0A");
+        assert_eq!(
+            ReceiverUrl::parse("https://a.example").unwrap().with_segments(&["x"]).request_target(),
+            "/x"
+        );
+        assert_eq!(base.with_segments(&["..", "x"]).request_target(), "/api/x");
     }
 
     #[test]

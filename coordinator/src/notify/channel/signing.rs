@@ -14,6 +14,7 @@ use standardwebhooks::Webhook;
 use model::{DeliveryId, Random, Secret, Timestamp};
 
 use super::WEBHOOK_ID;
+use super::provider::Unsendable;
 
 /// A symmetric signing secret as it is shared with a receiver: `whsec_` and the base64 of 24 to 64 bytes. Its
 /// `Debug` says nothing.
@@ -27,10 +28,8 @@ pub struct SigningSecret(Secret<String>);
 )]
 pub struct InvalidSecret;
 
-/// A stored body that is not UTF-8, as every body made here is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("body: is not UTF-8 and cannot be signed")]
-pub struct Unsignable;
+/// Every body made here is UTF-8.
+const UNSIGNABLE: Unsendable = Unsendable("the stored body is not UTF-8 and cannot be signed");
 
 impl SigningSecret {
     const PREFIX: &'static str = "whsec_";
@@ -91,7 +90,7 @@ pub(super) fn sign(
     at: Timestamp,
     secrets: &[SigningSecret],
     body: &[u8],
-) -> Result<HeaderMap, Unsignable> {
+) -> Result<HeaderMap, Unsendable> {
     let mut headers = identify(id);
     let (id, seconds) = (id.to_string(), at.as_secs());
     headers.insert(standardwebhooks::HEADER_WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
@@ -100,7 +99,7 @@ pub(super) fn sign(
         .map(|secret| {
             let key =
                 Webhook::new(secret.expose()).expect("a signing secret is valid base64 by construction");
-            key.sign(&id, seconds, body).map_err(|_| Unsignable)
+            key.sign(&id, seconds, body).map_err(|_| UNSIGNABLE)
         })
         .collect::<Result<Vec<_>, _>>()?;
     if !signatures.is_empty() {
@@ -172,7 +171,7 @@ mod tests {
     #[test]
     fn a_body_that_is_not_text_is_refused() {
         let secret = SigningSecret::generate(&SystemRandom);
-        assert_eq!(sign(id(), Timestamp::EPOCH, &[secret], &[0xff]), Err(Unsignable));
+        assert_eq!(sign(id(), Timestamp::EPOCH, &[secret], &[0xff]), Err(UNSIGNABLE));
     }
 
     fn id() -> DeliveryId {

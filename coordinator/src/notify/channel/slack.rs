@@ -10,15 +10,51 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::fitted::fitted;
+use super::provider::{Attempt, Provider, Told, Unsendable};
+use super::setting::{Setting, Settings, check};
 use crate::notify::Message;
+use crate::notify::send::{Outgoing, Request};
 
 /// The longest header that Slack takes, in characters.
 const MAX_HEADER_CHARS: usize = 150;
 /// The longest section text that Slack takes, in characters.
 const MAX_SECTION_CHARS: usize = 3_000;
 
+/// The kind.
+#[derive(Debug)]
+pub(super) struct Slack;
+
+impl Provider for Slack {
+    fn name(&self) -> &'static str {
+        "slack"
+    }
+
+    fn about(&self) -> &'static str {
+        "A Slack incoming webhook, or what understands its format"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        const {
+            &[Setting::required(
+                "url",
+                "the incoming webhook's URL, https://hooks.slack.com/services/…",
+                check::url,
+            )
+            .secret()]
+        }
+    }
+
+    fn body(&self, told: &Told<'_>, _settings: &Settings) -> Vec<u8> {
+        body(told.message)
+    }
+
+    fn outgoing(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Outgoing, Unsendable> {
+        Ok(Outgoing::Http(Request::post(settings.url("url")?, attempt.body.clone())))
+    }
+}
+
 /// The JSON that an incoming webhook takes.
-pub(super) fn body(message: &Message) -> Vec<u8> {
+fn body(message: &Message) -> Vec<u8> {
     let mut blocks = vec![json!({
         "type": "header",
         "text": plain(&message.title, MAX_HEADER_CHARS),

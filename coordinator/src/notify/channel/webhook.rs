@@ -1,11 +1,43 @@
-//! The body of a generic webhook, as Standard Webhooks recommends: `{type, timestamp, data}`.
+//! Any receiver of Standard Webhooks (standardwebhooks.com): signed, with `{type, timestamp, data}` as the body.
 
 use serde::Serialize;
 
 use model::Timestamp;
 
+use super::provider::{Attempt, Provider, Told, Unsendable};
+use super::setting::{Setting, Settings, check};
+use super::signing;
 use crate::notify::json_time::instant;
+use crate::notify::send::{Outgoing, Request};
 use crate::notify::{Event, Message};
+
+/// The kind.
+#[derive(Debug)]
+pub(super) struct Webhook;
+
+impl Provider for Webhook {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn about(&self) -> &'static str {
+        "Any receiver of Standard Webhooks (standardwebhooks.com), signed"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        const { &[Setting::required("url", "the receiver's URL", check::url).secret()] }
+    }
+
+    fn body(&self, told: &Told<'_>, _settings: &Settings) -> Vec<u8> {
+        body(told.event, told.message)
+    }
+
+    fn outgoing(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Outgoing, Unsendable> {
+        let mut request = Request::post(settings.url("url")?, attempt.body.clone());
+        request.headers.extend(signing::sign(attempt.id, attempt.at, attempt.keys, attempt.body)?);
+        Ok(Outgoing::Http(request))
+    }
+}
 
 #[derive(Serialize)]
 struct Payload<'a> {
@@ -26,7 +58,7 @@ struct Data<'a> {
 }
 
 /// The JSON that a receiver of Standard Webhooks takes.
-pub(super) fn body(event: &Event, message: &Message) -> Vec<u8> {
+fn body(event: &Event, message: &Message) -> Vec<u8> {
     let payload = Payload {
         kind: event.kind.as_str(),
         timestamp: event.occurred_at,

@@ -343,12 +343,9 @@ fn sender(allow: &[&str], extra_ca: Option<&str>) -> Sender {
     Sender::new(clock, Limits { deadline: DEADLINE, allow }, extra_ca.map(str::as_bytes)).unwrap()
 }
 
-fn request(url: &ReceiverUrl, body: Bytes) -> Request<'_> {
-    let headers = HeaderMap::from_iter([(
-        http::HeaderName::from_static("webhook-id"),
-        HeaderValue::from_static("dlv_1"),
-    )]);
-    Request { url, headers, body }
+fn request(url: &ReceiverUrl, body: Bytes) -> Outgoing {
+    let request = Request::post(url.clone(), body);
+    Outgoing::Http(request.with_header(HeaderName::from_static("webhook-id"), "dlv_1").unwrap())
 }
 
 fn failed() -> Outcome {
