@@ -7,12 +7,29 @@ pub mod completed;
 pub mod provider;
 pub mod setting;
 
+mod answered;
+mod colour;
 mod discord;
+mod escape;
 mod fitted;
+mod google_chat;
+mod gotify;
+mod matrix;
+mod mattermost;
+mod ntfy;
+mod opsgenie;
+mod pagerduty;
+mod pushover;
 mod receiver_url;
+mod rocketchat;
 mod signing;
 mod slack;
+mod teams;
+mod telegram;
+#[cfg(test)]
+mod trial;
 mod webhook;
+mod zulip;
 
 use std::collections::BTreeMap;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::{DeliveryId, Timestamp};
 use serde_json::Value;
+use url::form_urlencoded;
 
 use super::channel::provider;
 use super::event::EventSubject;
@@ -27,12 +28,18 @@ fn body_of_every_variant_for_every_kind() {
     }
 }
 
-/// JSON laid out and with sorted keys, so that a difference can be read; everything else as it is.
+/// JSON laid out and with sorted keys, and forms field by field, so that a difference can be read; everything else as it is.
 fn laid_out(body: &[u8]) -> String {
     match serde_json::from_slice::<Value>(body) {
         Ok(json) => serde_json::to_string_pretty(&json).unwrap(),
-        Err(_) => String::from_utf8(body.to_vec()).unwrap(),
+        Err(_) => form(body).unwrap_or_else(|| String::from_utf8(body.to_vec()).unwrap()),
     }
+}
+
+fn form(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok().filter(|text| !text.contains([' ', '\n']))?;
+    let fields = form_urlencoded::parse(text.as_bytes()).map(|(name, value)| format!("{name} = {value}"));
+    Some(fields.collect::<Vec<_>>().join("\n"))
 }
 
 /// Every variant in words.

@@ -17,6 +17,24 @@ pub(super) const STARTED_AT: Timestamp = Timestamp::from_micros(1_795_316_645_25
 pub(super) fn channel(kind: &str) -> Channel {
     let settings: &[(&str, &str)] = match kind {
         "webhook" | "slack" | "discord" => &[("url", "https://receiver.example/hush")],
+        "teams" | "google_chat" | "mattermost" | "rocketchat" => &[("url", "https://receiver.example/hush")],
+        "telegram" => &[("token", "12345:hush"), ("chat_id", "-10012345")],
+        "pagerduty" => &[("routing_key", "hushhushhushhushhushhushhushhush")],
+        "opsgenie" => &[("api_key", "hush")],
+        "ntfy" => &[("topic", "hush")],
+        "gotify" => &[("server", "https://push.example"), ("token", "hush")],
+        "pushover" => {
+            &[("token", "hushhushhushhushhushhushhush30"), ("user", "hushhushhushhushhushhushhush31")]
+        }
+        "matrix" => {
+            &[("server", "https://matrix.example"), ("room_id", "!room:matrix.example"), ("token", "hush")]
+        }
+        "zulip" => &[
+            ("server", "https://zulip.example"),
+            ("email", "bot@zulip.example"),
+            ("api_key", "hush"),
+            ("channel", "alerts"),
+        ],
         other => panic!("no sample of {other}"),
     };
     let given = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

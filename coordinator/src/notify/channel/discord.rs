@@ -7,17 +7,24 @@ use std::borrow::Cow;
 
 use serde_json::json;
 
+use super::answered::{otherwise, seconds, words};
+use super::colour;
+use super::escape::markdown;
 use super::fitted::fitted;
-use super::provider::{Attempt, Provider, Told, Unsendable};
+use super::provider::{Answer, Attempt, Provider, Told, Unsendable, Verdict};
 use super::setting::{Setting, Settings, check};
 use crate::notify::Message;
 use crate::notify::send::{Outgoing, Request};
-use crate::notify::text::Severity;
 
 /// The longest embed title that Discord takes, in characters.
 const MAX_TITLE_CHARS: usize = 256;
 /// The longest embed description that Discord takes, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 4_096;
+
+// Discord's own codes, in the body of an error.
+const UNKNOWN_WEBHOOK: u64 = 10_015;
+const INVALID_WEBHOOK_TOKEN: u64 = 50_027;
+const INVALID_FORM_BODY: u64 = 50_035;
 
 /// The kind.
 #[derive(Debug)]
@@ -44,7 +51,24 @@ impl Provider for Discord {
     }
 
     fn outgoing(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Outgoing, Unsendable> {
-        Ok(Outgoing::Http(Request::post(settings.url("url")?, attempt.body.clone())))
+        // Otherwise Discord answers before it knows whether it keeps the message.
+        let url = settings.url("url")?.with_query(&[("wait", "true")]);
+        Ok(Outgoing::Http(Request::post(url, attempt.body.clone())))
+    }
+
+    fn verdict(&self, answer: &Answer<'_>) -> Option<Verdict> {
+        let told = answer.json();
+        let said = words(&told, "/message");
+        if let Some(wait) = seconds(&told["retry_after"]) {
+            return Some(Verdict::failed_until(wait, said));
+        }
+        match told["code"].as_u64() {
+            Some(UNKNOWN_WEBHOOK | INVALID_WEBHOOK_TOKEN) => {
+                Some(Verdict::gone("the webhook was deleted: make a new one and set its URL"))
+            }
+            Some(INVALID_FORM_BODY) => Some(Verdict::refused(said)),
+            _ => otherwise(answer, said),
+        }
     }
 }
 
@@ -54,7 +78,7 @@ fn body(message: &Message) -> Vec<u8> {
         "embeds": [{
             "title": fitted(escaped(&message.title), MAX_TITLE_CHARS),
             "description": fitted(escaped(&message.details()), MAX_DESCRIPTION_CHARS),
-            "color": colour(message.severity),
+            "color": colour::rgb(message.severity),
             "timestamp": message.timestamp.to_string(),
         }],
         "allowed_mentions": { "parse": [] },
@@ -63,41 +87,20 @@ fn body(message: &Message) -> Vec<u8> {
     .into_bytes()
 }
 
-/// 24-bit RGB.
-const fn colour(severity: Severity) -> u32 {
-    match severity {
-        Severity::Critical => 0xd9_2d_20,
-        Severity::Warning => 0xf7_90_09,
-        Severity::Good => 0x17_b2_6a,
-        Severity::Neutral => 0x98_a2_b3,
-    }
-}
-
 fn escaped(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    let chars: Vec<char> = text.chars().collect();
-    let mut pieces = Vec::with_capacity(chars.len());
-    for (index, &c) in chars.iter().enumerate() {
-        let in_word = |at: Option<usize>| {
-            at.and_then(|at| chars.get(at)).is_some_and(|neighbour| neighbour.is_alphanumeric())
-        };
-        pieces.push(match c {
-            // Within a word it is no markup, and `nightly_cleanup` stays readable where escapes are shown.
-            '_' if in_word(index.checked_sub(1)) && in_word(Some(index + 1)) => "_".into(),
-            '\\' | '*' | '_' | '~' | '`' | '|' | '[' | '<' => format!("\\{c}").into(),
-            // A mention does not survive an unseen space; a backslash would not stop it.
-            '@' => "@\u{200b}".into(),
-            other => other.to_string().into(),
-        });
-    }
-    pieces.into_iter()
+    markdown(text, "\\*_~`|[<", "@")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use serde_json::Value;
 
+    use crate::notify::channel::trial;
     use crate::notify::samples;
+    use crate::notify::send::Outcome;
 
     #[test]
     fn markdown_and_mentions_are_read_as_written() {
@@ -111,6 +114,24 @@ mod tests {
         ] {
             assert_eq!(escaped(text).collect::<String>(), sent);
         }
+    }
+
+    #[test]
+    fn a_deleted_webhook_is_gone_and_discord_says_when_to_come_back() {
+        let outcome = |status, body: &str| trial::outcome(&Discord, status, body.as_bytes());
+        assert_eq!(outcome(204, ""), Outcome::Delivered);
+        assert_eq!(outcome(404, r#"{"message":"Unknown Webhook","code":10015}"#), Outcome::Gone);
+        assert_eq!(outcome(404, "nginx"), Outcome::Failed { retry_after: None });
+        let busy = r#"{"message":"You are being rate limited.","retry_after":0.65,"global":false}"#;
+        assert_eq!(outcome(429, busy), Outcome::Failed { retry_after: Some(Duration::from_millis(650)) });
+        assert_eq!(outcome(400, r#"{"message":"Invalid Form Body","code":50035}"#), Outcome::Refused);
+    }
+
+    #[test]
+    fn the_answer_waits_until_the_message_is_kept() {
+        let set = [("url", "https://discord.com/api/webhooks/1/hush?thread_id=7")];
+        let sent = trial::sent(&Discord, &set, &samples::down());
+        assert_eq!(sent.target, "/api/webhooks/1/hush?thread_id=7&wait=true");
     }
 
     #[test]

@@ -11,12 +11,31 @@ use model::{DeliveryId, Timestamp};
 
 use super::setting::{Setting, Settings};
 use super::signing::SigningSecret;
-use super::{discord, slack, webhook};
+use super::{
+    discord, google_chat, gotify, matrix, mattermost, ntfy, opsgenie, pagerduty, pushover, rocketchat, slack,
+    teams, telegram, webhook, zulip,
+};
 use crate::notify::send::{Outcome, Outgoing};
 use crate::notify::{Event, Message};
 
 /// Every kind there is, in the order in which lists show them.
-pub static ALL: [&dyn Provider; 3] = [&webhook::Webhook, &slack::Slack, &discord::Discord];
+pub static ALL: [&dyn Provider; 15] = [
+    &webhook::Webhook,
+    &slack::Slack,
+    &discord::Discord,
+    &teams::Teams,
+    &mattermost::Mattermost,
+    &rocketchat::RocketChat,
+    &google_chat::GoogleChat,
+    &zulip::Zulip,
+    &matrix::Matrix,
+    &telegram::Telegram,
+    &ntfy::Ntfy,
+    &gotify::Gotify,
+    &pushover::Pushover,
+    &pagerduty::PagerDuty,
+    &opsgenie::Opsgenie,
+];
 
 /// A kind of channel.
 pub trait Provider: Send + Sync {

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use super::answered::otherwise;
 use super::fitted::fitted;
-use super::provider::{Attempt, Provider, Told, Unsendable};
+use super::provider::{Answer, Attempt, Provider, Told, Unsendable, Verdict};
 use super::setting::{Setting, Settings, check};
 use crate::notify::Message;
 use crate::notify::send::{Outgoing, Request};
@@ -50,6 +51,20 @@ impl Provider for Slack {
 
     fn outgoing(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Outgoing, Unsendable> {
         Ok(Outgoing::Http(Request::post(settings.url("url")?, attempt.body.clone())))
+    }
+
+    fn verdict(&self, answer: &Answer<'_>) -> Option<Verdict> {
+        let word = String::from_utf8_lossy(answer.body);
+        match word.trim() {
+            "no_service" | "no_service_id" | "no_team" | "team_disabled" | "invalid_token" => {
+                Some(Verdict::gone(format!("{word}: the webhook was removed, set the URL of a new one")))
+            }
+            "channel_is_archived" | "channel_not_found" => {
+                Some(Verdict::gone(format!("{word}: set the URL of a webhook for another channel")))
+            }
+            "invalid_payload" | "no_text" => Some(Verdict::refused(word)),
+            _ => otherwise(answer, word.into_owned()),
+        }
     }
 }
 
@@ -103,7 +118,9 @@ fn date(message: &Message) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::channel::trial;
     use crate::notify::samples;
+    use crate::notify::send::Outcome;
 
     #[test]
     fn nothing_that_others_worded_becomes_a_mention_or_a_link() {
@@ -113,6 +130,17 @@ mod tests {
         assert_eq!(body.matches('<').count(), 1, "only the date is markup: {body}");
         assert!(body.contains("<!date^") && body.contains("&lt;!channel&gt;"));
         assert!(!body.contains("@everyone") && !body.contains("@here"));
+    }
+
+    #[test]
+    fn a_removed_webhook_and_an_archived_channel_are_gone() {
+        assert_eq!(trial::outcome(&Slack, 200, b"ok"), Outcome::Delivered);
+        assert_eq!(trial::outcome(&Slack, 404, b"no_service"), Outcome::Gone);
+        assert_eq!(trial::outcome(&Slack, 410, b"channel_is_archived"), Outcome::Gone);
+        assert_eq!(trial::outcome(&Slack, 410, b"a word of next year"), Outcome::Gone);
+        assert_eq!(trial::outcome(&Slack, 400, b"invalid_payload"), Outcome::Refused);
+        assert_eq!(trial::outcome(&Slack, 403, b"action_prohibited"), Outcome::Failed { retry_after: None });
+        assert_eq!(trial::outcome(&Slack, 404, b"nginx"), Outcome::Failed { retry_after: None });
     }
 
     #[test]
