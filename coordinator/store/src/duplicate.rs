@@ -1,7 +1,8 @@
 //! What [`crate::Error::Duplicate`] says, the same in every form of the store.
 
 use crate::{
-    AgentRow, ChannelRow, IncidentRow, IncidentState, JournalRow, MaintenanceRow, PageRow, SubjectRow,
+    AgentRow, ChannelRow, IncidentRow, IncidentState, JournalRow, MaintenanceRow, PageRow, PingKeyRow,
+    SubjectRow,
 };
 
 impl SubjectRow {
@@ -56,5 +57,11 @@ impl PageRow {
 impl MaintenanceRow {
     pub(crate) fn taken(&self) -> String {
         format!("maintenance `{}`", self.name)
+    }
+}
+
+impl PingKeyRow {
+    pub(crate) fn taken(&self) -> String {
+        format!("a ping key `{}`", self.name)
     }
 }

@@ -13,8 +13,8 @@ use model::{EventId, IncidentId, InstallationId, Timestamp};
 
 use crate::{
     AttemptedDelivery, CaptureQuery, CaptureRow, Commit, Config, ConfigChange, Error, EventRow,
-    IncidentQuery, IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position, Store,
-    TimelineRow,
+    IncidentQuery, IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position, RunQuery,
+    RunRow, Store, TimelineRow,
 };
 
 /// What befalls a write.
@@ -158,6 +158,10 @@ impl<S: Store> Store for Faulty<S> {
 
     fn captures<'a>(&'a self, query: &'a CaptureQuery) -> BoxFuture<'a, Result<Vec<CaptureRow>, Error>> {
         self.store.captures(query)
+    }
+
+    fn runs(&self, query: RunQuery) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        self.store.runs(query)
     }
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {

@@ -21,14 +21,14 @@ pub mod records;
 pub mod sqlite;
 
 use futures_util::future::BoxFuture;
-use model::{EventId, IncidentId, InstallationId, Shard, SubjectId, Timestamp};
+use model::{EventId, HeartbeatId, IncidentId, InstallationId, Shard, SubjectId, Timestamp};
 
 pub use journal::{JournalRow, Position, Record};
 pub use records::{
-    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, CapturePlace, CaptureQuery, CaptureRow,
+    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, BadgeRow, CapturePlace, CaptureQuery, CaptureRow,
     CaptureVerdict, ChannelRow, Config, ConfigChange, DeliveryRow, DeliveryState, EventRow, IncidentQuery,
-    IncidentRow, IncidentState, JoinRow, KeyRow, MaintenanceRow, MemberRow, PageRow, RegionRow, SnapshotRow,
-    StateRow, SubjectKind, SubjectRow, TimelineRow,
+    IncidentRow, IncidentState, JoinRow, KeyRow, MaintenanceRow, MemberRow, PageRow, PingKeyRow, RegionRow,
+    RunPlace, RunQuery, RunRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
 };
 
 /// How long a lease lives without renewal unless configured otherwise.
@@ -41,6 +41,12 @@ pub const TRIMMED_PER_COMMIT: u32 = 4_096;
 pub const CAPTURE_RETENTION: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
 /// Captures that one commit deletes at most.
 pub const TRIMMED_CAPTURES_PER_COMMIT: u32 = 512;
+/// How long runs are kept.
+pub const RUN_RETENTION: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
+/// How many runs of a heartbeat are kept.
+pub const KEPT_RUNS: u32 = 200;
+/// Old runs that one commit deletes at most.
+pub const TRIMMED_RUNS_PER_COMMIT: u32 = 512;
 
 /// What one coordinator may write: its lease, as of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +79,7 @@ pub struct Commit {
     pub journal: Option<JournalRow>,
     /// Monitors and heartbeats created or changed.
     pub subjects: Vec<SubjectRow>,
-    /// Monitors and heartbeats deleted, with their state. Their incidents stay. Deletion is final: rows of the same
+    /// Monitors and heartbeats deleted, with their state and their runs. Their incidents stay. Deletion is final: rows of the same
     /// subject in `subjects` and `states` are left out, and its name is free for another in this very commit.
     pub deleted: Vec<SubjectId>,
     /// Full states of subjects whose status (or anything else that replay cannot restore) changed.
@@ -86,6 +92,8 @@ pub struct Commit {
     pub members: Vec<MemberRow>,
     /// What checks met while incidents lasted; one of a period that exists stays as it is.
     pub captures: Vec<CaptureRow>,
+    /// Runs of heartbeats' jobs, and what became of them; replaced but for a log that the new row lacks.
+    pub runs: Vec<RunRow>,
     /// Events for the outbox; one that exists stays as it is.
     pub events: Vec<EventRow>,
     /// Deliveries created or changed. A fresh row ([`DeliveryRow::is_fresh`]) never replaces an existing one: an event
@@ -108,6 +116,11 @@ pub struct Commit {
     /// Captures of checks made before this instant may go; at most [`TRIMMED_CAPTURES_PER_COMMIT`] go with each commit
     /// that says so, oldest first.
     pub trim_captures_before: Option<Timestamp>,
+    /// Runs from before this instant may go; at most [`TRIMMED_RUNS_PER_COMMIT`] go with each commit that says so, oldest
+    /// first.
+    pub trim_runs_before: Option<Timestamp>,
+    /// Of these heartbeats only the newest [`KEPT_RUNS`] runs are kept.
+    pub trim_runs_of: Vec<HeartbeatId>,
 }
 
 /// Why the store did not do what was asked.
@@ -225,6 +238,9 @@ pub trait Store: Send + Sync {
 
     /// What checks met while an incident lasted, oldest first.
     fn captures<'a>(&'a self, query: &'a CaptureQuery) -> BoxFuture<'a, Result<Vec<CaptureRow>, Error>>;
+
+    /// Runs of a heartbeat's job, newest first.
+    fn runs(&self, query: RunQuery) -> BoxFuture<'_, Result<Vec<RunRow>, Error>>;
 
     /// Deliveries of an incident with their attempts, oldest first.
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>>;

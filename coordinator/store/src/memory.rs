@@ -11,16 +11,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use model::{
-    AgentId, ChannelId, DeliveryId, EventId, IncidentId, InstallationId, KeyId, MaintenanceId, PageId,
-    RegionId, Shard, SubjectId, Timestamp,
+    AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,
+    PageId, RegionId, Shard, SubjectId, Timestamp,
 };
 
 use crate::{
-    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, CaptureQuery, CaptureRow, CaptureVerdict, ChannelRow,
-    Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, DeliveryRow, DeliveryState, Error, EventRow,
-    IncidentQuery, IncidentRow, IncidentState, JournalQuery, JournalRow, KeyRow, Lease, Loaded,
-    MaintenanceRow, MemberRow, PageRow, Position, RegionRow, SnapshotRow, StateRow, Store, SubjectRow,
-    TRIMMED_CAPTURES_PER_COMMIT, TRIMMED_PER_COMMIT, TimelineRow,
+    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, BadgeRow, CaptureQuery, CaptureRow, CaptureVerdict,
+    ChannelRow, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, DeliveryRow, DeliveryState, Error, EventRow,
+    IncidentQuery, IncidentRow, IncidentState, JournalQuery, JournalRow, KEPT_RUNS, KeyRow, Lease, Loaded,
+    MaintenanceRow, MemberRow, PageRow, PingKeyRow, Position, RegionRow, RunPlace, RunQuery, RunRow,
+    SnapshotRow, StateRow, Store, SubjectRow, TRIMMED_CAPTURES_PER_COMMIT, TRIMMED_PER_COMMIT,
+    TRIMMED_RUNS_PER_COMMIT, TimelineRow,
 };
 
 /// A store that lives as long as its last clone.
@@ -63,6 +64,7 @@ struct Rows {
     timeline: BTreeMap<(IncidentId, u32), TimelineRow>,
     members: BTreeMap<(IncidentId, Timestamp, SubjectId), MemberRow>,
     captures: BTreeMap<CaptureKey, CaptureRow>,
+    runs: BTreeMap<(HeartbeatId, RunPlace), RunRow>,
     events: BTreeMap<EventId, EventRow>,
     undispatched: BTreeSet<EventId>,
     deliveries: BTreeMap<DeliveryId, DeliveryRow>,
@@ -74,6 +76,8 @@ struct Rows {
     pages: BTreeMap<PageId, PageRow>,
     maintenances: BTreeMap<MaintenanceId, MaintenanceRow>,
     keys: BTreeMap<KeyId, KeyRow>,
+    ping_keys: BTreeMap<KeyId, PingKeyRow>,
+    badges: BTreeMap<String, BadgeRow>,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +147,10 @@ impl Store for Memory {
 
     fn captures<'a>(&'a self, query: &'a CaptureQuery) -> BoxFuture<'a, Result<Vec<CaptureRow>, Error>> {
         ready(Ok(self.rows().captures(query))).boxed()
+    }
+
+    fn runs(&self, query: RunQuery) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        ready(Ok(self.rows().runs(&query))).boxed()
     }
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {
@@ -227,6 +235,7 @@ impl Rows {
                 self.captures.entry(key).or_insert_with(|| row.clone());
             }
         }
+        self.write_runs(commit);
         for row in &commit.events {
             self.events.entry(row.id).or_insert_with(|| {
                 self.undispatched.insert(row.id);
@@ -258,6 +267,12 @@ impl Rows {
         }
         if let Some(before) = commit.trim_captures_before {
             self.trim_captures(before);
+        }
+        if let Some(before) = commit.trim_runs_before {
+            self.trim_runs_before(before);
+        }
+        for heartbeat in &commit.trim_runs_of {
+            self.trim_runs_of(*heartbeat);
         }
         Ok(())
     }
@@ -387,6 +402,48 @@ impl Rows {
         }
     }
 
+    /// Those of a heartbeat, newest first.
+    fn runs(&self, query: &RunQuery) -> Vec<RunRow> {
+        let wanted = |row: &&RunRow| {
+            row.heartbeat == query.heartbeat
+                && row.at >= query.since
+                && query.after.is_none_or(|after| row.place() < after)
+                && query.run.is_none_or(|run| row.run == Some(run))
+        };
+        self.runs.values().rev().filter(wanted).take(query.limit as usize).cloned().collect()
+    }
+
+    fn write_runs(&mut self, commit: &Commit) {
+        let is_deleted = |heartbeat| commit.deleted.contains(&SubjectId::Heartbeat(heartbeat));
+        self.runs.retain(|(heartbeat, _), _| !is_deleted(*heartbeat));
+        for row in commit.runs.iter().filter(|row| !is_deleted(row.heartbeat)) {
+            let mut row = row.clone();
+            let known = self.runs.remove(&(row.heartbeat, row.place()));
+            if let Some(known) = known.filter(|_| row.log.is_empty()) {
+                row.log = known.log;
+            }
+            self.runs.insert((row.heartbeat, row.place()), row);
+        }
+    }
+
+    fn trim_runs_before(&mut self, before: Timestamp) {
+        let old = self.runs.values().filter(|row| row.at < before);
+        let mut old: Vec<_> = old.map(|row| (row.at, row.heartbeat, row.run)).collect();
+        old.sort_unstable();
+        for (at, heartbeat, run) in old.into_iter().take(TRIMMED_RUNS_PER_COMMIT as usize) {
+            self.runs.remove(&(heartbeat, (at, run)));
+        }
+    }
+
+    fn trim_runs_of(&mut self, heartbeat: HeartbeatId) {
+        let places = self.runs.keys().filter(|(of, _)| *of == heartbeat).copied();
+        let mut places: Vec<_> = places.collect();
+        let beyond = places.len().saturating_sub(KEPT_RUNS as usize);
+        for place in places.drain(..beyond) {
+            self.runs.remove(&place);
+        }
+    }
+
     fn members(&self, wanted: impl Fn(&MemberRow) -> bool) -> Vec<&MemberRow> {
         let mut members: Vec<_> = self.members.values().filter(|row| wanted(row)).collect();
         members.sort_by_cached_key(|row| (row.incident, row.joined_at, row.subject.to_string()));
@@ -421,6 +478,8 @@ impl Rows {
             pages: self.pages.values().cloned().collect(),
             maintenances: self.maintenances.values().cloned().collect(),
             keys: self.keys.values().cloned().collect(),
+            ping_keys: self.ping_keys.values().cloned().collect(),
+            badges: self.badges.values().cloned().collect(),
         }
     }
 
@@ -457,6 +516,25 @@ impl Rows {
             }
             ConfigChange::PutKey(row) => {
                 self.keys.insert(row.id, row.clone());
+            }
+            ConfigChange::PutPingKey(row) => {
+                let same_name = |other: &PingKeyRow| {
+                    other.id != row.id && (&other.workspace, &other.name) == (&row.workspace, &row.name)
+                };
+                if self.ping_keys.values().any(same_name) {
+                    return Err(Error::Duplicate(row.taken()));
+                }
+                self.ping_keys.insert(row.id, row.clone());
+            }
+            ConfigChange::DeletePingKey(id) => {
+                self.ping_keys.remove(id);
+            }
+            ConfigChange::PutBadge(row) => {
+                self.badges.retain(|_, other| other.subject != row.subject);
+                self.badges.insert(row.id.clone(), row.clone());
+            }
+            ConfigChange::DeleteBadge(subject) => {
+                self.badges.retain(|_, row| row.subject != *subject);
             }
         }
         self.config_revision += 1;

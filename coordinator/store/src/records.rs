@@ -1,6 +1,9 @@
 //! The rows: what is kept, in the words of the domain. Bodies are JSON, so that a field can be added without a
 //! migration and a person can read them.
 
+mod access;
+mod run;
+
 use std::time::Duration;
 
 use model::{
@@ -10,6 +13,9 @@ use model::{
 use serde::{Deserialize, Serialize};
 
 use crate::Position;
+
+pub use access::{BadgeRow, PingKeyRow};
+pub use run::{RunPlace, RunQuery, RunRow};
 
 /// The workspace that everything belongs to until there are more.
 pub const DEFAULT_WORKSPACE: &str = "default";
@@ -358,6 +364,10 @@ pub struct Config {
     pub maintenances: Vec<MaintenanceRow>,
     /// By id.
     pub keys: Vec<KeyRow>,
+    /// By id.
+    pub ping_keys: Vec<PingKeyRow>,
+    /// By id.
+    pub badges: Vec<BadgeRow>,
 }
 
 /// A region.
@@ -493,4 +503,12 @@ pub enum ConfigChange {
     DeleteMaintenance(MaintenanceId),
     /// An API key.
     PutKey(KeyRow),
+    /// A ping key.
+    PutPingKey(PingKeyRow),
+    /// Deletes a ping key.
+    DeletePingKey(KeyId),
+    /// A badge; instead of the one that its subject has.
+    PutBadge(BadgeRow),
+    /// Deletes the badge of a subject.
+    DeleteBadge(SubjectId),
 }

@@ -18,13 +18,15 @@ pub(super) async fn every_change_raises_the_revision_by_one(store: &dyn Store) {
 
 pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
     let expected = Config {
-        revision: 12,
+        revision: 16,
         regions: vec![sample::region(1), sample::region(2)],
         agents: vec![sample::agent(1, "z"), sample::agent(2, "a")],
         channels: vec![sample::channel(1, "z"), sample::channel(2, "a")],
         pages: vec![sample::page(1, "z", "z"), sample::page(2, "a", "a")],
         maintenances: vec![sample::maintenance(1, "z"), sample::maintenance(2, "a")],
         keys: vec![sample::key(1), sample::key(2)],
+        ping_keys: vec![sample::ping_key(1, "z"), sample::ping_key(2, "a")],
+        badges: vec![sample::badge("a", sample::monitor(1)), sample::badge("z", sample::heartbeat(1))],
     };
     for at in [1, 0] {
         put(store, ConfigChange::PutRegion(expected.regions[at].clone())).await.unwrap();
@@ -33,11 +35,13 @@ pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
         put(store, ConfigChange::PutPage(expected.pages[at].clone())).await.unwrap();
         put(store, ConfigChange::PutMaintenance(expected.maintenances[at].clone())).await.unwrap();
         put(store, ConfigChange::PutKey(expected.keys[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutPingKey(expected.ping_keys[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutBadge(expected.badges[at].clone())).await.unwrap();
     }
     assert_eq!(store.config().await.unwrap(), expected);
 
     let mut changed = expected.clone();
-    changed.revision = 13;
+    changed.revision = 17;
     changed.agents[0].epoch += 1;
     changed.agents[0].process_nonce = Some([3; 16]);
     changed.agents[0].join =
@@ -63,6 +67,7 @@ pub(super) async fn taken_names_and_slugs_are_refused_and_change_nothing(store: 
     put(store, ConfigChange::PutChannel(sample::channel(1, "a"))).await.unwrap();
     put(store, ConfigChange::PutPage(sample::page(1, "a", "a"))).await.unwrap();
     put(store, ConfigChange::PutMaintenance(sample::maintenance(1, "a"))).await.unwrap();
+    put(store, ConfigChange::PutPingKey(sample::ping_key(1, "a"))).await.unwrap();
     let before = store.config().await.unwrap();
     for (change, message) in [
         (ConfigChange::PutAgent(sample::agent(2, "a")), "an agent `a` already exists"),
@@ -70,6 +75,7 @@ pub(super) async fn taken_names_and_slugs_are_refused_and_change_nothing(store: 
         (ConfigChange::PutPage(sample::page(2, "a", "b")), "a status page `a` already exists"),
         (ConfigChange::PutPage(sample::page(2, "b", "a")), "a status page at `a` already exists"),
         (ConfigChange::PutMaintenance(sample::maintenance(2, "a")), "maintenance `a` already exists"),
+        (ConfigChange::PutPingKey(sample::ping_key(2, "a")), "a ping key `a` already exists"),
     ] {
         let refused = put(store, change).await.unwrap_err();
         assert!(matches!(refused, Error::Duplicate(_)), "{refused:?}");
@@ -100,4 +106,21 @@ pub(super) async fn maintenance_is_replaced_by_id_and_deleted_with_its_name(stor
     put(store, ConfigChange::DeleteMaintenance(row.id)).await.unwrap();
     assert_eq!(store.config().await.unwrap().maintenances, []);
     put(store, ConfigChange::PutMaintenance(sample::maintenance(2, "b"))).await.unwrap();
+}
+
+pub(super) async fn a_deleted_ping_key_is_gone_and_its_name_free(store: &dyn Store) {
+    put(store, ConfigChange::PutPingKey(sample::ping_key(1, "a"))).await.unwrap();
+    put(store, ConfigChange::DeletePingKey(sample::ping_key(1, "a").id)).await.unwrap();
+    assert_eq!(store.config().await.unwrap().ping_keys, []);
+    put(store, ConfigChange::PutPingKey(sample::ping_key(2, "a"))).await.unwrap();
+}
+
+pub(super) async fn a_subject_has_one_badge_the_last_that_was_put(store: &dyn Store) {
+    put(store, ConfigChange::PutBadge(sample::badge("a", sample::monitor(1)))).await.unwrap();
+    put(store, ConfigChange::PutBadge(sample::badge("b", sample::monitor(2)))).await.unwrap();
+    put(store, ConfigChange::PutBadge(sample::badge("c", sample::monitor(1)))).await.unwrap();
+    let kept = [sample::badge("b", sample::monitor(2)), sample::badge("c", sample::monitor(1))];
+    assert_eq!(store.config().await.unwrap().badges, kept);
+    put(store, ConfigChange::DeleteBadge(sample::monitor(1))).await.unwrap();
+    assert_eq!(store.config().await.unwrap().badges, kept[..1]);
 }

@@ -10,7 +10,7 @@ use super::directory::TestDirectory;
 use super::{memory_store, sample, sqlite_store};
 use crate::{
     CaptureQuery, CaptureVerdict, Commit, ConfigChange, DeliveryState, IncidentQuery, IncidentState,
-    JournalQuery, JournalRow, Lease, Position, Store,
+    JournalQuery, JournalRow, Lease, Position, RunQuery, Store,
 };
 
 /// How many different keys a script uses of each kind: few, so that they meet.
@@ -38,6 +38,8 @@ struct Plan {
     members: BTreeMap<(u32, u32, i64), bool>,
     /// Incident, period and whether the check passed.
     captures: Vec<(u32, Option<u32>, bool)>,
+    /// Heartbeat, second and whether it ended.
+    runs: Vec<(u32, i64, bool)>,
     events: Vec<(u32, u32)>,
     deliveries: BTreeMap<(u32, u32, u32), DeliveryState>,
     dispatched: Vec<(u32, u32)>,
@@ -90,6 +92,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             option::of(0..30_i64),
             btree_map((key(), key(), 0..2_i64), any::<bool>(), 0..4),
             btree_set((key(), option::of(0..2_u32), any::<bool>()), 0..4),
+            btree_map((key(), 0..6_i64), any::<bool>(), 0..4),
         ),
     )
         .prop_map(|(first, second, third)| Plan {
@@ -110,6 +113,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             trim: third.4,
             members: third.5,
             captures: third.6.into_iter().collect(),
+            runs: third.7.into_iter().map(|((of, second), ended)| (of, second, ended)).collect(),
         })
 }
 
@@ -123,6 +127,10 @@ fn change() -> impl Strategy<Value = ConfigChange> {
         (0..KEYS, name(), name())
             .prop_map(|(n, name, slug)| ConfigChange::PutPage(sample::page(n, name, slug))),
         (0..KEYS).prop_map(|n| ConfigChange::PutKey(sample::key(n))),
+        (0..KEYS, name()).prop_map(|(n, name)| ConfigChange::PutPingKey(sample::ping_key(n, name))),
+        (0..KEYS).prop_map(|n| ConfigChange::DeletePingKey(sample::ping_key(n, "").id)),
+        (0..KEYS).prop_map(|n| ConfigChange::PutBadge(sample::badge(&n.to_string(), subject(n % 2)))),
+        (0..KEYS).prop_map(|n| ConfigChange::DeleteBadge(subject(n))),
     ]
 }
 
@@ -190,6 +198,15 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
                 ..sample::capture(sample::incident_id(incident), "eu", period)
             })
             .collect(),
+        runs: plan
+            .runs
+            .iter()
+            .map(|&(heartbeat, second, ended)| crate::RunRow {
+                ended_at: ended.then(|| sample::at(now)),
+                log: if ended { now.to_be_bytes().to_vec() } else { vec![] },
+                ..sample::run(heartbeat, second)
+            })
+            .collect(),
         events: plan.events.iter().copied().map(event).collect(),
         deliveries: plan
             .deliveries
@@ -214,6 +231,8 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
         replay_from: plan.folds.then_some(position),
         trim_journal_before: plan.trim.map(sample::at),
         trim_captures_before: plan.trim.map(sample::at),
+        trim_runs_before: plan.trim.map(|second| sample::at(second / 6)),
+        trim_runs_of: plan.states.iter().map(|&id| sample::heartbeat_id(id)).collect(),
         ..sample::commit(lease)
     };
     commit.subjects.iter_mut().for_each(|row| marked(&mut row.definition));
@@ -221,6 +240,7 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
     commit.timeline.iter_mut().for_each(|row| marked(&mut row.text));
     commit.members.iter_mut().for_each(|row| marked(&mut row.cause));
     commit.captures.iter_mut().for_each(|row| marked(&mut row.body));
+    commit.runs.iter_mut().for_each(|row| marked(&mut row.body));
     commit.events.iter_mut().for_each(|row| marked(&mut row.body));
     commit.attempts.iter_mut().for_each(|row| marked(&mut row.detail));
     commit
@@ -291,6 +311,15 @@ async fn everything(store: &dyn Store) -> Vec<String> {
             all.push(format!("{:?}", store.captures(&query).await));
         }
         all.push(format!("{:?}", store.deliveries(incident).await));
+        let query = RunQuery {
+            heartbeat: sample::heartbeat_id(key),
+            since: sample::at(1),
+            after: Some((sample::at(4), None)),
+            run: None,
+            limit: 3,
+        };
+        all.push(format!("{:?}", store.runs(query).await));
+        all.push(format!("{:?}", store.runs(RunQuery { after: None, ..query }).await));
         all.push(format!("{:?}", store.event(model::EventId::derive(incident, 0)).await));
     }
     all

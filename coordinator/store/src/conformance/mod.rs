@@ -6,6 +6,7 @@ pub(crate) mod directory;
 mod equivalence;
 mod lease;
 mod reading;
+mod runs;
 pub(crate) mod sample;
 
 use directory::TestDirectory;
@@ -77,12 +78,20 @@ every_form! {
         old_captures_go_a_bounded_number_at_a_time
         members_are_listed_in_order_of_joining_up_to_a_limit_and_counted
         what_is_unknown_is_absent_or_empty;
+    runs:
+        runs_are_listed_newest_first_and_pages_neither_repeat_nor_skip
+        what_became_of_a_run_replaces_it_but_for_a_log_that_is_not_there
+        runs_go_with_their_heartbeat
+        old_runs_go_a_bounded_number_at_a_time
+        of_a_heartbeat_the_newest_runs_are_kept;
     config:
         every_change_raises_the_revision_by_one
         everything_that_was_put_is_listed_by_id
         an_agent_brings_its_region_along_but_never_changes_it
         taken_names_and_slugs_are_refused_and_change_nothing
         a_deleted_channel_is_gone_and_its_name_free
+        a_deleted_ping_key_is_gone_and_its_name_free
+        a_subject_has_one_badge_the_last_that_was_put
         maintenance_is_replaced_by_id_and_deleted_with_its_name;
 }
 

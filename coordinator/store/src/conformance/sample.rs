@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use model::{
     AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,
-    MonitorId, PageId, RegionId, Secret, Shard, SubjectId, Timestamp,
+    MonitorId, PageId, RegionId, RunId, Secret, Shard, SubjectId, Timestamp,
 };
 
 use crate::records::DEFAULT_WORKSPACE;
 use crate::{
-    AgentRow, AgentSeen, AttemptRow, CaptureRow, CaptureVerdict, ChannelRow, Commit, DeliveryRow,
+    AgentRow, AgentSeen, AttemptRow, BadgeRow, CaptureRow, CaptureVerdict, ChannelRow, Commit, DeliveryRow,
     DeliveryState, EventRow, IncidentRow, IncidentState, JoinRow, JournalRow, KeyRow, Lease, MaintenanceRow,
-    MemberRow, PageRow, Position, RegionRow, SnapshotRow, StateRow, SubjectRow, TimelineRow,
+    MemberRow, PageRow, PingKeyRow, Position, RegionRow, RunRow, SnapshotRow, StateRow, SubjectRow,
+    TimelineRow,
 };
 
 pub(crate) fn installation() -> InstallationId {
@@ -131,6 +132,22 @@ pub(crate) fn capture(incident: IncidentId, region: &str, period: Option<u32>) -
     }
 }
 
+pub(crate) fn heartbeat_id(number: u32) -> HeartbeatId {
+    HeartbeatId::from_bytes(id(2, number))
+}
+
+/// A run under way since a second; even seconds have an id of the job's own.
+pub(crate) fn run(heartbeat: u32, second: i64) -> RunRow {
+    RunRow {
+        heartbeat: heartbeat_id(heartbeat),
+        at: at(second),
+        run: (second % 2 == 0).then_some(RunId::from_bytes([u8::try_from(second % 256).unwrap(); 16])),
+        ended_at: None,
+        body: r#"{"outcome":null,"é":"\"50 %\""}"#.into(),
+        log: vec![],
+    }
+}
+
 pub(crate) fn event(incident: &IncidentRow, transition: u32) -> EventRow {
     EventRow {
         id: EventId::derive(incident.id, transition),
@@ -245,4 +262,18 @@ pub(crate) fn key(number: u32) -> KeyRow {
         digest: [u8::try_from(number).unwrap(); 32],
         created_at: at(7),
     }
+}
+
+pub(crate) fn ping_key(number: u32, name: &str) -> PingKeyRow {
+    PingKeyRow {
+        id: KeyId::from_bytes(id(9, number)),
+        workspace: DEFAULT_WORKSPACE.into(),
+        name: name.into(),
+        digest: [u8::try_from(number).unwrap(); 32],
+        created_at: at(9),
+    }
+}
+
+pub(crate) fn badge(id: &str, subject: SubjectId) -> BadgeRow {
+    BadgeRow { id: id.into(), workspace: DEFAULT_WORKSPACE.into(), subject, created_at: at(10) }
 }

@@ -7,8 +7,8 @@ use model::SubjectId;
 use sqlx::AnyConnection;
 
 use super::connection::Database;
-use super::{capture, delivery, incident, journal, lease, member, subject};
-use crate::{Commit, Error};
+use super::{capture, delivery, incident, journal, lease, member, run, subject};
+use crate::{Commit, Error, RunRow};
 
 /// See [`crate::Store::commit`].
 pub(super) async fn commit(database: &Database, commit: &Commit, ttl: Duration) -> Result<(), Error> {
@@ -29,6 +29,7 @@ async fn write(connection: &mut AnyConnection, commit: &Commit, ttl: Duration) -
     }
     if !commit.deleted.is_empty() {
         subject::delete(connection, &commit.deleted).await?;
+        run::delete(connection, &commit.deleted).await?;
     }
     write_subjects(connection, commit).await?;
     // Incidents before events and deliveries, which take their tenant from them.
@@ -44,6 +45,7 @@ async fn write(connection: &mut AnyConnection, commit: &Commit, ttl: Duration) -
     if !commit.captures.is_empty() {
         capture::put(connection, &commit.captures).await?;
     }
+    write_runs(connection, commit).await?;
     if !commit.events.is_empty() {
         delivery::add_events(connection, &commit.events).await?;
     }
@@ -71,6 +73,12 @@ async fn write(connection: &mut AnyConnection, commit: &Commit, ttl: Duration) -
     if let Some(before) = commit.trim_captures_before {
         capture::trim(connection, before).await?;
     }
+    if let Some(before) = commit.trim_runs_before {
+        run::trim_before(connection, before).await?;
+    }
+    if !commit.trim_runs_of.is_empty() {
+        run::trim_beyond(connection, &commit.trim_runs_of).await?;
+    }
     Ok(())
 }
 
@@ -86,4 +94,11 @@ async fn write_subjects(connection: &mut AnyConnection, commit: &Commit) -> Resu
         subject::put_states(connection, &states).await?;
     }
     Ok(())
+}
+
+/// Nor is a run of it.
+async fn write_runs(connection: &mut AnyConnection, commit: &Commit) -> Result<(), Error> {
+    let is_kept = |row: &&RunRow| !commit.deleted.contains(&SubjectId::Heartbeat(row.heartbeat));
+    let runs: Vec<_> = commit.runs.iter().filter(is_kept).collect();
+    if runs.is_empty() { Ok(()) } else { run::put(connection, &runs).await }
 }

@@ -1,4 +1,4 @@
-//! What belongs to no subject: `region`, `agent`, `channel`, `page`, `maintenance`, `api_key`, and the revision of all in `meta`.
+//! What belongs to no subject: `region`, `agent`, `channel`, `page`, `maintenance`, `api_key`, `ping_key`, `badge`, and the revision of all in `meta`.
 
 use model::{RegionId, Secret, SubjectId, Timestamp};
 use sqlx::AnyConnection;
@@ -9,7 +9,8 @@ use super::decode;
 use super::encode::bigint;
 use super::failure::{failure, failure_or_duplicate};
 use crate::{
-    AgentRow, ChannelRow, Config, ConfigChange, Error, JoinRow, KeyRow, MaintenanceRow, PageRow, RegionRow,
+    AgentRow, BadgeRow, ChannelRow, Config, ConfigChange, Error, JoinRow, KeyRow, MaintenanceRow, PageRow,
+    PingKeyRow, RegionRow,
 };
 
 const REVISION: &str = "SELECT config_revision FROM meta";
@@ -25,6 +26,8 @@ const PAGES: &str = "SELECT id, workspace, name, slug, components, created_at FR
 const MAINTENANCES: &str =
     "SELECT id, workspace, name, definition, revision, created_at, updated_at FROM maintenance ORDER BY id";
 const KEYS: &str = "SELECT id, workspace, name, digest, created_at FROM api_key ORDER BY id";
+const PING_KEYS: &str = "SELECT id, workspace, name, digest, created_at FROM ping_key ORDER BY id";
+const BADGES: &str = "SELECT id, workspace, subject, created_at FROM badge ORDER BY id";
 
 const PUT_REGION: &str = "INSERT INTO region (id, display_name, created_at) VALUES ($1, $2, $3) \
     ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name, created_at = excluded.created_at";
@@ -55,6 +58,12 @@ const DELETE_MAINTENANCE: &str = "DELETE FROM maintenance WHERE id = $1";
 const PUT_KEY: &str = "INSERT INTO api_key (id, workspace, name, digest, created_at) VALUES ($1, $2, $3, $4, $5) \
     ON CONFLICT (id) DO UPDATE SET workspace = excluded.workspace, name = excluded.name, \
     digest = excluded.digest, created_at = excluded.created_at";
+const PUT_PING_KEY: &str = "INSERT INTO ping_key (id, workspace, name, digest, created_at) \
+    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET workspace = excluded.workspace, \
+    name = excluded.name, digest = excluded.digest, created_at = excluded.created_at";
+const DELETE_PING_KEY: &str = "DELETE FROM ping_key WHERE id = $1";
+const PUT_BADGE: &str = "INSERT INTO badge (id, workspace, subject, created_at) VALUES ($1, $2, $3, $4)";
+const DELETE_BADGE: &str = "DELETE FROM badge WHERE subject = $1";
 
 /// See [`crate::Store::config`].
 pub(super) async fn load(database: &Database) -> Result<Config, Error> {
@@ -69,6 +78,8 @@ pub(super) async fn load(database: &Database) -> Result<Config, Error> {
         pages: list(connection, PAGES, page_row).await?,
         maintenances: list(connection, MAINTENANCES, maintenance_row).await?,
         keys: list(connection, KEYS, key_row).await?,
+        ping_keys: list(connection, PING_KEYS, ping_key_row).await?,
+        badges: list(connection, BADGES, badge_row).await?,
     })
 }
 
@@ -105,6 +116,10 @@ async fn write(connection: &mut AnyConnection, change: &ConfigChange, now: Times
         ConfigChange::PutMaintenance(row) => put_maintenance(connection, row).await?,
         ConfigChange::DeleteMaintenance(id) => delete(connection, DELETE_MAINTENANCE, id.to_string()).await?,
         ConfigChange::PutKey(row) => put_key(connection, row).await?,
+        ConfigChange::PutPingKey(row) => put_ping_key(connection, row).await?,
+        ConfigChange::DeletePingKey(id) => delete(connection, DELETE_PING_KEY, id.to_string()).await?,
+        ConfigChange::PutBadge(row) => put_badge(connection, row).await?,
+        ConfigChange::DeleteBadge(subject) => delete(connection, DELETE_BADGE, subject.to_string()).await?,
     }
     let row = sqlx::query(RAISE_REVISION).fetch_one(connection).await.map_err(failure)?;
     decode::number(&row, "config_revision")
@@ -217,6 +232,32 @@ async fn put_key(connection: &mut AnyConnection, row: &KeyRow) -> Result<(), Err
         .map_err(failure)
 }
 
+async fn put_ping_key(connection: &mut AnyConnection, row: &PingKeyRow) -> Result<(), Error> {
+    sqlx::query(PUT_PING_KEY)
+        .bind(row.id.to_string())
+        .bind(row.workspace.as_str())
+        .bind(row.name.as_str())
+        .bind(row.digest.as_slice())
+        .bind(row.created_at.as_micros())
+        .execute(connection)
+        .await
+        .map(|_| ())
+        .map_err(|error| failure_or_duplicate(error, || row.taken()))
+}
+
+async fn put_badge(connection: &mut AnyConnection, row: &BadgeRow) -> Result<(), Error> {
+    delete(&mut *connection, DELETE_BADGE, row.subject.to_string()).await?;
+    sqlx::query(PUT_BADGE)
+        .bind(row.id.as_str())
+        .bind(row.workspace.as_str())
+        .bind(row.subject.to_string())
+        .bind(row.created_at.as_micros())
+        .execute(connection)
+        .await
+        .map(|_| ())
+        .map_err(failure)
+}
+
 async fn list<T>(
     connection: &mut AnyConnection,
     statement: &'static str,
@@ -305,6 +346,25 @@ fn key_row(row: &AnyRow) -> Result<KeyRow, Error> {
     })
 }
 
+fn ping_key_row(row: &AnyRow) -> Result<PingKeyRow, Error> {
+    Ok(PingKeyRow {
+        id: decode::parsed(row, "id")?,
+        workspace: decode::text(row, "workspace")?,
+        name: decode::text(row, "name")?,
+        digest: decode::bytes(row, "digest")?,
+        created_at: decode::instant(row, "created_at")?,
+    })
+}
+
+fn badge_row(row: &AnyRow) -> Result<BadgeRow, Error> {
+    Ok(BadgeRow {
+        id: decode::text(row, "id")?,
+        workspace: decode::text(row, "workspace")?,
+        subject: decode::subject(row, "subject")?,
+        created_at: decode::instant(row, "created_at")?,
+    })
+}
+
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[
     REVISION,
@@ -315,6 +375,8 @@ pub(super) const STATEMENTS: &[&str] = &[
     PAGES,
     MAINTENANCES,
     KEYS,
+    PING_KEYS,
+    BADGES,
     PUT_REGION,
     ADD_REGION,
     PUT_AGENT,
@@ -325,4 +387,8 @@ pub(super) const STATEMENTS: &[&str] = &[
     PUT_MAINTENANCE,
     DELETE_MAINTENANCE,
     PUT_KEY,
+    PUT_PING_KEY,
+    DELETE_PING_KEY,
+    PUT_BADGE,
+    DELETE_BADGE,
 ];

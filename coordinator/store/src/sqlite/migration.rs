@@ -54,6 +54,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0005_agent_join.sql",
         sql: include_str!("../../migrations/sqlite/0005_agent_join.sql"),
     },
+    Migration {
+        version: 6,
+        name: "0006_heartbeat_run.sql",
+        sql: include_str!("../../migrations/sqlite/0006_heartbeat_run.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migration \
@@ -129,6 +134,10 @@ mod tests {
                     "ca44ee50c06c0e0b820f3d72b7266081c6834b06c5dbaadc92117afc2364a609"
                 ),
                 ("0005_agent_join.sql", "31dbe08ea7fb691e759111b4b38e98e2bf2779125685681abfb222cec63961a2"),
+                (
+                    "0006_heartbeat_run.sql",
+                    "2df8c653b6e0f9e5116a9f657614c0dd7c085da339223fab6104b8cd7b802952"
+                ),
             ]
             .map(|(name, checksum)| (name, checksum.to_owned()))
         );

@@ -1,7 +1,7 @@
 //! The contract in SQLite: one file, one writer, durable before it answers.
 //!
 //! `connection` owns the file and its transactions, `migration` its form; `commit` is the hot path and calls, table by
-//! table, `lease`, `journal`, `subject`, `incident`, `member`, `capture` and `delivery`, which each hold the statements of their tables both
+//! table, `lease`, `journal`, `subject`, `incident`, `member`, `capture`, `run` and `delivery`, which each hold the statements of their tables both
 //! ways; `config` holds what belongs to no subject. `dialect` is all that another database would say differently.
 
 mod capture;
@@ -19,6 +19,7 @@ mod lease;
 mod load;
 mod member;
 mod migration;
+mod run;
 mod subject;
 
 use std::fmt;
@@ -34,7 +35,7 @@ pub use self::migration::Applied;
 use crate::{
     AttemptedDelivery, CaptureQuery, CaptureRow, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, Error,
     EventRow, IncidentQuery, IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position,
-    Store, TimelineRow,
+    RunQuery, RunRow, Store, TimelineRow,
 };
 
 /// How to open a database.
@@ -166,6 +167,10 @@ impl Store for Sqlite {
 
     fn captures<'a>(&'a self, query: &'a CaptureQuery) -> BoxFuture<'a, Result<Vec<CaptureRow>, Error>> {
         capture::page(&self.database, query).boxed()
+    }
+
+    fn runs(&self, query: RunQuery) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        async move { run::page(&self.database, &query).await }.boxed()
     }
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {
