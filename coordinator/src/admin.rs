@@ -1,4 +1,4 @@
-//! The admin API: seven gRPC services over what the coordinator holds, plus health and reflection.
+//! The admin API: ten gRPC services over what the coordinator holds, plus health and reflection.
 //!
 //! In come requests of `vigilmon.admin.v1`; wire types stop here. Reading goes to the views, the settings and the
 //! store; a change to a monitor or heartbeat goes to its shard's owner, any other to the settings, and is answered after
@@ -10,6 +10,7 @@
 pub mod key;
 
 mod auth;
+mod badges;
 mod change;
 mod channels;
 mod convert;
@@ -25,7 +26,9 @@ mod maintenances;
 mod monitors;
 mod pages;
 mod paging;
+mod ping_keys;
 mod refusal;
+mod runs;
 
 #[cfg(test)]
 mod bench;
@@ -37,12 +40,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use model::{Clock, Random};
+use proto::admin::v1::badges_server::BadgesServer;
 use proto::admin::v1::channels_server::ChannelsServer;
 use proto::admin::v1::fleet_server::FleetServer;
 use proto::admin::v1::heartbeats_server::HeartbeatsServer;
 use proto::admin::v1::incidents_server::IncidentsServer;
 use proto::admin::v1::maintenances_server::MaintenancesServer;
 use proto::admin::v1::monitors_server::MonitorsServer;
+use proto::admin::v1::ping_keys_server::PingKeysServer;
+use proto::admin::v1::runs_server::RunsServer;
 use proto::admin::v1::status_pages_server::StatusPagesServer;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -59,7 +65,7 @@ const MAX_REQUEST_BYTES: usize = 256 << 10;
 /// The largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// The seven services and what they work on. Cheap to clone.
+/// The ten services and what they work on. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
     /// The present instant.
@@ -94,7 +100,7 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// Every gRPC service of the admin listener. The seven of the API ask for a key; health and reflection are open. The
+/// Every gRPC service of the admin listener. The ten of the API ask for a key; health and reflection are open. The
 /// router has no fallback of its own, so that it can be merged with the pages.
 #[must_use]
 pub fn routes(admin: Admin) -> Routes {
@@ -121,6 +127,9 @@ pub fn routes(admin: Admin) -> Routes {
         .expect("the descriptors were made by the compiler of the protocols");
     let mut routes = Routes::new(guarded!(MonitorsServer, admin.clone()))
         .add_service(guarded!(HeartbeatsServer, admin.clone()))
+        .add_service(guarded!(RunsServer, admin.clone()))
+        .add_service(guarded!(PingKeysServer, admin.clone()))
+        .add_service(guarded!(BadgesServer, admin.clone()))
         .add_service(guarded!(IncidentsServer, admin.clone()))
         .add_service(guarded!(ChannelsServer, admin.clone()))
         .add_service(guarded!(FleetServer, admin.clone()))

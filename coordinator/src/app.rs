@@ -248,6 +248,7 @@ impl App {
         });
         let pages = web::router(web::Parts {
             clock: Arc::clone(&self.parts.clock),
+            random: Arc::clone(&self.parts.random),
             store: Arc::clone(&self.parts.store),
             settings: Arc::clone(&self.parts.settings),
             views: Arc::clone(&self.parts.views),

@@ -1,5 +1,6 @@
 //! What users configured: monitors and heartbeats, as stored and as the engine's policies.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use store::records::DEFAULT_WORKSPACE;
 use store::{SubjectKind, SubjectRow};
+
+use crate::ping;
 
 /// A monitor or a heartbeat with what all definitions have.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +85,9 @@ pub struct HeartbeatDefinition {
     pub paused: bool,
     /// SHA-256 of the token in the ping URL.
     pub token_digest: [u8; 32],
+    /// How its pings are read.
+    #[serde(default)]
+    pub pings: ping::Options,
 }
 
 /// A stored definition that cannot be read.
@@ -162,6 +168,16 @@ impl Definition {
         match (&self.kind, self.id) {
             (Kind::Heartbeat(heartbeat), SubjectId::Heartbeat(id)) => Some((id, heartbeat)),
             _ => None,
+        }
+    }
+
+    /// The word by which a heartbeat is pinged in `/ping/{key}/{slug}`: its own or, lacking one, that of its name.
+    #[must_use]
+    pub fn slug(&self) -> Option<Cow<'_, str>> {
+        let (_, heartbeat) = self.heartbeat()?;
+        match &heartbeat.pings.slug {
+            Some(slug) => Some(Cow::Borrowed(slug)),
+            None => ping::slug_of(&self.name).map(Cow::Owned),
         }
     }
 

@@ -22,6 +22,7 @@ pub mod capture;
 pub mod definition;
 pub mod incident;
 pub mod maintenance;
+pub mod run;
 pub mod settings;
 pub mod view;
 

@@ -17,6 +17,7 @@ mod maintenance;
 mod operations;
 mod policies;
 mod recover;
+mod runs;
 mod seen;
 mod snapshot;
 mod stage;
@@ -37,6 +38,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+#[cfg(test)]
+pub(crate) use input::LANE_CAPACITY;
 pub use input::{
     Acked, Change, ChangeError, ChangeRequest, DeliveryBatch, Handle, Input, Inspection, Lanes, Ping,
     ResultBatch, ResultItem, State, Unavailable, lanes,
@@ -49,6 +52,7 @@ use crate::tenure::Tenure;
 use crate::view::Views;
 use crate::web::metrics::Metrics;
 use deadlines::Deadlines;
+use runs::RunTrim;
 use snapshot::Sweep;
 use stage::{Changes, Published, Stage};
 use take::{Outcome, take};
@@ -105,6 +109,7 @@ pub struct Owner {
     maintenance: maintenance::Watch,
     budget: Budget,
     sweep: Sweep,
+    run_trim: RunTrim,
     /// Inputs of turns whose commit failed, in their order.
     held: VecDeque<Input>,
     /// The last commit's fate is unknown: nothing may be decided on what is in memory.
@@ -185,6 +190,7 @@ impl Owner {
             maintenance: maintenance::Watch::default(),
             budget: Budget::new(now),
             sweep: Sweep::over(parts.recovered.replayed),
+            run_trim: RunTrim::default(),
             held: VecDeque::new(),
             must_reload: false,
             in_outbox: parts.recovered.undispatched.iter().map(|event| event.id).collect(),
@@ -318,6 +324,7 @@ impl Owner {
             stage.tell_of_joined();
             stage.look_after_fleet();
             self.sweep.add_slice(&self.published, self.position, now, stage.rows());
+            self.run_trim.add_slice(now, stage.rows());
         }
 
         let durable = stage.is_durable() || beat || blind.is_some();
@@ -338,6 +345,7 @@ impl Owner {
                     self.metrics.commit_succeeded();
                 }
                 self.sweep.committed(&commit);
+                self.run_trim.committed(&commit);
                 self.maintenance.settle();
                 for event in &commit.dispatched {
                     self.in_outbox.remove(event);

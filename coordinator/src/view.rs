@@ -3,7 +3,7 @@
 //! Readers lock nothing and never wait for a decision. The picture of a shard is copied when something in it changes; a
 //! shard holds a thousandth of all subjects, so that is cheap.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -75,6 +75,7 @@ pub struct Views {
     shards: Vec<ArcSwap<ShardView>>,
     fleet: ArcSwap<FleetView>,
     tokens: RwLock<HashMap<[u8; 32], HeartbeatId>>,
+    slugs: RwLock<BTreeMap<String, BTreeSet<HeartbeatId>>>,
     changes: watch::Sender<u64>,
     definitions: watch::Sender<u64>,
 }
@@ -85,6 +86,7 @@ impl Default for Views {
             shards: Shard::all().map(|_| ArcSwap::default()).collect(),
             fleet: ArcSwap::default(),
             tokens: RwLock::default(),
+            slugs: RwLock::default(),
             changes: watch::Sender::new(0),
             definitions: watch::Sender::new(0),
         }
@@ -124,6 +126,19 @@ impl Views {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(digest).copied()
     }
 
+    /// The heartbeats of this slug.
+    #[must_use]
+    pub fn heartbeats_by_slug(&self, slug: &str) -> Vec<HeartbeatId> {
+        let slugs = self.slugs.read().unwrap_or_else(PoisonError::into_inner);
+        slugs.get(slug).into_iter().flatten().copied().collect()
+    }
+
+    /// How many heartbeats there are.
+    #[must_use]
+    pub fn heartbeats(&self) -> usize {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Changes whenever a definition or a status does.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
@@ -141,7 +156,7 @@ impl Views {
     pub fn publish(&self, changed: Vec<Changed>) {
         let mut by_shard: BTreeMap<Shard, Vec<Changed>> = BTreeMap::new();
         for (id, view) in changed {
-            self.publish_token(id, view.as_deref());
+            self.publish_addresses(id, view.as_deref());
             by_shard.entry(id.shard()).or_default().push((id, view));
         }
         if by_shard.is_empty() {
@@ -166,19 +181,39 @@ impl Views {
         }
     }
 
-    fn publish_token(&self, id: SubjectId, view: Option<&SubjectView>) {
+    /// Keeps by what a heartbeat is found.
+    fn publish_addresses(&self, id: SubjectId, view: Option<&SubjectView>) {
         let SubjectId::Heartbeat(heartbeat) = id else { return };
-        let digest =
-            |view: &SubjectView| view.definition.heartbeat().map(|(_, definition)| definition.token_digest);
-        let before = self.get(id).as_deref().and_then(digest);
-        let after = view.and_then(digest);
-        if before != after {
+        let shown = self.get(id);
+        let (before, after) =
+            (shown.as_ref().map(|view| &view.definition), view.map(|view| &view.definition));
+        if before.map(Arc::as_ptr) == after.map(Arc::as_ptr) {
+            return;
+        }
+        let digest = |definition: &Arc<Definition>| definition.heartbeat().map(|(_, it)| it.token_digest);
+        let (old, new) = (before.and_then(digest), after.and_then(digest));
+        if old != new {
             let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(before) = before {
-                tokens.remove(&before);
+            if let Some(old) = old {
+                tokens.remove(&old);
             }
-            if let Some(after) = after {
-                tokens.insert(after, heartbeat);
+            if let Some(new) = new {
+                tokens.insert(new, heartbeat);
+            }
+        }
+        let (old, new) = (before.and_then(|it| it.slug()), after.and_then(|it| it.slug()));
+        if old != new {
+            let mut slugs = self.slugs.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(old) = old
+                && let Some(others) = slugs.get_mut(&*old)
+            {
+                others.remove(&heartbeat);
+                if others.is_empty() {
+                    slugs.remove(&*old);
+                }
+            }
+            if let Some(new) = new {
+                slugs.entry(new.into_owned()).or_default().insert(heartbeat);
             }
         }
     }

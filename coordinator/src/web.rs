@@ -1,10 +1,11 @@
-//! What the HTTP port shows: status pages, metrics, health; and, composed with them, heartbeat URLs.
+//! What the HTTP port shows: status pages, badges, metrics, health; and, composed with them, heartbeat URLs.
 //!
 //! Everything here reads: pictures of subjects ([`Views`]), what belongs to no subject ([`Settings`]) and, through a
 //! cache, incidents from the store. Nothing here decides, and only a ping makes a commit.
 //!
 //! Public means public: what a page may show is listed in `page`'s content types and nowhere else.
 
+pub(crate) mod badge;
 pub mod metrics;
 
 mod answer;
@@ -18,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::routing::any;
-use model::Clock;
+use model::{Clock, Random};
 use store::Store;
 
 use crate::fleet::Fleet;
@@ -33,6 +34,8 @@ use metrics::Metrics;
 #[derive(Clone)]
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
+    /// Ids and tokens of heartbeats that a ping creates.
+    pub random: Arc<dyn Random>,
     pub store: Arc<dyn Store>,
     pub settings: Arc<Settings>,
     pub views: Arc<Views>,
@@ -53,9 +56,11 @@ pub fn router(parts: Parts) -> Router {
         .merge(metrics::router(&parts))
         .merge(health::router(&parts))
         .merge(assets::router())
+        .merge(badge::router(&parts))
         .route("/{*anywhere}", any(async || ping::not_found()));
-    let Parts { clock, views, shards, healthy, metrics, .. } = parts;
-    pages.merge(ping::router(Arc::new(Pings { clock, views, shards, healthy, metrics })))
+    let Parts { clock, random, settings, views, shards, healthy, metrics, .. } = parts;
+    let pings = Pings { clock, random, settings, views, shards, healthy, metrics };
+    pages.merge(ping::router(Arc::new(pings)))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! here: reading a list to its last page, and drawing again for `--watch`.
 
 pub(crate) mod agent;
+mod badge;
 pub(crate) mod channel;
 pub(crate) mod check;
 mod exchange;

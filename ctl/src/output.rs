@@ -15,7 +15,7 @@ use model::Timestamp;
 use crate::exit::{Exit, Failure};
 
 pub(crate) use document::{Message, enum_word};
-pub(crate) use table::{Cell, Sheet, Style, Table, one_line};
+pub(crate) use table::{Cell, Sheet, Style, Table, lines, one_line};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -99,6 +99,32 @@ impl Output {
         }
         say(talk);
         Ok(())
+    }
+
+    /// Answers with a text of several lines: programs get the message, people the text.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub(crate) fn text<M: Message>(&self, message: &M, text: &str) -> Result<(), Failure> {
+        match self.document(message) {
+            Some(document) => print(&document?),
+            None => {
+                let text = lines(text);
+                let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+                print(&format!("{text}{end}"))
+            }
+        }
+    }
+
+    /// Adds a line under a table. Programs do not get it.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub(crate) fn footer(&self, text: &str) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => print(&format!("\n{}\n", one_line(text))),
+            Format::Json | Format::Yaml => Ok(()),
+        }
     }
 
     fn document<M: Message>(&self, message: &M) -> Option<Result<String, Failure>> {

@@ -60,6 +60,24 @@ impl Admin {
         wire::heartbeats_client::HeartbeatsClient::new(self.authorized())
     }
 
+    /// Runs of heartbeats' jobs.
+    #[must_use]
+    pub fn runs(&self) -> wire::runs_client::RunsClient<Authorized> {
+        wire::runs_client::RunsClient::new(self.authorized())
+    }
+
+    /// Ping keys.
+    #[must_use]
+    pub fn ping_keys(&self) -> wire::ping_keys_client::PingKeysClient<Authorized> {
+        wire::ping_keys_client::PingKeysClient::new(self.authorized())
+    }
+
+    /// Badges.
+    #[must_use]
+    pub fn badges(&self) -> wire::badges_client::BadgesClient<Authorized> {
+        wire::badges_client::BadgesClient::new(self.authorized())
+    }
+
     /// Incidents.
     #[must_use]
     pub fn incidents(&self) -> wire::incidents_client::IncidentsClient<Authorized> {

@@ -68,7 +68,9 @@ impl Admin {
         }
         let expected = (!etag.is_empty()).then_some(before.revision);
         let request = ChangeRequest::Delete { id: before.id, expected };
-        self.shards.change(request).await.map_err(|error| change_failed(kind, &before.name, &error))
+        self.shards.change(request).await.map_err(|error| change_failed(kind, &before.name, &error))?;
+        self.forget_badge(before.id).await;
+        Ok(())
     }
 }
 

@@ -13,9 +13,12 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// What the listener serves, by full name.
-pub(super) const SERVICES: [&str; 8] = [
+pub(super) const SERVICES: [&str; 11] = [
     "vigilmon.admin.v1.Monitors",
     "vigilmon.admin.v1.Heartbeats",
+    "vigilmon.admin.v1.Runs",
+    "vigilmon.admin.v1.PingKeys",
+    "vigilmon.admin.v1.Badges",
     "vigilmon.admin.v1.Incidents",
     "vigilmon.admin.v1.Channels",
     "vigilmon.admin.v1.Fleet",

@@ -1,8 +1,10 @@
 //! `Heartbeats`: passive checks. The token of a ping URL is random, shown once and kept as its digest.
 
+mod pings;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +14,7 @@ use engine::heartbeat;
 use model::{ChannelId, HeartbeatId, Secret, SubjectId, Tag, random};
 use proto::admin::v1 as wire;
 use proto::admin::v1::heartbeats_server::Heartbeats;
-use store::journal::PingMethod;
-use store::{Config, Record};
+use store::Config;
 use tonic::{Request, Response, Status};
 
 use super::Admin;
@@ -32,8 +33,9 @@ use crate::ping;
 use crate::shard::State;
 use crate::view::{self, SubjectView};
 
-const CHANGEABLE: [&str; 5] = ["name", "interval", "grace", "channels", "tags"];
-const FIXED: [&str; 13] = [
+const CHANGEABLE: [&str; 8] =
+    ["name", "interval", "grace", "channels", "tags", "slug", "post_only", "keywords"];
+const FIXED: [&str; 14] = [
     "id",
     "status",
     "status_since",
@@ -44,6 +46,7 @@ const FIXED: [&str; 13] = [
     "updated_at",
     "etag",
     "ping_url",
+    "uuid_ping_url",
     "unverified_since",
     "maintenance_id",
     "maintenance_until",
@@ -77,11 +80,16 @@ impl Heartbeats for Admin {
             tags: draft.tags,
             paused: false,
             token_digest: ping::token_digest(token.expose()),
+            pings: draft.pings.for_new(&draft.name),
         };
         let kind = Kind::Heartbeat(Arc::new(definition));
         self.create_subject(SubjectId::Heartbeat(id), draft.name, kind).await?;
         let mut created = self.heartbeat_now(id).await?;
-        created.get_mut().ping_url = self.public_url(&format!("{}{}", ping::PATH_PREFIX, token.expose()));
+        let answer = created.get_mut();
+        answer.ping_url = self.public_url(&format!("{}{}", ping::PATH_PREFIX, token.expose()));
+        if let Some(uuid) = ping::token_as_uuid(token.expose()) {
+            answer.uuid_ping_url = self.public_url(&format!("{}{uuid}", ping::UUID_PREFIX));
+        }
         Ok(created)
     }
 
@@ -167,21 +175,8 @@ impl Heartbeats for Admin {
             page_token: &request.page_token,
         };
         let asked = Asked::read("pings", &id.to_string(), window, self.clock.now())?;
-        let pick = |_, record| match record {
-            Record::Ping { heartbeat, kind, at, method, body }
-            | Record::RunPing { heartbeat, kind, at, method, body, .. }
-                if heartbeat == id && asked.spans(at) =>
-            {
-                let method = match method {
-                    PingMethod::Head => "HEAD",
-                    PingMethod::Get => "GET",
-                    PingMethod::Post => "POST",
-                };
-                let kind = convert::ping_kind(kind);
-                Some(wire::Ping { at: instant(at), kind, method: method.into(), body })
-            }
-            _ => None,
-        };
+        let pick =
+            |_, record| pings::listed(record, id).filter(|(at, _)| asked.spans(*at)).map(|(_, ping)| ping);
         let (pings, next_page_token) = asked.page(self.store.as_ref(), pick).await?;
         Ok(Response::new(wire::ListPingsResponse { pings, next_page_token }))
     }
@@ -234,6 +229,7 @@ struct Draft {
     grace: Duration,
     channels: Vec<ChannelId>,
     tags: Vec<Tag>,
+    pings: ping::Options,
 }
 
 fn read(asked: &wire::Heartbeat, config: &Config) -> Result<Draft, Status> {
@@ -244,7 +240,8 @@ fn read(asked: &wire::Heartbeat, config: &Config) -> Result<Draft, Status> {
     let grace = fields::span("grace", asked.grace.as_ref(), Some(default), &GRACE, &mut invalid);
     let channels = find::channels(config, &asked.channels, &mut invalid);
     let tags = fields::tags(&asked.tags, &mut invalid);
-    let read = || Some(Draft { name: name?, interval: interval?, grace: grace?, channels, tags });
+    let pings = pings::read(asked, &mut invalid);
+    let read = || Some(Draft { name: name?, interval: interval?, grace: grace?, channels, tags, pings });
     let read = read();
     invalid.finish(read)
 }
@@ -264,7 +261,7 @@ fn changed(
         grace: if named("grace") { asked.grace } else { span(heartbeat.grace) },
         channels: if named("channels") { asked.channels.clone() } else { vec![] },
         tags: if named("tags") { asked.tags.clone() } else { vec![] },
-        ..wire::Heartbeat::default()
+        ..pings::present_or_asked(&heartbeat.pings, asked, mask)
     };
     let draft = read(&draft, config)?;
     let after = HeartbeatDefinition {
@@ -273,6 +270,7 @@ fn changed(
         // A channel that is gone does not stand in the way of other changes.
         channels: if named("channels") { draft.channels } else { heartbeat.channels.clone() },
         tags: if named("tags") { draft.tags } else { heartbeat.tags.clone() },
+        pings: draft.pings,
         ..heartbeat.clone()
     };
     Ok((draft.name, Kind::Heartbeat(Arc::new(after))))
@@ -311,6 +309,7 @@ fn from_view(view: &SubjectView, calendar: &Calendar) -> wire::Heartbeat {
         tags: heartbeat.tags.iter().map(ToString::to_string).collect(),
         maintenance_id,
         maintenance_until,
-        ..wire::Heartbeat::default()
+        slug: definition.slug().map(Cow::into_owned).unwrap_or_default(),
+        ..pings::answer(&heartbeat.pings)
     }
 }

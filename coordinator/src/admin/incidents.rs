@@ -199,7 +199,7 @@ mod tests {
     use engine::heartbeat::PingKind;
     use model::{AgentId, Capture, Excerpt, Failure, FailureKind, MonitorId, Outcome, Phases};
     use proto::admin::v1::heartbeats_server::Heartbeats as _;
-    use store::journal::PingMethod;
+    use store::journal::HeardPing;
     use tonic::Code;
 
     use super::*;
@@ -210,7 +210,7 @@ mod tests {
     async fn report(bench: &Bench, job: &wire::Heartbeat, kind: PingKind) {
         let id = job.id.parse().unwrap();
         let at = bench.admin.clock.now();
-        bench.admin.shards.ping(id, kind, at, None, PingMethod::Get, vec![]).await.unwrap();
+        bench.admin.shards.ping(HeardPing::new(id, kind, at)).await.unwrap();
         bench.clock.advance(Duration::from_secs(1));
     }
 

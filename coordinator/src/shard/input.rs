@@ -2,20 +2,17 @@
 
 use std::fmt;
 
-use engine::heartbeat::PingKind;
 use engine::probe::Canaries;
 use engine::{heartbeat, monitor};
-use model::{
-    AgentId, Capture, CheckResult, EventId, HeartbeatId, MonitorId, RegionId, RunId, SubjectId, Timestamp,
-};
-use store::journal::PingMethod;
+use model::{AgentId, Capture, CheckResult, EventId, MonitorId, RegionId, SubjectId, Timestamp};
+use store::journal::HeardPing;
 use store::{AttemptRow, DeliveryRow};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::definition::Definition;
 
 /// Items that may wait in each lane before the sender has to.
-const LANE_CAPACITY: usize = 4_096;
+pub(crate) const LANE_CAPACITY: usize = 4_096;
 
 /// One thing to decide on or to make durable.
 #[derive(Debug)]
@@ -67,7 +64,7 @@ impl Input {
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Results(batch) => batch.items.len().max(1),
-            Self::Ping(ping) => 1 + ping.body.len() / 256,
+            Self::Ping(ping) => 1 + ping.heard.body.len() / 256,
             Self::Deliveries(batch) => {
                 1 + batch.deliveries.len() + batch.dispatched.len() + batch.attempts.len()
             }
@@ -123,18 +120,8 @@ pub struct Acked {
 /// A ping and who waits for its commit.
 #[derive(Debug)]
 pub struct Ping {
-    /// Of which job.
-    pub heartbeat: HeartbeatId,
-    /// What it says.
-    pub kind: PingKind,
-    /// When it arrived.
-    pub at: Timestamp,
-    /// Of which run, if the job tells its runs apart.
-    pub run: Option<RunId>,
-    /// How it was sent.
-    pub method: PingMethod,
-    /// What is kept of its body.
-    pub body: Vec<u8>,
+    /// What was heard.
+    pub heard: HeardPing,
     /// Told after the commit.
     pub reply: oneshot::Sender<Result<(), Unavailable>>,
 }
@@ -274,17 +261,9 @@ impl Handle {
     ///
     /// # Errors
     /// [`Unavailable`] at once when too much is queued, or when nothing can be committed.
-    pub async fn ping(
-        &self,
-        heartbeat: HeartbeatId,
-        kind: PingKind,
-        at: Timestamp,
-        run: Option<RunId>,
-        method: PingMethod,
-        body: Vec<u8>,
-    ) -> Result<(), Unavailable> {
+    pub async fn ping(&self, heard: HeardPing) -> Result<(), Unavailable> {
         let (reply, answer) = oneshot::channel();
-        let ping = Ping { heartbeat, kind, at, run, method, body, reply };
+        let ping = Ping { heard, reply };
         self.urgent.try_send(Input::Ping(ping)).map_err(|_| Unavailable)?;
         answer.await.unwrap_or(Err(Unavailable))
     }

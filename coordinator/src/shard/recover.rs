@@ -173,9 +173,10 @@ fn replay(
             let event = heartbeat::Event::Pinged { kind, at: pinged_at, run: None };
             fold(SubjectId::Heartbeat(heartbeat), Happening::Heartbeat(&event), pinged_at)
         }
-        Record::RunPing { heartbeat, kind, at: pinged_at, run, .. } => {
-            let event = heartbeat::Event::Pinged { kind, at: pinged_at, run };
-            fold(SubjectId::Heartbeat(heartbeat), Happening::Heartbeat(&event), pinged_at)
+        Record::Heard(heard) => {
+            let event = heartbeat::Event::Pinged { kind: heard.kind, at: heard.at, run: heard.run };
+            let id = SubjectId::Heartbeat(heard.heartbeat);
+            (!heard.is_ignored).then(|| fold(id, Happening::Heartbeat(&event), heard.at)).flatten()
         }
         Record::Told { .. } | Record::RegionLive { .. } | Record::Blind { .. } => None,
     }

@@ -8,6 +8,7 @@ mod maintenance;
 mod operations;
 mod parents;
 mod remember;
+mod runs;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,9 +18,10 @@ use engine::group::Sight;
 use model::{
     AgentId, CheckResult, IncidentId, InstallationId, MonitorId, Outcome, RegionId, SubjectId, Timestamp,
 };
-use store::{Commit, Config, EventRow, Record, StateRow, SubjectKind};
+use store::{Commit, Config, EventRow, Record, RunRow, StateRow, SubjectKind};
 
 use captures::SettledCaptures;
+use runs::RunKey;
 
 use super::captures::Captures;
 use super::input::State;
@@ -112,6 +114,10 @@ pub(super) struct Stage<'a> {
     calendar: Arc<Calendar>,
     /// What the checks of this turn met.
     captured: Vec<Captured>,
+    /// Runs of jobs that have something to tell.
+    runs: BTreeMap<RunKey, RunRow>,
+    /// The one that the ping just applied ended.
+    ended_run: Option<RunKey>,
     commit: Commit,
 }
 
@@ -164,6 +170,8 @@ impl<'a> Stage<'a> {
             verifications: vec![],
             calendar: Arc::default(),
             captured: vec![],
+            runs: BTreeMap::new(),
+            ended_run: None,
             commit: Commit::default(),
         }
     }
@@ -303,6 +311,7 @@ impl<'a> Stage<'a> {
             && self.stale_states.is_empty()
             && self.stale_operations.is_empty()
             && self.incidents.is_empty()
+            && self.runs.is_empty()
             && commit.subjects.is_empty()
             && commit.deleted.is_empty()
             && commit.deliveries.is_empty()
@@ -326,6 +335,7 @@ impl<'a> Stage<'a> {
         let operations = self.operations.as_ref().unwrap_or(&self.base.operations);
         let rows = self.stale_operations.iter().filter_map(|id| operations.to_row(*id, position));
         self.commit.states.extend(rows);
+        self.commit.runs = std::mem::take(&mut self.runs).into_values().collect();
         for incident in self.incidents.values() {
             self.commit.incidents.push(incident.to_row());
         }

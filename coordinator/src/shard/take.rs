@@ -1,6 +1,6 @@
 //! From inputs to the stage: what each of them records, applies and asks to be kept.
 
-use engine::{heartbeat, monitor};
+use engine::monitor;
 use model::SubjectId;
 use store::Record;
 
@@ -22,18 +22,7 @@ pub(super) enum Outcome {
 pub(super) fn take(input: &Input, stage: &mut Stage<'_>) -> Outcome {
     match input {
         Input::Results(batch) => return Outcome::Acked(take_results(batch, stage)),
-        Input::Ping(ping) => {
-            stage.record(Record::RunPing {
-                heartbeat: ping.heartbeat,
-                kind: ping.kind,
-                at: ping.at,
-                run: ping.run,
-                method: ping.method,
-                body: ping.body.clone(),
-            });
-            let event = heartbeat::Event::Pinged { kind: ping.kind, at: ping.at, run: ping.run };
-            stage.apply(SubjectId::Heartbeat(ping.heartbeat), Happening::Heartbeat(&event));
-        }
+        Input::Ping(ping) => stage.take_ping(&ping.heard),
         Input::Slow { monitor, region, started_at } => {
             let event = monitor::Event::Slow { region: region.clone(), started_at: *started_at };
             stage.apply(SubjectId::Monitor(*monitor), Happening::Monitor(&event));

@@ -14,7 +14,7 @@ use model::{
     InstallationId, MonitorId, Outcome, Phases, SystemClock, SystemRandom,
 };
 use store::faulty::{Fault, Faults, Faulty};
-use store::journal::{PingMethod, Told};
+use store::journal::{HeardPing, Told};
 use store::memory::Memory;
 use store::{
     CaptureQuery, CaptureRow, CaptureVerdict, ConfigChange, IncidentQuery, IncidentState, Record, RegionRow,
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::definition::{Definition, HeartbeatDefinition, Kind, MonitorDefinition};
+use crate::ping::Options;
 use crate::tenure::Tenure;
 use crate::view::{Status, SubjectView};
 
@@ -171,7 +172,7 @@ impl World {
 
     async fn ping(&self, kind: PingKind) -> Result<(), Unavailable> {
         let at = now();
-        self.handle.ping(HEARTBEAT, kind, at, None, PingMethod::Get, vec![]).await
+        self.handle.ping(HeardPing::new(HEARTBEAT, kind, at)).await
     }
 
     async fn until(&self, what: &str, mut holds: impl FnMut(&SubjectView) -> bool, id: SubjectId) {
@@ -234,6 +235,7 @@ fn heartbeat(interval: Duration, grace: Duration) -> Definition {
         tags: vec![],
         paused: false,
         token_digest: [3; 32],
+        pings: Options::default(),
     };
     let kind = Kind::Heartbeat(Arc::new(definition));
     Definition {

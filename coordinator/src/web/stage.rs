@@ -15,7 +15,7 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use model::{
     AgentId, Check, CheckSpec, Clock as _, Component, HealthWord, HeartbeatId, IncidentId, InstallationId,
-    MonitorId, PageId, RegionId, SubjectId, TestClock, Timestamp,
+    MonitorId, PageId, RegionId, SubjectId, SystemRandom, TestClock, Timestamp,
 };
 use store::faulty::{Faults, Faulty};
 use store::memory::Memory;
@@ -30,7 +30,7 @@ use crate::definition::{Definition, HeartbeatDefinition, Kind, MonitorDefinition
 use crate::fleet::Fleet;
 use crate::incident::{Body as IncidentBody, Incident};
 use crate::lifecycle::{Supervisor, Task};
-use crate::ping::token_digest;
+use crate::ping::{Options, token_digest};
 use crate::settings::Settings;
 use crate::shard::{self, Lanes, Owner};
 use crate::tenure::Tenure;
@@ -75,6 +75,7 @@ impl Stage {
         let (shards, lanes) = shard::lanes();
         let parts = Parts {
             clock: clock.clone(),
+            random: Arc::new(SystemRandom),
             store: Arc::clone(&store),
             settings: Arc::new(settings),
             views: Arc::new(Views::default()),
@@ -112,8 +113,16 @@ impl Stage {
 
     /// Creates a heartbeat as a user would; its token is [`TOKEN`].
     pub(crate) async fn create_heartbeat(&self) -> HeartbeatId {
+        self.create_heartbeat_with(Options::default()).await
+    }
+
+    /// Creates one whose pings are read in this way.
+    pub(crate) async fn create_heartbeat_with(&self, pings: Options) -> HeartbeatId {
         let id = HeartbeatId::from_bytes([1; 16]);
-        let definition = Box::new(heartbeat_definition(id, "nightly_cleanup"));
+        let mut definition = Box::new(heartbeat_definition(id, "nightly_cleanup"));
+        if let Kind::Heartbeat(heartbeat) = &mut definition.kind {
+            Arc::make_mut(heartbeat).pings = pings;
+        }
         let request = shard::ChangeRequest::Put { definition, expected: None };
         self.parts.shards.change(request).await.unwrap();
         id
@@ -261,6 +270,7 @@ fn heartbeat_definition(id: HeartbeatId, name: &str) -> Definition {
             tags: vec![],
             paused: false,
             token_digest: token_digest(TOKEN),
+            pings: Options::default(),
         })),
     }
 }

@@ -1,21 +1,27 @@
 //! How fast commits are: `cargo run --release -p store --example commit_rate [DIRECTORY]`.
 //!
-//! Two shapes: what the hot path writes all the time (one journal row of 100 results) and what a mass failure writes
-//! (64 state changes with their incidents, lines, events and a journal row). Each waits for the disk and then does
+//! Three shapes: what the hot path writes all the time (one journal row of 100 results), what a mass failure writes
+//! (64 state changes with their incidents, lines, events and a journal row), and what jobs write that end together (512
+//! runs, each with a log). Each waits for the disk and then does
 //! not, so that the difference is the disk's share. The files are removed afterwards.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use model::{EventId, IncidentId, MonitorId, SubjectId, SystemRandom, Timestamp};
+use model::{EventId, HeartbeatId, IncidentId, MonitorId, SubjectId, SystemRandom, Timestamp};
 use store::sqlite::{OpenOptions, Sqlite, Synchronous};
-use store::{Commit, EventRow, IncidentRow, IncidentState, JournalRow, Lease, StateRow, Store, TimelineRow};
+use store::{
+    Commit, EventRow, IncidentRow, IncidentState, JournalRow, Lease, RunRow, StateRow, Store, TimelineRow,
+};
 
 const LENGTH: Duration = Duration::from_secs(4);
 const RECORDS: usize = 100;
 /// About what a result takes in a journal row.
 const RECORD_BYTES: usize = 70;
 const CHANGES: u32 = 64;
+const RUNS: u32 = 512;
+const LOG_BYTES: usize = 500;
+const JOBS: u64 = 10_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,8 +44,10 @@ async fn run(directory: &Path, synchronous: Synchronous) -> Result<(), store::Er
 
     let (position, rate) = measure(&store, 1, |position| journal_only(&lease, position)).await?;
     println!("  journal only: {rate:7.0} commits/s = {:9.0} results/s", rate * RECORDS as f64);
-    let (_, rate) = measure(&store, position, |position| mass_failure(&lease, position)).await?;
+    let (position, rate) = measure(&store, position, |position| mass_failure(&lease, position)).await?;
     println!("  mass failure: {rate:7.0} commits/s = {:9.0} state changes/s", rate * f64::from(CHANGES));
+    let (_, rate) = measure(&store, position, |position| ended_runs(&lease, position)).await?;
+    println!("  ended runs:   {rate:7.0} commits/s = {:9.0} runs/s", rate * f64::from(RUNS));
     store.close().await;
     Ok(())
 }
@@ -107,6 +115,23 @@ fn mass_failure(lease: &Lease, position: u64) -> Commit {
         commit.incidents.push(incident);
     }
     commit
+}
+
+fn ended_runs(lease: &Lease, position: u64) -> Commit {
+    let commit = journal_only(lease, position);
+    let run = |number: u32| {
+        let mut id = [0x5a; 16];
+        id[..8].copy_from_slice(&((position * u64::from(RUNS) + u64::from(number)) % JOBS).to_be_bytes());
+        RunRow {
+            heartbeat: HeartbeatId::from_bytes(id),
+            at: commit.now,
+            run: None,
+            ended_at: Some(commit.now),
+            body: r#"{"has_start":true,"outcome":{"Succeeded":{"exit_code":0}}}"#.into(),
+            log: vec![b'x'; LOG_BYTES],
+        }
+    };
+    Commit { runs: (0..RUNS).map(run).collect(), ..commit }
 }
 
 fn incident(subject: SubjectId, id: IncidentId, at: Timestamp) -> IncidentRow {

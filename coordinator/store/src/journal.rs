@@ -97,20 +97,48 @@ pub enum Record {
         restarted: bool,
     },
     /// A heartbeat's ping.
-    RunPing {
-        /// The heartbeat.
-        heartbeat: HeartbeatId,
-        /// What the ping says.
-        kind: engine::heartbeat::PingKind,
-        /// When it was received.
-        at: Timestamp,
-        /// Of which run, if the job tells its runs apart.
-        run: Option<RunId>,
-        /// Its HTTP method.
-        method: PingMethod,
-        /// What was kept of its body.
-        body: Vec<u8>,
-    },
+    Heard(HeardPing),
+}
+
+/// A heartbeat's ping as it was heard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeardPing {
+    /// The heartbeat.
+    pub heartbeat: HeartbeatId,
+    /// What the ping says.
+    pub kind: engine::heartbeat::PingKind,
+    /// When it was received.
+    pub at: Timestamp,
+    /// Of which run, if the job tells its runs apart.
+    pub run: Option<RunId>,
+    /// Its HTTP method.
+    pub method: PingMethod,
+    /// What was kept of its body.
+    pub body: Vec<u8>,
+    /// How many bytes of its body were not.
+    pub left_out: u64,
+    /// What the client called itself.
+    pub user_agent: String,
+    /// Whether the heartbeat's options say that it counts for nothing.
+    pub is_ignored: bool,
+}
+
+impl HeardPing {
+    /// A bare ping: by GET, without a body, of no run in particular.
+    #[must_use]
+    pub const fn new(heartbeat: HeartbeatId, kind: engine::heartbeat::PingKind, at: Timestamp) -> Self {
+        Self {
+            heartbeat,
+            kind,
+            at,
+            run: None,
+            method: PingMethod::Get,
+            body: vec![],
+            left_out: 0,
+            user_agent: String::new(),
+            is_ignored: false,
+        }
+    }
 }
 
 /// What a monitor can be told besides results.
@@ -251,14 +279,13 @@ mod tests {
             Record::Told { monitor, what: Told::MaintenanceEnded },
             Record::RegionLive { region, live: true },
             Record::Blind { from: at, to: at, restarted: true },
-            Record::RunPing {
-                heartbeat: HeartbeatId::from_bytes([6; 16]),
-                kind: engine::heartbeat::PingKind::Log,
-                at,
+            Record::Heard(HeardPing {
                 run: Some(RunId::from_bytes([7; 16])),
-                method: PingMethod::Get,
-                body: vec![],
-            },
+                left_out: 9,
+                user_agent: "curl".into(),
+                is_ignored: true,
+                ..HeardPing::new(HeartbeatId::from_bytes([6; 16]), engine::heartbeat::PingKind::Log, at)
+            }),
         ]
     }
 

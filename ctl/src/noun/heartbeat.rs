@@ -3,6 +3,10 @@
 //! `create` prints the ping URL alone on stdout: it is shown this once only, and `curl "$(vigilctl heartbeat create …)"`
 //! is how it gets into a job.
 
+mod key;
+mod pinging;
+mod runs;
+
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
@@ -13,11 +17,13 @@ use proto::admin::v1::{
     UpdateHeartbeatRequest,
 };
 
+use super::badge::Badge;
 use super::{Context, Get, Ls, Which, all, client};
 use crate::exit::Failure;
 use crate::moment::Moment;
 use crate::output::{Cell, Described, Listed, Sheet, enum_word, print, say};
 use crate::{duration, moment};
+use pinging::Pinging;
 
 /// What can be done with heartbeats.
 #[derive(Debug, Subcommand)]
@@ -38,6 +44,17 @@ pub(crate) enum Verb {
     Resume(Which),
     /// List the latest pings, newest first
     Pings(Pings),
+    /// List runs that have something to tell, newest first, and how long they take
+    Runs(runs::Runs),
+    /// Show what a run had to say
+    Log(runs::Log),
+    /// Print the address of a picture of how it is, for README files and the like
+    Badge(Badge),
+    /// Keys by which heartbeats are pinged by their slugs
+    Key {
+        #[command(subcommand)]
+        verb: key::Verb,
+    },
 }
 
 /// Arguments of `create`.
@@ -58,13 +75,16 @@ pub(crate) struct Create {
     /// Word by which to group it, such as payments; several are allowed [default: none]
     #[arg(long = "tag", value_delimiter = ',', num_args = 1.., value_name = "TAG")]
     tags: Vec<String>,
+    #[command(flatten)]
+    pinging: Pinging,
 }
 
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
 #[command(override_usage = "vigilctl heartbeat edit <ID> [OPTIONS]")]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true)
-    .args(["name", "interval", "grace", "channels", "clear_channels", "tags", "clear_tags"]))]
+    .args(["name", "interval", "grace", "channels", "clear_channels", "tags", "clear_tags"])
+    .args(pinging::CHANGES))]
 pub(crate) struct Edit {
     /// Id or name
     id: String,
@@ -89,6 +109,11 @@ pub(crate) struct Edit {
     /// Group it by no tag
     #[arg(long, conflicts_with = "tags")]
     clear_tags: bool,
+    #[command(flatten)]
+    pinging: Pinging,
+    /// Let pings say what their URLs say, whatever is in their bodies
+    #[arg(long, conflicts_with_all = ["fail_words", "success_words", "start_words", "without_words"])]
+    clear_words: bool,
 }
 
 /// Arguments of `pings`.
@@ -118,6 +143,10 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Pause(Which { id }) => pause(id, context).await,
         Verb::Resume(Which { id }) => resume(id, context).await,
         Verb::Pings(pings) => self::pings(&pings, context).await,
+        Verb::Runs(runs) => runs::list(&runs, context).await,
+        Verb::Log(log) => runs::log(log, context).await,
+        Verb::Badge(badge) => self::badge(badge, context).await,
+        Verb::Key { verb } => key::run(verb, context).await,
     }
 }
 
@@ -149,7 +178,7 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
         grace: create.grace.map(duration::to_wire),
         channels: create.channels,
         tags: create.tags,
-        ..Heartbeat::default()
+        ..create.pinging.fields()
     };
     let request = CreateHeartbeatRequest { heartbeat: Some(heartbeat) };
     let heartbeat = heartbeats!(context).create_heartbeat(request).await?.into_inner();
@@ -165,9 +194,10 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
         (edit.grace.is_some(), "grace"),
         (edit.clear_channels || !edit.channels.is_empty(), "channels"),
         (edit.clear_tags || !edit.tags.is_empty(), "tags"),
+        (edit.clear_words, "keywords"),
     ];
-    let paths: Vec<String> =
-        given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path.to_owned()).collect();
+    let given = given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path);
+    let paths: Vec<String> = given.chain(edit.pinging.paths()).map(ToOwned::to_owned).collect();
     let mut heartbeats = heartbeats!(context);
     let present = heartbeats.get_heartbeat(GetHeartbeatRequest { id: edit.id }).await?.into_inner();
     let heartbeat = Heartbeat {
@@ -178,7 +208,7 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
         grace: edit.grace.map(duration::to_wire),
         channels: edit.channels,
         tags: edit.tags,
-        ..Heartbeat::default()
+        ..edit.pinging.fields()
     };
     let update_mask = Some(prost_types::FieldMask { paths });
     let request = UpdateHeartbeatRequest { heartbeat: Some(heartbeat), update_mask };
@@ -201,6 +231,12 @@ async fn pause(id: String, context: &Context) -> Result<(), Failure> {
 async fn resume(id: String, context: &Context) -> Result<(), Failure> {
     let heartbeat = heartbeats!(context).resume_heartbeat(ResumeHeartbeatRequest { id }).await?.into_inner();
     context.output.changed(&heartbeat, None, &format!("resumed {}", heartbeat.name))
+}
+
+async fn badge(badge: Badge, context: &Context) -> Result<(), Failure> {
+    let request = GetHeartbeatRequest { id: badge.id.clone() };
+    let heartbeat = heartbeats!(context).get_heartbeat(request).await?.into_inner();
+    badge.run(heartbeat.id, context).await
 }
 
 async fn pings(pings: &Pings, context: &Context) -> Result<(), Failure> {
@@ -254,19 +290,24 @@ impl Described for Heartbeat {
             .field("grace", duration::setting(self.grace.as_ref()))
             .field("channels", self.channels.join(", "))
             .field("tags", self.tags.join(", "))
+            .field("slug", &self.slug)
+            .field("counts", if self.post_only { "POST only" } else { "" })
+            .field("keywords", pinging::keywords_text(self))
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
     }
 }
 
 impl Listed for Ping {
-    const COLUMNS: &'static [&'static str] = &["AT", "KIND", "METHOD", "BODY"];
+    const COLUMNS: &'static [&'static str] = &["AT", "KIND", "METHOD", "RUN", "CLIENT", "BODY"];
 
     fn row(&self, _: Timestamp) -> Vec<Cell> {
         vec![
             Cell::text(moment::absolute(self.at.as_ref())),
-            Cell::state(&self.kind),
+            Cell::state(if self.ignored { format!("{} (ignored)", self.kind) } else { self.kind.clone() }),
             Cell::text(&self.method),
+            Cell::text(&self.run_id),
+            Cell::text(&self.user_agent),
             Cell::text(String::from_utf8_lossy(&self.body)),
         ]
     }

@@ -16,6 +16,7 @@ use proto::admin::v1::{
     UpdateMonitorRequest,
 };
 
+use super::badge::Badge;
 use super::exchange::{Exchange, given, set};
 use super::{Context, Get, Ls, Which, all, client};
 use crate::duration;
@@ -46,6 +47,8 @@ pub(crate) enum Verb {
     Results(Results),
     /// Try another policy on what is recorded: incidents added, removed, earlier, later
     Replay(replay::Replay),
+    /// Print the address of a picture of how it is, for README files and the like
+    Badge(Badge),
 }
 
 /// Arguments of `create`.
@@ -212,6 +215,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Explain(get) => explain(&get, context).await,
         Verb::Results(results) => self::results(&results, context).await,
         Verb::Replay(replay) => replay::run(replay, context).await,
+        Verb::Badge(badge) => self::badge(badge, context).await,
     }
 }
 
@@ -219,6 +223,12 @@ macro_rules! monitors {
     ($context:expr) => {
         client!($context, monitors_client::MonitorsClient)
     };
+}
+
+async fn badge(badge: Badge, context: &Context) -> Result<(), Failure> {
+    let request = GetMonitorRequest { id: badge.id.clone() };
+    let monitor = monitors!(context).get_monitor(request).await?.into_inner();
+    badge.run(monitor.id, context).await
 }
 
 async fn list(ls: &Ls, context: &Context) -> Result<(), Failure> {

@@ -37,9 +37,9 @@ impl Cell {
     pub(crate) fn state(text: impl AsRef<str>) -> Self {
         let mut cell = Self::text(text);
         cell.colour = match cell.text.split(' ').next().unwrap_or_default() {
-            "up" | "pass" | "connected" | "resolved" | "running" | "success" => Some("32"),
-            "down" | "fail" | "missed" | "open" | "disconnected" => Some("31"),
-            "degraded" | "late" | "error" | "unknown" | "quarantined" => Some("33"),
+            "up" | "pass" | "connected" | "resolved" | "running" | "success" | "succeeded" => Some("32"),
+            "down" | "fail" | "failed" | "missed" | "open" | "disconnected" => Some("31"),
+            "degraded" | "late" | "lost:" | "error" | "unknown" | "quarantined" => Some("33"),
             _ => None,
         };
         cell
@@ -128,6 +128,11 @@ impl Sheet {
         }
         text
     }
+}
+
+/// Text of several lines, without what could drive a terminal.
+pub(crate) fn lines(text: &str) -> String {
+    text.chars().filter(|&c| matches!(c, '\n' | '\t') || !(c.is_control() || is_bidi_control(c))).collect()
 }
 
 /// The text without control characters, on one line.

@@ -234,11 +234,82 @@ pub(crate) fn heartbeat(base: Timestamp) -> Heartbeat {
         tags: vec!["nightly".into()],
         maintenance_id: String::new(),
         maintenance_until: None,
+        slug: "nightly_cleanup".into(),
+        post_only: true,
+        keywords: Some(PingKeywords {
+            fail: vec!["ERROR".into(), "Traceback".into()],
+            success: vec!["done".into()],
+            start: vec![],
+            otherwise: "ignore".into(),
+        }),
+        uuid_ping_url: String::new(),
     }
 }
 
 pub(crate) fn ping(base: Timestamp) -> Ping {
-    Ping { at: at(base, -100), kind: "exit:3".into(), method: "POST".into(), body: b"disk full\n".to_vec() }
+    Ping {
+        at: at(base, -100),
+        kind: "exit:3".into(),
+        method: "POST".into(),
+        body: b"disk full\n".to_vec(),
+        left_out_bytes: 0,
+        run_id: "123e4567-e89b-42d3-a456-426614174000".into(),
+        ignored: true,
+        user_agent: "curl/8.5.0".into(),
+    }
+}
+
+/// A run that failed, one that was lost and one under way.
+pub(crate) fn runs(base: Timestamp) -> ListRunsResponse {
+    let run = |ago: i64, outcome: RunOutcome| Run {
+        id: format!("{}", 1_795_316_645_000_000 - ago * 1_000_000),
+        heartbeat_id: "hb_0192d3b4a7c87f3e8a1b2c3d4e5f6073".into(),
+        started_at: at(base, -ago),
+        outcome: outcome.into(),
+        ..Run::default()
+    };
+    let failed = Run { started_at: at(base, -4_100), ..self::run(base) };
+    let lost = Run {
+        lost_because: "it ran for longer than it may".into(),
+        ended_at: at(base, -5_000),
+        ..run(9_100, RunOutcome::Lost)
+    };
+    let summary = RunSummary {
+        running: 1,
+        failed: 1,
+        lost: 1,
+        p50: span(61_250),
+        p95: span(61_250),
+        longest: span(61_250),
+        ..RunSummary::default()
+    };
+    let runs = vec![run(100, RunOutcome::Running), failed, lost];
+    ListRunsResponse { runs, next_page_token: String::new(), summary: Some(summary) }
+}
+
+pub(crate) fn run(base: Timestamp) -> Run {
+    Run {
+        id: "1795316545000000-123e4567-e89b-42d3-a456-426614174000".into(),
+        heartbeat_id: "hb_0192d3b4a7c87f3e8a1b2c3d4e5f6073".into(),
+        run_id: "123e4567-e89b-42d3-a456-426614174000".into(),
+        started_at: at(base, -100),
+        ended_at: at(base, -39),
+        duration: span(61_250),
+        outcome: RunOutcome::Failed.into(),
+        exit_code: Some(3),
+        lost_because: String::new(),
+        log_bytes: 35,
+        log: b"rm: \x1b[31mcannot\x1b[0m remove\ndisk full".to_vec(),
+    }
+}
+
+pub(crate) fn ping_key(base: Timestamp) -> PingKey {
+    PingKey {
+        id: "key_0192d3b4a7c87f3e8a1b2c3d4e5f6090".into(),
+        name: "jobs".into(),
+        created_at: at(base, -9 * 86_400 - 100),
+        ..PingKey::default()
+    }
 }
 
 pub(crate) fn incident(base: Timestamp) -> Incident {

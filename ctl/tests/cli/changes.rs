@@ -32,6 +32,35 @@ fn heartbeat_create_prints_the_ping_url_alone() {
 }
 
 #[test]
+fn heartbeat_key_create_and_badge_print_their_address_alone() {
+    let (stdout, request) = change(&["heartbeat", "key", "create", "jobs"]);
+    assert_eq!(stdout, "http://127.0.0.1:8080/ping/p1ngk3y/\n");
+    assert!(request.contains(r#"name: "jobs""#), "{request}");
+    for (noun, id) in [("heartbeat", "hb_0192d3b4a7c87f3e8a1b2c3d4e5f6073"), ("monitor", "mon_")] {
+        let (stdout, request) = change(&[noun, "badge", "x"]);
+        assert_eq!(stdout, "http://127.0.0.1:8080/badge/b4dge.svg\n");
+        assert!(request.contains(id), "the name is looked up among {noun}s: {request}");
+        let (stdout, request) = change(&[noun, "badge", "x", "--revoke"]);
+        assert!(stdout.is_empty() && request.contains("DeleteBadgeRequest"), "{request}");
+    }
+    let (_, request) = change(&["heartbeat", "key", "delete", "jobs"]);
+    assert!(request.contains(r#"DeletePingKeyRequest { id: "jobs" }"#), "{request}");
+}
+
+#[test]
+fn how_pings_are_read_is_said_and_taken_back() {
+    let args = ["heartbeat", "create", "n", "--interval", "1h", "--slug", "s", "--post-only"];
+    let words = ["--fail-word", "ERROR, fatal", "--fail-word", "panic", "--without-words", "fail"];
+    let (_, request) = change(&[&args[..], &words].concat());
+    assert!(request.contains(r#"slug: "s", post_only: true"#), "{request}");
+    assert!(request.contains(r#"fail: ["ERROR, fatal", "panic"]"#), "{request}");
+    assert!(request.contains(r#"otherwise: "fail""#), "{request}");
+    let (_, request) = change(&["heartbeat", "edit", "n", "--post-only=false", "--clear-words"]);
+    assert!(request.contains(r#"paths: ["keywords", "post_only"]"#), "{request}");
+    assert!(request.contains("keywords: None"), "{request}");
+}
+
+#[test]
 fn agent_create_prints_the_token_alone() {
     let (stdout, request) = change(&["agent", "create", "probe-1", "--region", "us-east"]);
     assert_eq!(stdout, "vat_t0ken\n");

@@ -50,6 +50,9 @@ impl Fake {
             let server = Server::builder()
                 .add_service(monitors_server::MonitorsServer::new(admin.clone()))
                 .add_service(heartbeats_server::HeartbeatsServer::new(admin.clone()))
+                .add_service(runs_server::RunsServer::new(admin.clone()))
+                .add_service(ping_keys_server::PingKeysServer::new(admin.clone()))
+                .add_service(badges_server::BadgesServer::new(admin.clone()))
                 .add_service(incidents_server::IncidentsServer::new(admin.clone()))
                 .add_service(channels_server::ChannelsServer::new(admin.clone()))
                 .add_service(fleet_server::FleetServer::new(admin.clone()))
@@ -202,6 +205,33 @@ service! { heartbeats_server::Heartbeats {
         pings: vec![canned::ping(base)],
         next_page_token: String::new(),
     };
+} }
+
+service! { runs_server::Runs {
+    list_runs(ListRunsRequest) -> ListRunsResponse = |base, _q| canned::runs(base);
+    get_run(GetRunRequest) -> Run = |base, _q| canned::run(base);
+} }
+
+service! { ping_keys_server::PingKeys {
+    create_ping_key(CreatePingKeyRequest) -> PingKey = |base, _q| PingKey {
+        key: "p1ngk3y".into(),
+        ping_url_prefix: "http://127.0.0.1:8080/ping/p1ngk3y/".into(),
+        ..canned::ping_key(base)
+    };
+    list_ping_keys(ListPingKeysRequest) -> ListPingKeysResponse = |base, _q| ListPingKeysResponse {
+        ping_keys: vec![canned::ping_key(base)],
+        next_page_token: String::new(),
+    };
+    delete_ping_key(DeletePingKeyRequest) -> () = |_b, _q| ();
+} }
+
+service! { badges_server::Badges {
+    create_badge(CreateBadgeRequest) -> Badge = |_b, q| Badge {
+        subject_id: q.subject_id,
+        url: "http://127.0.0.1:8080/badge/b4dge.svg".into(),
+        created_at: None,
+    };
+    delete_badge(DeleteBadgeRequest) -> () = |_b, _q| ();
 } }
 
 service! { incidents_server::Incidents {

@@ -114,6 +114,15 @@ fn pings_show_their_body_on_one_line_and_encode_it_for_programs() {
 }
 
 #[test]
+fn runs_show_how_they_ended_and_their_log_as_it_was_but_for_what_drives_a_terminal() {
+    table("heartbeat_runs", &["heartbeat", "runs", "nightly_cleanup"]);
+    document("heartbeat_runs_json", &["heartbeat", "runs", "nightly_cleanup"], "json");
+    table("heartbeat_log", &["heartbeat", "log", "nightly_cleanup"]);
+    document("heartbeat_log_json", &["heartbeat", "log", "nightly_cleanup", "x"], "json");
+    table("heartbeat_key_ls", &["heartbeat", "key", "ls"]);
+}
+
+#[test]
 fn incidents_show_votes_timeline_and_failing_components() {
     table("incident_ls", &["incident", "ls"]);
     table("incident_get", &["incident", "get", "inc_1"]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use engine::heartbeat::PingKind;
 use proto::admin::v1::monitors_server::Monitors as _;
+use store::journal::{HeardPing, PingMethod};
 use tonic::Code;
 
 use super::*;
@@ -26,7 +27,8 @@ async fn get(bench: &Bench, id: &str) -> wire::Heartbeat {
 async fn ping(bench: &Bench, id: &str, kind: PingKind, body: &[u8]) {
     let id = id.parse().unwrap();
     let at = bench.admin.clock.now();
-    bench.admin.shards.ping(id, kind, at, None, PingMethod::Post, body.to_vec()).await.unwrap();
+    let heard = HeardPing { method: PingMethod::Post, body: body.to_vec(), ..HeardPing::new(id, kind, at) };
+    bench.admin.shards.ping(heard).await.unwrap();
 }
 
 #[tokio::test]

@@ -31,8 +31,11 @@ impl Stage<'_> {
                 Effect::MonitorStatus { .. } | Effect::HeartbeatStatus { .. } => {}
                 // Of agents only: see `operations`.
                 Effect::Quarantine { .. } | Effect::Release => continue,
-                // Nothing is kept of runs, and the state that lost one is written with the next snapshot.
-                Effect::RunEnded(_) => continue,
+                // The state that lost one is written with the next snapshot.
+                Effect::RunEnded(end) => {
+                    self.end_run(id, &end);
+                    continue;
+                }
                 Effect::Notice { text, .. } => {
                     warn!(subject.id = %id, "{text}");
                 }
