@@ -56,6 +56,7 @@ use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use url::Url;
 
+use crate::notify::Sender;
 use crate::settings::Settings;
 use crate::shard;
 use crate::view::Views;
@@ -82,6 +83,8 @@ pub struct Admin {
     pub fleet: Arc<crate::fleet::Fleet>,
     /// The way to change a monitor or heartbeat.
     pub shards: shard::Handle,
+    /// Sends tests of channels, as deliveries are sent.
+    pub sender: Arc<Sender>,
     /// Replays that may run at once.
     pub replays: Arc<Semaphore>,
     /// Whether commits succeed: what `grpc.health.v1` answers.

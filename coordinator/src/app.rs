@@ -208,7 +208,7 @@ impl App {
             random,
             settings: Arc::clone(&settings),
             shards: shards.clone(),
-            sender: self.sender,
+            sender: Arc::clone(&self.sender),
             metrics: Arc::clone(&metrics),
             supervisor: supervisor.clone(),
             tenure: self.tenure,
@@ -238,6 +238,7 @@ impl App {
             settings: Arc::clone(&self.parts.settings),
             views: Arc::clone(&self.parts.views),
             fleet: Arc::clone(&self.parts.fleet),
+            sender: self.sender,
             shards: self.parts.shards.clone(),
             // One holds some 70 MB and a core.
             replays: Arc::new(tokio::sync::Semaphore::new(1)),

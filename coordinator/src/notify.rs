@@ -9,7 +9,9 @@
 
 pub mod channel;
 pub mod event;
+pub mod sample;
 pub mod send;
+pub mod template;
 pub mod text;
 
 mod json_time;

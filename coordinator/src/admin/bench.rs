@@ -25,6 +25,8 @@ use url::Url;
 use super::Admin;
 use crate::fleet::Fleet;
 use crate::lifecycle::{Supervisor, Task};
+use crate::notify::Sender;
+use crate::notify::send::Limits;
 use crate::settings::Settings;
 use crate::shard::{self, Owner, ResultBatch, ResultItem};
 use crate::tenure::Tenure;
@@ -56,6 +58,7 @@ impl Bench {
             views: Arc::new(Views::default()),
             fleet: Arc::new(Fleet::new(Arc::clone(&clock) as _)),
             shards,
+            sender: Arc::new(Sender::new(Arc::clone(&clock) as _, Limits::default(), None).unwrap()),
             replays: Arc::new(Semaphore::new(1)),
             healthy: Arc::new(AtomicBool::new(true)),
             public_url: Url::parse("https://status.example.com/").unwrap(),

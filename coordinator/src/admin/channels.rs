@@ -1,8 +1,9 @@
 //! `Channels`: where notifications go. URLs, tokens and signing secrets are never shown again.
 
 mod kinds;
+mod test_send;
 
-use model::ChannelId;
+use model::{ChannelId, Timestamp};
 use proto::admin::v1 as wire;
 use proto::admin::v1::channels_server::Channels;
 use store::records::DEFAULT_WORKSPACE;
@@ -17,10 +18,11 @@ use super::invalid::Invalid;
 use super::paging::{self, Page, Scope};
 use super::refusal::{Refusal, not_found, stale, unreadable};
 use crate::notify::Channel;
-use crate::notify::channel::{ChannelSettings, Settings, SigningSecret};
+use crate::notify::channel::{ChannelSettings, Settings, SigningKey, SigningSecret, rotate};
 
 const CHANGEABLE: [&str; 5] = ["name", "url", "signing_secret", "notices", "settings"];
-const FIXED: [&str; 6] = ["id", "kind", "kind_name", "created_at", "updated_at", "etag"];
+const FIXED: [&str; 8] =
+    ["id", "kind", "kind_name", "created_at", "updated_at", "etag", "public_key", "previous_secret_until"];
 /// Users of a channel that a refusal names.
 const MAX_NAMED: usize = 5;
 
@@ -45,11 +47,7 @@ impl Channels for Admin {
         };
         let put = row.clone();
         self.settings.change::<Refusal>(|_| Ok(ConfigChange::PutChannel(put))).await?;
-        let mut created = render(&row)?;
-        if let Some(secret) = settings.channel.secrets.first() {
-            created.signing_secret = secret.expose().to_owned();
-        }
-        Ok(Response::new(created))
+        render_with_secret(&row, now).map(Response::new)
     }
 
     async fn get_channel(
@@ -58,7 +56,7 @@ impl Channels for Admin {
     ) -> Result<Response<wire::Channel>, Status> {
         let asked = request.into_inner().id;
         let config = self.settings.present();
-        render(present(&config, &asked)?).map(Response::new)
+        render(present(&config, &asked)?, self.clock.now()).map(Response::new)
     }
 
     async fn list_channels(
@@ -70,9 +68,9 @@ impl Channels for Admin {
         let page =
             Page::read(Scope::new("channels", &[]), request.page_size, &request.page_token, &mut invalid);
         invalid.refuse()?;
-        let config = self.settings.present();
+        let (config, now) = (self.settings.present(), self.clock.now());
         let all: Vec<(&ChannelRow, wire::Channel)> =
-            config.channels.iter().map(|row| Ok((row, render(row)?))).collect::<Result<_, Status>>()?;
+            config.channels.iter().map(|row| Ok((row, render(row, now)?))).collect::<Result<_, Status>>()?;
         let (channels, next_page_token) = paging::cut(
             &page,
             all,
@@ -92,26 +90,9 @@ impl Channels for Admin {
         let mask = fields::mask(update_mask, &CHANGEABLE, &FIXED, &mut invalid);
         invalid.refuse()?;
         let now = self.clock.now();
-        let mut changed = None;
-        let decide = |config: &Config| {
-            let before = present(config, &asked.id)?;
-            if !is_present_etag(&asked.etag, before.revision) {
-                return Err(Refusal::from(stale("channel", &before.name)));
-            }
-            let (name, settings) = read_change(before, &asked, &mask)?;
-            let after = ChannelRow {
-                name,
-                settings: stored(&settings),
-                revision: before.revision + 1,
-                updated_at: now,
-                ..before.clone()
-            };
-            changed = Some(after.clone());
-            Ok(ConfigChange::PutChannel(after))
-        };
-        self.settings.change(decide).await?;
-        let changed = changed.ok_or_else(|| not_found("channel", &asked.id))?;
-        render(&changed).map(Response::new)
+        let read = |before: &ChannelRow| read_change(before, &asked, &mask, now);
+        let changed = self.change_channel(&asked.id, &asked.etag, now, read).await?;
+        render(&changed, now).map(Response::new)
     }
 
     async fn delete_channel(
@@ -129,6 +110,41 @@ impl Channels for Admin {
         };
         self.settings.change(decide).await?;
         Ok(Response::new(()))
+    }
+
+    async fn rotate_channel_secret(
+        &self,
+        request: Request<wire::RotateChannelSecretRequest>,
+    ) -> Result<Response<wire::Channel>, Status> {
+        let request = request.into_inner();
+        let now = self.clock.now();
+        let read = |before: &ChannelRow| {
+            let mut settings = settings_of(before)?;
+            if !settings.channel.is_signed() {
+                return Err(Status::failed_precondition(format!(
+                    "channel `{}` is no webhook and signs nothing",
+                    before.name
+                )));
+            }
+            let secret = settings.channel.new_secret(self.random.as_ref());
+            rotate(&mut settings.channel.secrets, secret, now, !request.drop_previous);
+            Ok((before.name.clone(), settings))
+        };
+        let changed = self.change_channel(&request.id, &request.etag, now, read).await?;
+        render_with_secret(&changed, now).map(Response::new)
+    }
+
+    async fn test_channel(
+        &self,
+        request: Request<wire::TestChannelRequest>,
+    ) -> Result<Response<wire::TestChannelResponse>, Status> {
+        let request = request.into_inner();
+        let (id, channel) = {
+            let config = self.settings.present();
+            let row = present(&config, &request.id)?;
+            (row.id, settings_of(row)?.channel)
+        };
+        Ok(Response::new(self.send_test(id, &channel, request.sample()).await))
     }
 
     async fn list_channel_kinds(
@@ -149,14 +165,43 @@ impl Admin {
             let settings = kinds::given(&Settings::new(provider), asked, &mut invalid)?;
             let mut channel = Channel::new(settings);
             if channel.is_signed() {
-                let secret = secret.unwrap_or_else(|| SigningSecret::generate(self.random.as_ref()));
-                channel.secrets = vec![secret];
+                let secret = secret.unwrap_or_else(|| channel.new_secret(self.random.as_ref()));
+                channel.secrets = vec![SigningKey { secret, until: None }];
             } else if !asked.signing_secret.is_empty() {
                 invalid.add("signing_secret", "is for webhooks only: leave it empty");
             }
             Some(channel)
         });
         invalid.finish(name.zip(channel))
+    }
+
+    /// Writes what `read` makes of a channel as it is now.
+    async fn change_channel(
+        &self,
+        id: &str,
+        etag: &str,
+        now: Timestamp,
+        read: impl FnOnce(&ChannelRow) -> Result<(String, ChannelSettings), Status>,
+    ) -> Result<ChannelRow, Status> {
+        let mut changed = None;
+        let decide = |config: &Config| {
+            let before = present(config, id)?;
+            if !is_present_etag(etag, before.revision) {
+                return Err(Refusal::from(stale("channel", &before.name)));
+            }
+            let (name, settings) = read(before)?;
+            let after = ChannelRow {
+                name,
+                settings: stored(&settings),
+                revision: before.revision + 1,
+                updated_at: now,
+                ..before.clone()
+            };
+            changed = Some(after.clone());
+            Ok(ConfigChange::PutChannel(after))
+        };
+        self.settings.change(decide).await?;
+        changed.ok_or_else(|| not_found("channel", id))
     }
 
     /// A channel that somebody relies on stays.
@@ -193,6 +238,7 @@ fn read_change(
     before: &ChannelRow,
     asked: &wire::Channel,
     mask: &[&str],
+    now: Timestamp,
 ) -> Result<(String, ChannelSettings), Status> {
     let mut invalid = Invalid::default();
     let named = |field| mask.contains(&field);
@@ -224,12 +270,7 @@ fn read_change(
         let read = read_secret(&asked.signing_secret, &mut invalid);
         match read {
             _ if !channel.is_signed() => invalid.add("signing_secret", "is for webhooks only"),
-            // Receivers verify with the old one until they know the new one: both sign until the next change.
-            Some(new) => {
-                channel.secrets.retain(|old| *old != new);
-                channel.secrets.insert(0, new);
-                channel.secrets.truncate(2);
-            }
+            Some(new) => rotate(&mut channel.secrets, new, now, true),
             None if asked.signing_secret.is_empty() => {
                 invalid.add("signing_secret", "cannot be taken away: give the new one");
             }
@@ -252,11 +293,23 @@ fn settings_of(row: &ChannelRow) -> Result<ChannelSettings, Status> {
     serde_json::from_str(row.settings.expose()).map_err(|_| unreadable(format!("the settings of {}", row.id)))
 }
 
+/// A channel with the secret that was made just now, if receivers share it.
+fn render_with_secret(row: &ChannelRow, now: Timestamp) -> Result<wire::Channel, Status> {
+    let mut channel = render(row, now)?;
+    if let Some(key) = settings_of(row)?.channel.secrets.first()
+        && key.secret.public_key().is_none()
+    {
+        channel.signing_secret = key.secret.expose().to_owned();
+    }
+    Ok(channel)
+}
+
 /// A channel without its secrets.
-fn render(row: &ChannelRow) -> Result<wire::Channel, Status> {
+fn render(row: &ChannelRow, now: Timestamp) -> Result<wire::Channel, Status> {
     let ChannelSettings { channel, notices } = settings_of(row)?;
     let mut settings = channel.settings.shown();
     let name = channel.provider().name();
+    let previous = channel.secrets.iter().filter_map(|key| key.until).filter(|until| *until > now);
     Ok(wire::Channel {
         id: row.id.to_string(),
         name: row.name.clone(),
@@ -269,6 +322,8 @@ fn render(row: &ChannelRow) -> Result<wire::Channel, Status> {
         etag: etag(row.revision),
         settings,
         kind_name: name.to_owned(),
+        public_key: channel.secrets.first().and_then(|key| key.secret.public_key()).unwrap_or_default(),
+        previous_secret_until: previous.max().and_then(instant),
     })
 }
 
@@ -313,7 +368,7 @@ mod tests {
     fn stored_secrets(bench: &Bench) -> Vec<String> {
         let config = bench.admin.settings.present();
         let channel = settings_of(&config.channels[0]).unwrap().channel;
-        channel.secrets.iter().map(|secret| secret.expose().to_owned()).collect()
+        channel.secrets.iter().map(|key| key.secret.expose().to_owned()).collect()
     }
 
     #[tokio::test]
@@ -374,7 +429,9 @@ mod tests {
         assert_eq!((renamed.id.as_str(), renamed.etag.as_str()), (first.id.as_str(), "r2"));
         let id = || wire::Channel { id: first.id.clone(), ..change() };
         let secret = wire::Channel { signing_secret: SECRET.into(), ..id() };
-        assert_eq!(said(update(&bench, secret, &["signing_secret"]).await).signing_secret, "");
+        let changed = said(update(&bench, secret, &["signing_secret"]).await);
+        assert_eq!(changed.signing_secret, "");
+        assert_eq!(changed.previous_secret_until.unwrap().seconds, 1_700_000_000 + 24 * 3_600);
         assert_eq!(stored_secrets(&bench), [SECRET, &first.signing_secret]);
 
         assert_eq!(refused(update(&bench, id(), &["signing_secret"]).await).1, ["signing_secret"]);
@@ -428,6 +485,51 @@ mod tests {
         let kinds = said(bench.admin.list_channel_kinds(request).await).kinds;
         let discord = kinds.iter().find(|kind| kind.name == "discord").unwrap();
         assert!(discord.settings[0].required && discord.settings[0].secret, "{discord:?}");
+    }
+
+    #[tokio::test]
+    async fn a_rotated_secret_is_shown_once_and_the_one_before_ends() {
+        let bench = Bench::start().await;
+        let first = said(create(&bench, webhook("ops")).await).signing_secret;
+        let rotate = async |id: &str, drop_previous| {
+            let request =
+                wire::RotateChannelSecretRequest { id: id.into(), etag: String::new(), drop_previous };
+            bench.admin.rotate_channel_secret(Request::new(request)).await
+        };
+        let second = said(rotate("ops", false).await);
+        assert!(second.previous_secret_until.is_some());
+        assert_eq!(stored_secrets(&bench), [second.signing_secret.clone(), first]);
+        let pair = wire::Channel {
+            id: "ops".into(),
+            settings: settings(&[("signature", "ed25519")]),
+            ..wire::Channel::default()
+        };
+        said(update(&bench, pair, &["settings"]).await);
+        let third = said(rotate("ops", true).await);
+        assert_eq!((third.signing_secret.as_str(), third.previous_secret_until), ("", None));
+        assert!(third.public_key.starts_with("whpk_"), "the private half never leaves");
+        assert_eq!(stored_secrets(&bench).len(), 1);
+        let chat = wire::Channel { kind: wire::ChannelKind::Slack.into(), ..webhook("chat") };
+        said(create(&bench, chat).await);
+        assert_eq!(rotate("chat", false).await.unwrap_err().code(), Code::FailedPrecondition);
+        assert_eq!(rotate("nobody", false).await.unwrap_err().code(), Code::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_test_goes_through_the_real_sender_and_says_what_came_of_it() {
+        let bench = Bench::start().await;
+        let here = wire::Channel {
+            url: "http://127.0.0.1:9/hush".into(),
+            settings: settings(&[("title", "{{subject.name}}!")]),
+            ..webhook("here")
+        };
+        said(create(&bench, here).await);
+        let request = wire::TestChannelRequest { id: "here".into(), sample: 0 };
+        let tried = said(bench.admin.test_channel(Request::new(request)).await);
+        assert!(!tried.delivered && tried.status == 0, "{tried:?}");
+        assert!(tried.detail.contains("--allow-receiver"), "{}", tried.detail);
+        assert_eq!(tried.title, "TEST of a monitor!");
+        assert!(tried.text.starts_with("Status: 503"), "{}", tried.text);
     }
 
     #[tokio::test]

@@ -7,9 +7,13 @@ pub mod completed;
 pub mod provider;
 pub mod setting;
 
+mod alertmanager;
 mod answered;
+mod apprise;
 mod colour;
+mod custom_headers;
 mod discord;
+mod email;
 mod escape;
 mod fitted;
 mod google_chat;
@@ -35,18 +39,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use model::{DeliveryId, Secret, Timestamp, result};
+use model::{DeliveryId, Random, Secret, Timestamp, result};
 use serde::{Deserialize, Serialize};
 use store::ChannelRow;
 
 use super::send::{Attempted, MAX_DETAIL_CHARS, Outcome, Outgoing, Sender};
+use super::template::{self, Template};
 use super::{Event, Message};
 use provider::{Answer, Attempt, Told, Unsendable, Verdict};
 
 pub use provider::Provider;
 pub use receiver_url::{InvalidUrl, ReceiverUrl};
 pub use setting::{Setting, Settings};
-pub use signing::{InvalidSecret, SigningSecret};
+pub use signing::{InvalidSecret, OVERLAP, SigningKey, SigningSecret, rotate};
 
 /// The header in which every delivery over HTTP, to whatever kind of channel, carries its [`DeliveryId`].
 pub const WEBHOOK_ID: &str = standardwebhooks::HEADER_WEBHOOK_ID;
@@ -57,8 +62,8 @@ pub const WEBHOOK_ID: &str = standardwebhooks::HEADER_WEBHOOK_ID;
 pub struct Channel {
     /// The kind and what is set.
     pub settings: Settings,
-    /// One signature is made with each: two while a secret is being replaced. Webhooks only.
-    pub secrets: Vec<SigningSecret>,
+    /// One signature is made with each, the newest first: several while a secret is being replaced. Webhooks only.
+    pub secrets: Vec<SigningKey>,
 }
 
 impl Channel {
@@ -74,6 +79,15 @@ impl Channel {
         self.settings.provider()
     }
 
+    /// A new secret of the kind that the channel signs with.
+    #[must_use]
+    pub fn new_secret(&self, random: &dyn Random) -> SigningSecret {
+        match self.settings.get("signature") {
+            Some("ed25519") => SigningSecret::generate_pair(random),
+            _ => SigningSecret::generate(random),
+        }
+    }
+
     /// Whether receivers verify a signature.
     #[must_use]
     pub fn is_signed(&self) -> bool {
@@ -84,8 +98,16 @@ impl Channel {
     /// secret of the channel.
     #[must_use]
     pub fn body(&self, id: DeliveryId, event: &Event, at: Timestamp) -> Vec<u8> {
-        let message = Message::render(event, at);
+        let message = self.message(event, at);
         self.provider().body(&Told { id, event, message: &message, at }, &self.settings)
+    }
+
+    /// An event in this channel's words: its own, where it has some.
+    #[must_use]
+    pub fn message(&self, event: &Event, at: Timestamp) -> Message {
+        let message = Message::render(event, at);
+        let own = |name| self.settings.get(name).and_then(|text| Template::parse(text).ok());
+        template::applied(&message, event, own("title").as_ref(), own("text").as_ref())
     }
 
     /// Makes one attempt at `at` (wall time) with a body that was stored, and says what the answer means.
@@ -109,6 +131,8 @@ impl Channel {
                 let json = HeaderValue::from_static("application/json");
                 request.headers.entry(CONTENT_TYPE).or_insert(json);
             }
+            // Its `Message-ID` says which delivery it is.
+            Outgoing::Mail(_) => {}
         }
         Ok(outgoing)
     }
@@ -143,7 +167,7 @@ struct Stored {
     #[serde(default)]
     settings: BTreeMap<String, Secret<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    secrets: Vec<SigningSecret>,
+    secrets: Vec<SigningKey>,
 }
 
 /// A kind that this version does not know.
@@ -206,10 +230,11 @@ mod tests {
 
     #[test]
     fn stored_configuration_comes_back_and_debug_shows_no_secret() {
-        for provider in provider::ALL {
+        for &provider in provider::ALL {
             let mut channel = samples::channel(provider.name());
             if provider.name() == "webhook" {
-                channel.secrets = vec!["whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB".parse().unwrap()];
+                let secret = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB".parse().unwrap();
+                channel.secrets = vec![SigningKey { secret, until: None }];
             }
             let settings = ChannelSettings { channel, notices: false };
             let stored = serde_json::to_string(&settings).unwrap();
@@ -234,7 +259,7 @@ mod tests {
     #[test]
     fn every_delivery_says_its_id_and_no_stored_body_holds_a_secret() {
         let (id, event) = (DeliveryId::from_bytes([5; 16]), samples::down());
-        for provider in provider::ALL {
+        for &provider in provider::ALL {
             let channel = samples::channel(provider.name());
             let body = channel.body(id, &event, event.occurred_at);
             assert!(!String::from_utf8_lossy(&body).contains("hush"), "{}", provider.name());
@@ -242,6 +267,10 @@ mod tests {
                 Outgoing::Http(request) => {
                     assert_eq!(request.headers[WEBHOOK_ID], id.to_string(), "{}", provider.name());
                     assert!(request.headers.contains_key(CONTENT_TYPE), "{}", provider.name());
+                }
+                Outgoing::Mail(mail) => {
+                    let message = String::from_utf8(mail.message.to_vec()).unwrap();
+                    assert!(message.contains(&format!("Message-ID: <{id}@")), "{message}");
                 }
             }
         }

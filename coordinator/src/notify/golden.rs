@@ -19,7 +19,7 @@ fn plain_text_of_every_variant() {
 
 #[test]
 fn body_of_every_variant_for_every_kind() {
-    for provider in provider::ALL {
+    for &provider in provider::ALL {
         let channel = samples::channel(provider.name());
         for (name, event) in samples::all() {
             let body = channel.body(DeliveryId::from_bytes([5; 16]), &event, rendered_at(&event));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use model::{AgentId, EventId, HeartbeatId, IncidentId, InstallationId, MonitorId, RegionId, Timestamp};
 
-use super::channel::{Channel, Settings, provider};
+use super::channel::setting::Problem;
+use super::channel::{Channel, Provider, Settings, provider};
 use super::event::{
     ClosedReason, Event, EventComponent, EventFailure, EventIncident, EventKind, EventOutcome, EventRegion,
     EventSubject, EventVote, EventVotes,
@@ -15,9 +16,18 @@ pub(super) const STARTED_AT: Timestamp = Timestamp::from_micros(1_795_316_645_25
 
 /// A channel of a kind with a value in every required setting. Secrets have `hush` in them.
 pub(super) fn channel(kind: &str) -> Channel {
-    let settings: &[(&str, &str)] = match kind {
-        "webhook" | "slack" | "discord" => &[("url", "https://receiver.example/hush")],
-        "teams" | "google_chat" | "mattermost" | "rocketchat" => &[("url", "https://receiver.example/hush")],
+    let url = ("url", "https://receiver.example/hush");
+    let given: &[(&str, &str)] = match kind {
+        "webhook" | "slack" | "discord" | "alertmanager" | "alertmanager_webhook" => &[url],
+        "teams" | "google_chat" | "mattermost" | "rocketchat" => &[url],
+        "apprise" => &[url, ("key", "hush")],
+        "email" => &[
+            ("host", "mail.example"),
+            ("from", "Vigilmon <alerts@example.com>"),
+            ("to", "ops@example.com"),
+            ("username", "me"),
+            ("password", "hush"),
+        ],
         "telegram" => &[("token", "12345:hush"), ("chat_id", "-10012345")],
         "pagerduty" => &[("routing_key", "hushhushhushhushhushhushhushhush")],
         "opsgenie" => &[("api_key", "hush")],
@@ -37,8 +47,16 @@ pub(super) fn channel(kind: &str) -> Channel {
         ],
         other => panic!("no sample of {other}"),
     };
-    let given = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Channel::new(Settings::new(provider::find(kind).unwrap()).changed(&given).unwrap())
+    Channel::new(settings(provider::find(kind).unwrap(), given).unwrap())
+}
+
+/// Settings of a kind as a user gives them.
+pub(super) fn settings(
+    provider: &'static dyn Provider,
+    given: &[(&str, &str)],
+) -> Result<Settings, Vec<Problem>> {
+    let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Settings::new(provider).changed(&given)
 }
 
 /// Every variant under the name of its golden files.

@@ -1,4 +1,4 @@
-//! One attempt at a delivery: an HTTP exchange with a receiver that somebody else chose.
+//! One attempt at a delivery: an HTTP exchange, or a mail handed over, with a receiver that somebody else chose.
 //!
 //! In comes a request with its stored body; out comes what the receiver made of it. The receiver is not trusted:
 //! its addresses are filtered when connecting (`dial`), one deadline covers everything from the name's look-up to
@@ -8,6 +8,7 @@
 
 mod dial;
 mod retry_after;
+mod smtp;
 mod tls;
 #[cfg(test)]
 mod zoo;
@@ -33,6 +34,7 @@ use super::channel::ReceiverUrl;
 use super::channel::provider::Unsendable;
 use dial::{DialError, Dialer};
 
+pub use smtp::{Encryption, Mail};
 pub use tls::InvalidCa;
 
 /// Bytes of an answer's body after which reading stops.
@@ -72,6 +74,8 @@ pub struct Sender {
 pub enum Outgoing {
     /// A request.
     Http(Request),
+    /// A mail.
+    Mail(Mail),
 }
 
 /// A request over HTTP.
@@ -172,6 +176,29 @@ impl Sender {
     pub async fn send(&self, outgoing: &Outgoing) -> Attempted {
         match outgoing {
             Outgoing::Http(request) => self.request(request).await,
+            Outgoing::Mail(mail) => self.mail(mail).await,
+        }
+    }
+
+    async fn mail(&self, mail: &Mail) -> Attempted {
+        let started_at = self.clock.now();
+        let handed = match tokio::time::timeout(self.deadline, smtp::submit(&self.dialer, mail)).await {
+            Ok(handed) => handed.unwrap_or_else(smtp::Problem::handed),
+            Err(_) => smtp::Handed {
+                outcome: Outcome::Failed { retry_after: None },
+                reply: None,
+                detail: Problem::Timeout(self.deadline).to_string(),
+            },
+        };
+        let mut answer =
+            handed.reply.as_ref().map(|reply| reply.text.clone().into_bytes()).unwrap_or_default();
+        answer.truncate(MAX_KEPT_BYTES);
+        Attempted {
+            outcome: handed.outcome,
+            status: handed.reply.map(|reply| reply.code),
+            detail: result::clean(&handed.detail, MAX_DETAIL_CHARS),
+            answer,
+            duration: self.clock.now().since(started_at),
         }
     }
 

@@ -4,6 +4,7 @@
 //! (names, statuses, details) comes out as one line of bounded length without control characters; escaping for a
 //! provider's markup is the channel's business.
 
+use std::fmt;
 use std::time::Duration;
 
 use model::Timestamp;
@@ -33,10 +34,19 @@ pub struct Message {
 /// One line below the title: `Status: 503 Service Unavailable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What stands before the colon.
+    /// What stands before the colon; empty where somebody's own words have none.
     pub label: &'static str,
     /// What stands after it.
     pub value: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.label {
+            "" => f.write_str(&self.value),
+            label => write!(f, "{label}: {}", self.value),
+        }
+    }
 }
 
 /// How bad the news is.
@@ -66,7 +76,7 @@ impl Message {
     /// The lines below the title, one after the other.
     #[must_use]
     pub fn details(&self) -> String {
-        let lines: Vec<_> = self.lines.iter().map(|line| format!("{}: {}", line.label, line.value)).collect();
+        let lines: Vec<_> = self.lines.iter().map(ToString::to_string).collect();
         lines.join("\n")
     }
 
@@ -279,7 +289,7 @@ fn count(number: u64, unit: &str) -> String {
 
 /// `text` on one line: runs of white space and control characters become one space, marks that turn the direction
 /// of reading go, and what is longer than `max_chars` ends in `…`.
-fn one_line(text: &str, max_chars: usize) -> String {
+pub(super) fn one_line(text: &str, max_chars: usize) -> String {
     let visible = text.chars().filter(|&c| !turns_reading(c));
     let spaced: String = visible.map(|c| if c.is_control() { ' ' } else { c }).collect();
     let line = spaced.split_whitespace().collect::<Vec<_>>().join(" ");

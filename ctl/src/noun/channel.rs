@@ -5,13 +5,14 @@
 //! printed alone on stdout, once.
 
 mod kind;
+mod test;
 mod value;
 
 use clap::{ArgGroup, Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{
     Channel, CreateChannelRequest, DeleteChannelRequest, GetChannelRequest, ListChannelsRequest,
-    UpdateChannelRequest,
+    RotateChannelSecretRequest, UpdateChannelRequest,
 };
 
 use super::{Context, Get, Ls, Which, client};
@@ -33,6 +34,10 @@ pub(crate) enum Verb {
     Edit(Edit),
     /// Delete a channel; nothing is sent there any more
     Delete(Which),
+    /// Make a new signing secret and print it, this once only, or the public key; the present one signs for another day
+    Rotate(Rotate),
+    /// Send a message that says it is a test, and show what the receiver answers
+    Test(test::Test),
     /// List the kinds of channels, or what can be set in one kind
     Kinds(kind::Kinds),
 }
@@ -79,6 +84,16 @@ pub(crate) struct Edit {
     notices: Option<bool>,
 }
 
+/// Arguments of `rotate`.
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// Id or name
+    id: String,
+    /// The present secret ends at once: it has leaked
+    #[arg(long)]
+    now: bool,
+}
+
 /// Does what the verb says.
 pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
     match verb {
@@ -87,6 +102,8 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Create(create) => self::create(create, context).await,
         Verb::Edit(edit) => self::edit(edit, context).await,
         Verb::Delete(Which { id }) => delete(id, context).await,
+        Verb::Rotate(rotate) => self::rotate(rotate, context).await,
+        Verb::Test(test) => test::run(test, context).await,
         Verb::Kinds(kinds) => kind::list(kinds, context).await,
     }
 }
@@ -123,17 +140,36 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
     };
     let request = CreateChannelRequest { channel: Some(channel) };
     let channel = channels!(context).create_channel(request).await?.into_inner();
-    let (essence, talk) = match channel.signing_secret.as_str() {
-        "" => (&channel.id, format!("created {}", channel.name)),
-        _ => (
-            &channel.signing_secret,
-            format!(
-                "created {}; this signing secret is shown once only, receivers verify with it",
-                channel.name
-            ),
-        ),
+    let (essence, talk) = match secret(&channel) {
+        None => (&channel.id, format!("created {}", channel.name)),
+        Some((essence, told)) => (essence, format!("created {}; {told}", channel.name)),
     };
     context.output.changed(&channel, Some(essence), &talk)
+}
+
+async fn rotate(rotate: Rotate, context: &Context) -> Result<(), Failure> {
+    let request =
+        RotateChannelSecretRequest { id: rotate.id, etag: String::new(), drop_previous: rotate.now };
+    let channel = channels!(context).rotate_channel_secret(request).await?.into_inner();
+    let (essence, told) = secret(&channel).unzip();
+    let previous =
+        if rotate.now { "the one before has ended" } else { "the one before signs for another day" };
+    let talk = format!("{}: {}; {previous}", channel.name, told.unwrap_or_default());
+    context.output.changed(&channel, essence.map(String::as_str), &talk)
+}
+
+/// What receivers verify with, where there is something, and what to say of it.
+fn secret(channel: &Channel) -> Option<(&String, &'static str)> {
+    if !channel.signing_secret.is_empty() {
+        return Some((
+            &channel.signing_secret,
+            "this signing secret is shown once only, receivers verify with it",
+        ));
+    }
+    if channel.public_key.is_empty() {
+        return None;
+    }
+    Some((&channel.public_key, "receivers verify with this public key"))
 }
 
 async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
@@ -189,11 +225,17 @@ impl Described for Channel {
     fn sheet(&self, now: Timestamp) -> Sheet {
         let setting = |(name, value): (&String, &String)| vec![Cell::text(name), Cell::text(value)];
         let settings = self.settings.iter().map(setting).collect();
+        let previous = match &self.previous_secret_until {
+            None => String::new(),
+            until => moment::both(until.as_ref(), now),
+        };
         Sheet::default()
             .field("name", &self.name)
             .field("id", &self.id)
             .field("kind", &self.kind_name)
             .field("url", &self.url)
+            .field("public key", &self.public_key)
+            .field("previous secret until", previous)
             .field("notices", if self.notices() { "yes" } else { "no" })
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))

@@ -526,6 +526,20 @@ pub(crate) fn channel(base: Timestamp) -> Channel {
         etag: "W/chn-1".into(),
         settings: [("title".into(), "Acme".into())].into(),
         kind_name: "slack".into(),
+        public_key: String::new(),
+        previous_secret_until: None,
+    }
+}
+
+pub(crate) fn tried(delivered: bool) -> TestChannelResponse {
+    TestChannelResponse {
+        delivered,
+        status: if delivered { 200 } else { 404 },
+        detail: if delivered { "200 OK" } else { "404 Not Found: no_service" }.into(),
+        duration: Some(prost_types::Duration { seconds: 0, nanos: 38_000_000 }),
+        answer: if delivered { "ok" } else { "no_service" }.into(),
+        title: "🔴 DOWN: TEST of a monitor".into(),
+        text: "Status: 503 Service Unavailable\nStarted: 3 minutes ago".into(),
     }
 }
 

@@ -113,6 +113,22 @@ fn a_channel_s_url_can_come_from_stdin() {
 }
 
 #[test]
+fn channel_rotate_prints_the_new_secret_alone() {
+    let (stdout, request) = change(&["channel", "rotate", "ops", "--now"]);
+    assert_eq!(stdout, "whsec_bmV3\n");
+    assert!(request.contains("drop_previous: true"), "{request}");
+}
+
+#[test]
+fn a_test_that_does_not_arrive_is_a_negative_answer_with_the_provider_s_words() {
+    let fake = fake();
+    let run = vigilctl(&fake.url(), &["channel", "test", "lost", "--sample", "recovered"]);
+    assert_eq!(run.code, 1);
+    assert!(run.stdout.contains("no_service") && run.stderr.contains("404 Not Found"), "{}", run.stdout);
+    assert!(fake.seen().pop().unwrap().contains("sample: Recovered"));
+}
+
+#[test]
 fn settings_come_from_the_command_line_stdin_or_a_file() {
     let fake = fake();
     let file = std::env::temp_dir().join(format!("vigilctl-setting-{}", std::process::id()));

@@ -262,6 +262,11 @@ service! { channels_server::Channels {
     };
     update_channel(UpdateChannelRequest) -> Channel = |base, _q| canned::channel(base);
     delete_channel(DeleteChannelRequest) -> () = |_b, _q| ();
+    rotate_channel_secret(RotateChannelSecretRequest) -> Channel = |base, _q| Channel {
+        signing_secret: "whsec_bmV3".into(),
+        ..canned::channel(base)
+    };
+    test_channel(TestChannelRequest) -> TestChannelResponse = |_b, q| canned::tried(q.id != "lost");
     list_channel_kinds(ListChannelKindsRequest) -> ListChannelKindsResponse = |_b, _q| ListChannelKindsResponse {
         kinds: vec![canned::channel_kind()],
     };

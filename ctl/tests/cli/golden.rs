@@ -154,6 +154,7 @@ fn channels() {
     table("channel_get", &["channel", "get", "ops"]);
     document("channel_get_json", &["channel", "get", "ops"], "json");
     document("channel_ls_yaml", &["channel", "ls"], "yaml");
+    table("channel_test", &["channel", "test", "ops"]);
     table("channel_kinds", &["channel", "kinds"]);
     table("channel_kind", &["channel", "kinds", "slack"]);
 }

@@ -13,7 +13,7 @@ pub(super) fn described() -> Vec<wire::ChannelKindDescription> {
         description: provider.about().to_owned(),
         settings: setting::table(provider).map(describe_setting).collect(),
     };
-    provider::ALL.into_iter().map(describe).collect()
+    provider::ALL.iter().copied().map(describe).collect()
 }
 
 fn describe_setting(setting: &Setting) -> wire::ChannelSetting {

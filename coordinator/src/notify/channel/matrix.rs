@@ -47,9 +47,8 @@ impl Provider for Matrix {
         let title = fitted_bytes(html(&told.message.title), MAX_TITLE_BYTES);
         let mut formatted = format!("<strong>{title}</strong>");
         for line in &told.message.lines {
-            let said = format!("{}: {}", line.label, line.value);
             formatted.push_str("<br/>");
-            formatted.push_str(&fitted_bytes(html(&said), MAX_TEXT_BYTES / 8));
+            formatted.push_str(&fitted_bytes(html(&line.to_string()), MAX_TEXT_BYTES / 8));
         }
         json!({
             // Not m.notice: by default that notifies nobody.

@@ -110,8 +110,12 @@ fn payload(told: &Told<'_>) -> Value {
 
 fn details(told: &Told<'_>) -> Value {
     let line = |label: &str, value: &str| (label.to_owned(), fitted(plain(value), MAX_FIELD_CHARS).into());
-    let mut details: Map<String, Value> =
-        told.message.lines.iter().map(|said| line(said.label, &said.value)).collect();
+    let lines = &told.message.lines;
+    let mut details: Map<String, Value> = if lines.iter().any(|said| said.label.is_empty()) {
+        [line("Text", &told.message.details())].into_iter().collect()
+    } else {
+        lines.iter().map(|said| line(said.label, &said.value)).collect()
+    };
     if let Some(votes) = &told.event.votes {
         details.extend([line("Votes", &votes.arithmetic)]);
     }

@@ -10,17 +10,18 @@ use bytes::Bytes;
 use model::{DeliveryId, Timestamp};
 
 use super::setting::{Setting, Settings};
-use super::signing::SigningSecret;
+use super::signing::SigningKey;
 use super::{
-    discord, google_chat, gotify, matrix, mattermost, ntfy, opsgenie, pagerduty, pushover, rocketchat, slack,
-    teams, telegram, webhook, zulip,
+    alertmanager, apprise, discord, email, google_chat, gotify, matrix, mattermost, ntfy, opsgenie,
+    pagerduty, pushover, rocketchat, slack, teams, telegram, webhook, zulip,
 };
 use crate::notify::send::{Outcome, Outgoing};
 use crate::notify::{Event, Message};
 
 /// Every kind there is, in the order in which lists show them.
-pub static ALL: [&dyn Provider; 15] = [
+pub static ALL: &[&dyn Provider] = &[
     &webhook::Webhook,
+    &email::Email,
     &slack::Slack,
     &discord::Discord,
     &teams::Teams,
@@ -35,6 +36,9 @@ pub static ALL: [&dyn Provider; 15] = [
     &pushover::Pushover,
     &pagerduty::PagerDuty,
     &opsgenie::Opsgenie,
+    &alertmanager::Push,
+    &alertmanager::Webhook,
+    &apprise::Apprise,
 ];
 
 /// A kind of channel.
@@ -94,7 +98,7 @@ pub struct Attempt<'a> {
     /// What [`Provider::body`] made.
     pub body: &'a Bytes,
     /// The channel's signing keys, the newest first.
-    pub keys: &'a [SigningSecret],
+    pub keys: &'a [SigningKey],
 }
 
 /// What a provider answered.
@@ -159,23 +163,24 @@ pub struct Unsendable(pub &'static str);
 /// The kind of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static dyn Provider> {
-    ALL.into_iter().find(|provider| provider.name() == name)
+    ALL.iter().copied().find(|provider| provider.name() == name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::channel::setting::table;
 
     #[test]
     fn names_of_kinds_and_settings_are_words_and_each_is_there_once() {
         let is_word = |text: &str| {
             !text.is_empty() && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         };
-        for (index, provider) in ALL.into_iter().enumerate() {
+        for (index, provider) in ALL.iter().enumerate() {
             assert!(is_word(provider.name()), "{}", provider.name());
             assert!(!provider.about().is_empty() && !provider.about().ends_with('.'), "{}", provider.name());
             assert!(ALL[..index].iter().all(|other| other.name() != provider.name()), "{}", provider.name());
-            let table = provider.settings();
+            let table: Vec<_> = table(*provider).collect();
             for (index, setting) in table.iter().enumerate() {
                 assert!(is_word(setting.name), "{}.{}", provider.name(), setting.name);
                 assert!(table[..index].iter().all(|other| other.name != setting.name), "{}", setting.name);

@@ -10,6 +10,7 @@ use model::Secret;
 
 use super::provider::{Provider, Unsendable};
 use super::receiver_url::ReceiverUrl;
+use crate::notify::template::Template;
 
 /// What stands for what is not shown.
 pub const HIDDEN: char = '…';
@@ -204,9 +205,23 @@ impl Settings {
     }
 }
 
+/// What can be set in channels of every kind.
+static COMMON: [Setting; 2] = [
+    Setting::optional("title", "a title of your own, with fields such as {{subject.name}}", own_words),
+    Setting::optional(
+        "text",
+        "a text of your own instead of the lines below the title, with fields",
+        own_words,
+    ),
+];
+
+fn own_words(value: &str) -> Result<String, String> {
+    Template::parse(value).map(|_| value.trim().to_owned())
+}
+
 /// What can be set in channels of a kind.
 pub fn table(provider: &'static dyn Provider) -> impl Iterator<Item = &'static Setting> {
-    provider.settings().iter()
+    provider.settings().iter().chain(&COMMON)
 }
 
 impl Setting {

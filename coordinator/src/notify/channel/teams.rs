@@ -99,10 +99,13 @@ fn title(text: &str, severity: Severity) -> Value {
 
 fn line(line: &Line) -> Value {
     let value = fitted(plain(&line.value), MAX_VALUE_CHARS);
-    rich(&[
-        json!({ "type": "TextRun", "text": format!("{}: ", line.label), "weight": "bolder" }),
-        json!({ "type": "TextRun", "text": value }),
-    ])
+    let value = json!({ "type": "TextRun", "text": value });
+    match line.label {
+        "" => rich(&[value]),
+        label => {
+            rich(&[json!({ "type": "TextRun", "text": format!("{label}: "), "weight": "bolder" }), value])
+        }
+    }
 }
 
 /// Shown in each reader's own time zone.

@@ -76,7 +76,9 @@ fn sent_as(provider: &'static dyn Provider, set: &[(&str, &str)], event: &Event,
     let stored = provider.body(&told, &settings);
     let body = Bytes::from(stored.clone());
     let attempt = Attempt { id: DELIVERY_ID, at: event.occurred_at, body: &body, keys: &[] };
-    let Outgoing::Http(request) = provider.outgoing(&attempt, &settings).unwrap();
+    let Outgoing::Http(request) = provider.outgoing(&attempt, &settings).unwrap() else {
+        panic!("{} is no HTTP", provider.name())
+    };
     Sent {
         method: request.method,
         url: request.url.expose().to_string(),

@@ -6,10 +6,12 @@ use model::Timestamp;
 
 use super::provider::{Attempt, Provider, Told, Unsendable};
 use super::setting::{Setting, Settings, check};
-use super::signing;
+use super::{custom_headers, signing};
 use crate::notify::json_time::instant;
 use crate::notify::send::{Outgoing, Request};
 use crate::notify::{Event, Message};
+
+const UNREADABLE: Unsendable = Unsendable("the channel's stored headers cannot be read");
 
 /// The kind.
 #[derive(Debug)]
@@ -25,7 +27,19 @@ impl Provider for Webhook {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        const { &[Setting::required("url", "the receiver's URL", check::url).secret()] }
+        const {
+            &[
+                Setting::required("url", "the receiver's URL", check::url).secret(),
+                Setting::optional(
+                    "signature",
+                    "hmac: receivers share a secret; ed25519: they know a public key; holds for the next secret that is made",
+                    |value| check::one_of(value, &["hmac", "ed25519"]),
+                )
+                .or("hmac"),
+                Setting::optional("headers", "headers to send as well, a line `Name: value` each", custom_headers::check)
+                    .secret(),
+            ]
+        }
     }
 
     fn body(&self, told: &Told<'_>, _settings: &Settings) -> Vec<u8> {
@@ -34,6 +48,7 @@ impl Provider for Webhook {
 
     fn outgoing(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Outgoing, Unsendable> {
         let mut request = Request::post(settings.url("url")?, attempt.body.clone());
+        request.headers = custom_headers::parse(settings.text("headers")).map_err(|_| UNREADABLE)?;
         request.headers.extend(signing::sign(attempt.id, attempt.at, attempt.keys, attempt.body)?);
         Ok(Outgoing::Http(request))
     }

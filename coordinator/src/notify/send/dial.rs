@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use model::address::{Cidr, is_public};
@@ -62,7 +63,16 @@ impl Dialer {
     pub(super) async fn connect(&self, url: &Url) -> Result<Box<dyn Stream>, DialError> {
         let host = url.host().ok_or(DialError::NoHost)?;
         let port = url.port_or_known_default().ok_or(DialError::NoHost)?;
-        let addresses = self.permitted(resolve(&host, port).await?)?;
+        let tcp = self.tcp(&host, port).await?;
+        if url.scheme() != "https" {
+            return Ok(Box::new(tcp));
+        }
+        Ok(Box::new(self.tls(&host, tcp).await?))
+    }
+
+    /// Connects to a host.
+    pub(super) async fn tcp(&self, host: &Host<&str>, port: u16) -> Result<TcpStream, DialError> {
+        let addresses = self.permitted(resolve(host, port).await?)?;
         let tcp = dial(&addresses).await.map_err(DialError::Connect)?;
         let peer = tcp.peer_addr().map_err(DialError::Connect)?;
         if !addresses.contains(&peer) {
@@ -70,11 +80,16 @@ impl Dialer {
         }
         // One small request: waiting to fill a segment would only delay it. Without it, all still works.
         let _ = tcp.set_nodelay(true);
-        if url.scheme() != "https" {
-            return Ok(Box::new(tcp));
-        }
-        let tls = self.tls.connect(server_name(&host)?, tcp).await.map_err(DialError::Tls)?;
-        Ok(Box::new(tls))
+        Ok(tcp)
+    }
+
+    /// TLS over a connection to a host whose certificate has to be valid.
+    pub(super) async fn tls(
+        &self,
+        host: &Host<&str>,
+        tcp: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, DialError> {
+        self.tls.connect(server_name(host)?, tcp).await.map_err(DialError::Tls)
     }
 
     /// The addresses if every one of them may be connected to. One that may not makes all suspect: a name that has
