@@ -209,6 +209,7 @@ impl Incident {
                     CloseReason::Paused => ClosedReason::Paused,
                     CloseReason::Deleted => ClosedReason::Deleted,
                 }),
+                acknowledged: None,
             },
             subject: about,
             members,
@@ -217,6 +218,9 @@ impl Incident {
             failing_components: self.body.failing.iter().map(component).collect(),
             last_ping_at: self.heartbeat_evidence().and_then(|evidence| evidence.last_ping_at),
             votes: latest_votes.map(|table| votes(table, &region)),
+            reminder: None,
+            escalation_step: None,
+            acknowledge_url: None,
         }
     }
 

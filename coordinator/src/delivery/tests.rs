@@ -444,6 +444,7 @@ fn event_row(incident: u8, transition: u32) -> EventRow {
             opened_at: NOW,
             resolved_at: None,
             closed_reason: None,
+            acknowledged: None,
         },
         subject: EventSubject::Heartbeat {
             id: SUBJECT,
@@ -457,6 +458,9 @@ fn event_row(incident: u8, transition: u32) -> EventRow {
         failing_components: vec![],
         last_ping_at: Some(NOW.minus(interval)),
         votes: None,
+        reminder: None,
+        escalation_step: None,
+        acknowledge_url: None,
     };
     EventRow {
         id: event.id,

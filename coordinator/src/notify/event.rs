@@ -45,6 +45,16 @@ pub struct Event {
     pub last_ping_at: Option<Timestamp>,
     /// The votes behind the decision. Monitors only.
     pub votes: Option<EventVotes>,
+    /// The how-manieth reminder it is. Of [`EventKind::Reminder`] only.
+    #[serde(default)]
+    pub reminder: Option<u32>,
+    /// The how-manieth step of the escalation it is. Of [`EventKind::Escalated`] only.
+    #[serde(default)]
+    pub escalation_step: Option<u32>,
+    /// Where a person acknowledges the incident with one click; whoever knows it can. `None` once there is nothing to
+    /// acknowledge, and for installations that have no public URL.
+    #[serde(default)]
+    pub acknowledge_url: Option<String>,
 }
 
 /// What can happen to an incident.
@@ -62,6 +72,15 @@ pub enum EventKind {
     /// It ended without recovery; [`EventIncident::closed_reason`] says why.
     #[serde(rename = "incident.closed")]
     Closed,
+    /// It is still open.
+    #[serde(rename = "incident.reminder")]
+    Reminder,
+    /// Nobody has acknowledged it for so long that others are told.
+    #[serde(rename = "incident.escalated")]
+    Escalated,
+    /// Somebody takes care of it; [`EventIncident::acknowledged`] says who.
+    #[serde(rename = "incident.acknowledged")]
+    Acknowledged,
 }
 
 /// One outage.
@@ -86,6 +105,21 @@ pub struct EventIncident {
     pub resolved_at: Option<Timestamp>,
     /// Why it ended without recovery.
     pub closed_reason: Option<ClosedReason>,
+    /// Who takes care of it.
+    #[serde(default)]
+    pub acknowledged: Option<EventAcknowledgement>,
+}
+
+/// That somebody takes care of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventAcknowledgement {
+    /// Since when.
+    #[serde(with = "instant")]
+    pub at: Timestamp,
+    /// Who, in their own words.
+    pub by: String,
+    /// What they know of it; may be empty.
+    pub reason: String,
 }
 
 /// How a subject failed.
@@ -279,6 +313,9 @@ impl EventKind {
             Self::Updated => "incident.updated",
             Self::Resolved => "incident.resolved",
             Self::Closed => "incident.closed",
+            Self::Reminder => "incident.reminder",
+            Self::Escalated => "incident.escalated",
+            Self::Acknowledged => "incident.acknowledged",
         }
     }
 }
@@ -310,7 +347,15 @@ mod tests {
 
     #[test]
     fn the_type_in_json_is_the_public_name() {
-        for kind in [EventKind::Opened, EventKind::Updated, EventKind::Resolved, EventKind::Closed] {
+        for kind in [
+            EventKind::Opened,
+            EventKind::Updated,
+            EventKind::Resolved,
+            EventKind::Closed,
+            EventKind::Reminder,
+            EventKind::Escalated,
+            EventKind::Acknowledged,
+        ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }

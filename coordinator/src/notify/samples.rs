@@ -7,8 +7,8 @@ use model::{AgentId, EventId, HeartbeatId, IncidentId, InstallationId, MonitorId
 use super::channel::setting::Problem;
 use super::channel::{Channel, Provider, Settings, provider};
 use super::event::{
-    ClosedReason, Event, EventComponent, EventFailure, EventIncident, EventKind, EventOutcome, EventRegion,
-    EventSubject, EventVote, EventVotes,
+    ClosedReason, Event, EventAcknowledgement, EventComponent, EventFailure, EventIncident, EventKind,
+    EventOutcome, EventRegion, EventSubject, EventVote, EventVotes,
 };
 
 /// When the samples' outages start: 2026-11-22T03:04:05.25Z.
@@ -65,10 +65,14 @@ pub(super) fn all() -> Vec<(&'static str, Event)> {
         ("down", down()),
         ("down_components", down_components()),
         ("joined", joined()),
+        ("reminder", reminder(down(), 2)),
+        ("escalated", escalated()),
+        ("acknowledged", acknowledged()),
         ("recovered", recovered()),
         ("closed", closed()),
         ("missed", missed()),
         ("failed", failed()),
+        ("heartbeat_reminder", reminder(missed(), 1)),
         ("heartbeat_recovered", heartbeat_recovered()),
         ("heartbeat_closed", heartbeat_closed()),
         ("quarantined", quarantined()),
@@ -99,6 +103,7 @@ pub(super) fn down() -> Event {
             opened_at: after(2),
             resolved_at: None,
             closed_reason: None,
+            acknowledged: None,
         },
         subject: EventSubject::Monitor {
             id: MonitorId::from_bytes([1; 16]),
@@ -117,7 +122,40 @@ pub(super) fn down() -> Event {
             arithmetic: "2 of 3 regions failing, 2 needed".to_owned(),
             rows,
         }),
+        reminder: None,
+        escalation_step: None,
+        acknowledge_url: None,
     }
+}
+
+/// It is still open, and can be acknowledged with one click.
+pub(super) fn reminder(event: Event, number: u32) -> Event {
+    Event {
+        id: EventId::derive(incident_id(), 2 + number),
+        kind: EventKind::Reminder,
+        occurred_at: after(170),
+        reminder: Some(number),
+        acknowledge_url: Some("https://status.example/ack/c2lnbmVk".to_owned()),
+        ..event
+    }
+}
+
+/// Nobody has acknowledged it for long enough.
+pub(super) fn escalated() -> Event {
+    Event { kind: EventKind::Escalated, reminder: None, escalation_step: Some(1), ..reminder(down(), 1) }
+}
+
+/// Somebody looks after it.
+pub(super) fn acknowledged() -> Event {
+    let mut event =
+        Event { kind: EventKind::Acknowledged, acknowledge_url: None, reminder: None, ..reminder(down(), 1) };
+    let acknowledged = EventAcknowledgement {
+        at: after(170),
+        by: "Ana".to_owned(),
+        reason: "the database is being restarted".to_owned(),
+    };
+    event.incident.acknowledged = Some(acknowledged);
+    event
 }
 
 /// Two others have failed together with it.

@@ -15,6 +15,8 @@ use super::event::{ClosedReason, Event, EventComponent, EventFailure, EventKind,
 pub const MAX_NAME_CHARS: usize = 120;
 /// The longest value that is shown, in characters.
 pub const MAX_VALUE_CHARS: usize = 500;
+/// What stands before the link in the last line.
+pub const ACKNOWLEDGE: &str = "Acknowledge";
 /// Of a list, at most this many are named; the rest is counted.
 const MAX_LISTED: usize = 8;
 
@@ -29,6 +31,8 @@ pub struct Message {
     pub severity: Severity,
     /// The absolute instant behind the relative times: the start of an outage, or its end.
     pub timestamp: Timestamp,
+    /// Where a person acknowledges it, for channels that show a link as a button; the last line says it too.
+    pub acknowledge_url: Option<String>,
 }
 
 /// One line below the title: `Status: 503 Service Unavailable`.
@@ -66,11 +70,19 @@ impl Message {
     /// Puts an event into words; times ago are relative to `rendered_at`.
     #[must_use]
     pub fn render(event: &Event, rendered_at: Timestamp) -> Self {
-        match event.kind {
+        let mut message = match event.kind {
             EventKind::Opened | EventKind::Updated => opened(event, rendered_at),
+            EventKind::Reminder => still_open(event, rendered_at),
+            EventKind::Escalated => escalated(event, rendered_at),
+            EventKind::Acknowledged => acknowledged(event),
             EventKind::Resolved => resolved(event),
             EventKind::Closed => closed(event),
+        };
+        if let Some(url) = &event.acknowledge_url {
+            message.lines.push(line(ACKNOWLEDGE, url.clone()));
+            message.acknowledge_url = Some(url.clone());
         }
+        message
     }
 
     /// The lines below the title, one after the other.
@@ -142,6 +154,41 @@ fn opened(event: &Event, rendered_at: Timestamp) -> Message {
         lines,
         severity: Severity::Critical,
         timestamp: started_at,
+        acknowledge_url: None,
+    }
+}
+
+/// The words of the opening, as a reminder of it.
+fn still_open(event: &Event, rendered_at: Timestamp) -> Message {
+    let mut message = opened(event, rendered_at);
+    let (sign, rest) = message.title.split_once(' ').unwrap_or(("", &message.title));
+    message.title = format!("{sign} STILL {rest}");
+    message.lines.extend(event.reminder.map(|number| line("Reminder", number.to_string())));
+    message
+}
+
+/// The words of the opening, to those who hear of it because nobody has acknowledged it.
+fn escalated(event: &Event, rendered_at: Timestamp) -> Message {
+    let mut message = opened(event, rendered_at);
+    let (sign, rest) = message.title.split_once(' ').unwrap_or(("", &message.title));
+    message.title = format!("{sign} ESCALATED: {rest}");
+    let since = span(event.occurred_at.since(event.incident.opened_at));
+    message.lines.push(line("Unacknowledged for", since));
+    message
+}
+
+fn acknowledged(event: &Event) -> Message {
+    let acknowledged = event.incident.acknowledged.as_ref();
+    let mut lines: Vec<Line> =
+        acknowledged.map(|it| line("By", one_line(&it.by, MAX_NAME_CHARS))).into_iter().collect();
+    let reason = acknowledged.map(|it| it.reason.as_str()).filter(|reason| !reason.is_empty());
+    lines.extend(reason.map(|reason| line("Reason", one_line(reason, MAX_VALUE_CHARS))));
+    Message {
+        title: format!("👀 ACKNOWLEDGED: {}{}", called(&event.subject), and_more(&event.members)),
+        lines,
+        severity: Severity::Neutral,
+        timestamp: event.occurred_at,
+        acknowledge_url: None,
     }
 }
 
@@ -157,7 +204,13 @@ fn quarantined(event: &Event, started: String) -> Message {
     lines.push(line("Effect", "its votes do not count until it agrees with the others".to_owned()));
     lines.push(line("Started", started));
     let title = format!("🟡 QUARANTINED: {}", called(&event.subject));
-    Message { title, lines, severity: Severity::Warning, timestamp: event.incident.started_at }
+    Message {
+        title,
+        lines,
+        severity: Severity::Warning,
+        timestamp: event.incident.started_at,
+        acknowledge_url: None,
+    }
 }
 
 fn uncovered(event: &Event, started: String) -> Message {
@@ -178,6 +231,7 @@ fn uncovered(event: &Event, started: String) -> Message {
         lines,
         severity: Severity::Warning,
         timestamp: event.incident.started_at,
+        acknowledge_url: None,
     }
 }
 
@@ -194,6 +248,7 @@ fn resolved(event: &Event) -> Message {
         lines: vec![line(label, downtime(event))],
         severity: Severity::Good,
         timestamp: event.occurred_at,
+        acknowledge_url: None,
     }
 }
 
@@ -208,6 +263,7 @@ fn closed(event: &Event) -> Message {
         lines: vec![line("Down for", downtime(event))],
         severity: Severity::Neutral,
         timestamp: event.occurred_at,
+        acknowledge_url: None,
     }
 }
 

@@ -80,6 +80,14 @@ fn body(message: &Message) -> Vec<u8> {
             "text": plain(&message.details(), MAX_SECTION_CHARS),
         }));
     }
+    // The line in plain text is no link.
+    if let Some(url) = &message.acknowledge_url {
+        let link = fitted(escaped(url), MAX_SECTION_CHARS);
+        blocks.push(json!({
+            "type": "section",
+            "text": { "type": "mrkdwn", "text": format!("<{link}|Acknowledge>") },
+        }));
+    }
     blocks.push(json!({
         "type": "context",
         "elements": [{ "type": "mrkdwn", "text": date(message) }],
