@@ -22,6 +22,7 @@ mod mass_failure;
 mod neighbours;
 mod pings;
 mod poison;
+mod providers;
 mod quickstart;
 mod quorum_outage;
 mod regions_cut;
