@@ -81,7 +81,7 @@ pub(crate) enum Noun {
     /// Passive checks: jobs that ping a URL
     Heartbeat {
         #[command(subcommand)]
-        verb: noun::heartbeat::Verb,
+        verb: HeartbeatVerb,
     },
     /// Outages, with the votes that decided them
     Incident {
@@ -113,9 +113,23 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: noun::maintenance::Verb,
     },
+    /// For authors of receivers: look at deliveries, and check their signatures
+    Webhook {
+        #[command(subcommand)]
+        verb: noun::webhook::Verb,
+    },
     /// What the exit codes mean
     #[command(long_about = exit::HELP)]
     ExitCodes,
+}
+
+/// What can be done with heartbeats, at the coordinator or beside it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HeartbeatVerb {
+    #[command(flatten)]
+    Admin(noun::heartbeat::Verb),
+    /// Run a command and tell its heartbeat of the start, the exit code and the end of the output
+    Run(noun::heartbeat::run::Run),
 }
 
 impl Cli {
@@ -139,6 +153,11 @@ impl Cli {
             ca_file: self.ca_file.clone(),
             timeout: self.timeout,
         })
+    }
+
+    /// Certificates to trust besides the public ones.
+    pub(crate) fn ca_file(&self) -> Option<PathBuf> {
+        self.ca_file.clone()
     }
 
     /// How to print: colour and truncation only where a person looks.

@@ -1,7 +1,8 @@
 //! The connection to the coordinator: HTTP/2 in the clear (`http://`) or under TLS (`https://`).
 //!
 //! In: a [`Server`]. Out: an [`Api`] to make clients from, whose every request carries the key and the deadline. TLS is
-//! rustls under tonic's transport, as everywhere in Vigilmon; tonic's own stays off.
+//! rustls under tonic's transport, as everywhere in Vigilmon; tonic's own stays off. Pings, which are plain HTTP/1.1, share
+//! [`open`].
 
 use std::error::Error;
 use std::io;
@@ -25,6 +26,11 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
 use crate::exit::{Exit, Failure};
+
+/// What the admin API is spoken in.
+pub(crate) const HTTP2: &[u8] = b"h2";
+/// What pings are sent in; a server that negotiates nothing speaks it.
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
 
 /// Where the coordinator is and how to be let in.
 #[derive(Debug)]
@@ -67,7 +73,7 @@ pub(crate) async fn connect(server: &Server) -> Result<Api, Failure> {
     let uri = server_uri(&server.url)?;
     let entry = Entry { authorization: authorization(server.api_key.as_ref())?, timeout: server.timeout };
     let tls = match uri.scheme_str() {
-        Some("https") => Some(tls_connector(server.ca_file.as_deref())?),
+        Some("https") => Some(tls_connector(server.ca_file.as_deref(), HTTP2)?),
         _ => None,
     };
     let connector = tower::service_fn(move |uri| open(uri, tls.clone()));
@@ -100,7 +106,11 @@ fn authorization(key: Option<&Secret<String>>) -> Result<Option<MetadataValue<As
     .transpose()
 }
 
-fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, Failure> {
+/// What speaks TLS, and above it `protocol` ([`HTTP2`] or [`HTTP1`]).
+///
+/// # Errors
+/// Usage when the certificate file is unfit.
+pub(crate) fn tls_connector(ca_file: Option<&Path>, protocol: &[u8]) -> Result<TlsConnector, Failure> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(file) = ca_file {
         let unfit =
@@ -120,15 +130,19 @@ fn tls_connector(ca_file: Option<&Path>) -> Result<TlsConnector, Failure> {
         .map_err(|error| Failure::new(Exit::Negative, format!("cannot set up TLS: {error}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// A byte stream, encrypted or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn open(uri: Uri, tls: Option<TlsConnector>) -> io::Result<TokioIo<Box<dyn Stream>>> {
+/// Connects to the host of a URL, with TLS if there is a connector for it.
+///
+/// # Errors
+/// When nobody answers there, or not in the protocol that was asked for.
+pub(crate) async fn open(uri: Uri, tls: Option<TlsConnector>) -> io::Result<TokioIo<Box<dyn Stream>>> {
     let bracketed = uri.host().unwrap_or_default();
     let host = bracketed.trim_start_matches('[').trim_end_matches(']');
     let default_port = if tls.is_some() { 443 } else { 80 };
@@ -138,14 +152,15 @@ async fn open(uri: Uri, tls: Option<TlsConnector>) -> io::Result<TokioIo<Box<dyn
     let Some(tls) = tls else { return Ok(TokioIo::new(Box::new(tcp))) };
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let stream = tls.connect(name, tcp).await?;
-    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+    let wants_http2 = tls.config().alpn_protocols.iter().any(|protocol| protocol == HTTP2);
+    if wants_http2 && stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
         return Err(io::Error::other("the server does not speak HTTP/2"));
     }
     Ok(TokioIo::new(Box::new(stream)))
 }
 
 /// The innermost message: the outer ones only say that connecting failed.
-fn root_cause(error: &dyn Error) -> String {
+pub(crate) fn root_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -15,6 +15,7 @@ pub(crate) mod monitor;
 pub(crate) mod page;
 pub(crate) mod region;
 mod vote;
+pub(crate) mod webhook;
 
 use std::time::Duration;
 

@@ -45,7 +45,7 @@ pub(crate) trait Described: Message {
 }
 
 /// The way to stdout.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Output {
     /// What was asked for.
     pub(crate) format: Format,

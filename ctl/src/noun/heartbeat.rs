@@ -5,7 +5,9 @@
 
 mod key;
 mod pinging;
+pub(crate) mod run;
 mod runs;
+mod snippet;
 
 use std::time::Duration;
 
@@ -55,6 +57,8 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: key::Verb,
     },
+    /// Print how a job pings: for a shell, a scheduler or a language
+    Snippet(snippet::Snippet),
 }
 
 /// Arguments of `create`.
@@ -147,6 +151,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Log(log) => runs::log(log, context).await,
         Verb::Badge(badge) => self::badge(badge, context).await,
         Verb::Key { verb } => key::run(verb, context).await,
+        Verb::Snippet(snippet) => self::snippet(snippet, context).await,
     }
 }
 
@@ -254,6 +259,17 @@ async fn pings(pings: &Pings, context: &Context) -> Result<(), Failure> {
         Ok((answer.pings, answer.next_page_token))
     });
     print(&context.output.list(&list.await?, now)?)
+}
+
+async fn snippet(snippet: snippet::Snippet, context: &Context) -> Result<(), Failure> {
+    let request = GetHeartbeatRequest { id: snippet.heartbeat.clone() };
+    let heartbeat = heartbeats!(context).get_heartbeat(request).await?.into_inner();
+    let (text, remark) = snippet.text(&heartbeat.name)?;
+    print(&text)?;
+    if let Some(remark) = remark {
+        say(remark);
+    }
+    Ok(())
 }
 
 impl Listed for Heartbeat {

@@ -123,6 +123,29 @@ fn runs_show_how_they_ended_and_their_log_as_it_was_but_for_what_drives_a_termin
 }
 
 #[test]
+fn a_snippet_for_each_language() {
+    for language in [
+        "curl",
+        "systemd",
+        "python",
+        "apscheduler",
+        "node",
+        "go",
+        "php",
+        "ruby",
+        "powershell",
+        "github-actions",
+        "kubernetes",
+    ] {
+        let arguments = ["heartbeat", "snippet", "nightly_cleanup", "--for", language];
+        table(&format!("heartbeat_snippet_{language}"), &arguments);
+    }
+    let url = "https://status.example.com/api/heartbeat/AAECAwQFBgcICQoLDA0ODw";
+    let cron = ["heartbeat", "snippet", "nightly_cleanup", "--for", "cron", "--url", url];
+    table("heartbeat_snippet_cron", &cron);
+}
+
+#[test]
 fn incidents_show_votes_timeline_and_failing_components() {
     table("incident_ls", &["incident", "ls"]);
     table("incident_get", &["incident", "get", "inc_1"]);

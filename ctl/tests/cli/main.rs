@@ -7,7 +7,9 @@ mod changes;
 mod exits;
 mod fake;
 mod golden;
+mod heartbeat_run;
 mod tls;
+mod webhook;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
