@@ -54,6 +54,10 @@ bench *PARTS:
 bench-agent:
     tests/bench.sh agent
 
+# Heartbeats: pings/s and p99 durable before the 200 beside a bare 200, 50,000 of them, a spike, a kill
+bench-heartbeat:
+    tests/bench.sh heartbeat
+
 # Months of monitoring with faults around the real engine: just simulate --days 30 --monitors 1000 --seeds 20
 simulate *ARGUMENTS:
     tests/simulate.sh {{ARGUMENTS}}

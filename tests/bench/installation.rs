@@ -80,7 +80,11 @@ pub(crate) async fn create_heartbeats(
             let heartbeat = Heartbeat {
                 name: format!("job {index} with {channels} channels"),
                 interval: seconds(3_600),
-                channels: vec![format!("{} of {channels}", index % channels)],
+                channels: index
+                    .checked_rem(channels)
+                    .map(|number| format!("{number} of {channels}"))
+                    .into_iter()
+                    .collect(),
                 ..Heartbeat::default()
             };
             let url = admin.create_heartbeat(heartbeat).await?.ping_url;

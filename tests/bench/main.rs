@@ -8,6 +8,7 @@ mod detection;
 mod engine;
 mod feeder;
 mod fleet;
+mod heartbeat;
 mod installation;
 mod mass;
 mod memory;
@@ -25,7 +26,7 @@ use anyhow::{Result, ensure};
 use crate::report::Report;
 
 /// The parts, in the order in which they run. The engine, which runs in this process, finds its memory fresh.
-const PARTS: [&str; 7] = ["engine", "agent", "memory", "detection", "mass", "pings", "fleet"];
+const PARTS: [&str; 8] = ["engine", "agent", "memory", "detection", "mass", "pings", "heartbeat", "fleet"];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> =
@@ -57,6 +58,7 @@ async fn run(wanted: &[String]) -> Result<bool> {
             "detection" => detection::run(&mut report).await,
             "mass" => mass::run(&mut report).await,
             "pings" => pings::run(&mut report).await,
+            "heartbeat" => heartbeat::run(&mut report).await,
             _ => fleet::run(&mut report).await,
         };
         if let Err(error) = measured {
@@ -65,9 +67,12 @@ async fn run(wanted: &[String]) -> Result<bool> {
         }
     }
     if !report.is_empty() {
-        // The agent has a report of its own, for whoever is interested in nothing else.
-        let name = if wanted == ["agent"] { "bench-agent" } else { "bench" };
-        eprintln!("\n{}\nkept as {}", report.render()?, report.save(name)?.display());
+        // Some parts have a report of their own, for whoever is interested in nothing else.
+        let name = match wanted {
+            [part] if ["agent", "heartbeat"].contains(&part.as_str()) => format!("bench-{part}"),
+            _ => "bench".to_owned(),
+        };
+        eprintln!("\n{}\nkept as {}", report.render()?, report.save(&name)?.display());
     }
     Ok(whole)
 }

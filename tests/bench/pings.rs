@@ -124,7 +124,10 @@ async fn load(url: &str, seconds: u32, script: &str) -> Result<Outcome> {
 }
 
 /// Requests each path with a suffix in turn.
-fn script(paths: &[String], suffix: &str) -> Result<String> {
+///
+/// # Errors
+/// Never in fact.
+pub(crate) fn script(paths: &[String], suffix: &str) -> Result<String> {
     let mut text = String::from("local requests = {}\nlocal next = 0\nlocal paths = {\n");
     for path in paths {
         writeln!(text, "{:?},", format!("{path}{suffix}"))?;

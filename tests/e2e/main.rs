@@ -28,6 +28,7 @@ mod quorum_outage;
 mod regions_cut;
 mod replay;
 mod sick_probe;
+mod snippets;
 mod spool_kill;
 mod take_over;
 mod zoo;
