@@ -21,6 +21,7 @@ pub mod probe;
 pub mod quorum;
 pub mod replay;
 pub mod retry;
+pub mod schedule;
 pub mod vote;
 
 mod phrase;

@@ -10,19 +10,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use croner::Cron;
-use croner::parser::{CronParser, Seconds, Year};
 use jiff::Zoned;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidSchedule, MAX_MERGED, Window};
+use crate::schedule::{CronLine, Zone, cut};
 
-/// The longest expression, in bytes.
-const MAX_EXPRESSION: usize = 200;
-/// Text of a refused expression or zone that is repeated.
-const MAX_REPEATED: usize = 60;
 /// No clock shows more than this twice when it is set back.
 const LONGEST_FOLD: Duration = Duration::from_secs(3 * 3_600);
 
@@ -30,10 +24,8 @@ const LONGEST_FOLD: Duration = Duration::from_secs(3 * 3_600);
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "Plain", into = "Plain")]
 pub struct Recurring {
-    cron: String,
-    pattern: Cron,
-    zone: TimeZone,
-    zone_name: String,
+    cron: CronLine,
+    zone: Zone,
     duration: Duration,
 }
 
@@ -48,37 +40,22 @@ struct Plain {
 impl Recurring {
     /// Reads expression and zone.
     pub(super) fn new(cron: &str, zone: &str, duration: Duration) -> Result<Self, InvalidSchedule> {
-        let refused = |problem: String| InvalidSchedule::Cron { expression: cut(cron), problem };
-        if cron.len() > MAX_EXPRESSION {
-            return Err(refused(format!("longer than {MAX_EXPRESSION} characters")));
-        }
-        let cron = cron.split_whitespace().collect::<Vec<_>>().join(" ");
-        let is_nickname = cron.starts_with('@') && !cron.contains(' ') && cron != "@reboot";
-        if !is_nickname && cron.split(' ').count() != 5 {
-            return Err(refused("not five fields".to_owned()));
-        }
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let pattern = parser.parse(&cron).map_err(|error| refused(problem(&error.to_string())))?;
-        let zone_name = zone;
-        let zone = TimeZoneDatabase::bundled()
-            .get(zone_name)
-            .ok()
-            .filter(|_| zone_name != "Etc/Unknown")
-            .ok_or_else(|| InvalidSchedule::Zone(cut(zone_name)))?;
-        let zone_name = zone.iana_name().unwrap_or(zone_name).to_owned();
-        Ok(Self { cron, pattern, zone, zone_name, duration })
+        let refused = |problem| InvalidSchedule::Cron { expression: cut(cron), problem };
+        let cron = CronLine::read(cron).map_err(refused)?;
+        let zone = Zone::named(zone).ok_or_else(|| InvalidSchedule::Zone(cut(zone)))?;
+        Ok(Self { cron, zone, duration })
     }
 
     /// The expression.
     #[must_use]
     pub fn cron(&self) -> &str {
-        &self.cron
+        self.cron.text()
     }
 
     /// The zone's name in the IANA database.
     #[must_use]
     pub fn zone(&self) -> &str {
-        &self.zone_name
+        &self.zone.name
     }
 
     /// How long each occurrence lasts.
@@ -114,8 +91,7 @@ impl Recurring {
 
     /// The first start after an instant.
     pub(super) fn occurrence_after(&self, at: Timestamp) -> Option<Timestamp> {
-        let found = self.pattern.find_next_occurrence(&self.local(at)?, false).ok()?;
-        Some(Timestamp::from_micros(found.timestamp().as_microsecond()))
+        self.cron.next_after(at, &self.zone.rules)
     }
 
     /// The last start up to and including an instant.
@@ -123,7 +99,7 @@ impl Recurring {
     /// Where a clock shows an hour twice, croner sees other occurrences backwards than forwards. What lies ahead is what
     /// was planned, so backwards it only says where to begin to look.
     fn occurrence_until(&self, at: Timestamp) -> Option<Timestamp> {
-        let found = self.pattern.find_previous_occurrence(&self.local(at)?, true).ok()?;
+        let found = self.cron.pattern().find_previous_occurrence(&self.local(at)?, true).ok()?;
         let mut cursor = Timestamp::from_micros(found.timestamp().as_microsecond()).minus(LONGEST_FOLD);
         let mut last = None;
         while let Some(next) = self.occurrence_after(cursor).filter(|next| cursor < *next && *next <= at) {
@@ -145,19 +121,8 @@ impl Recurring {
     }
 
     fn local(&self, at: Timestamp) -> Option<Zoned> {
-        Some(at.to_jiff()?.to_zoned(self.zone.clone()))
+        Some(at.to_jiff()?.to_zoned(self.zone.rules.clone()))
     }
-}
-
-/// What the parser says, as part of our sentence.
-fn problem(said: &str) -> String {
-    let said = said.rsplit_once(": ").map_or(said, |(_, rest)| rest).trim_end_matches('.');
-    let mut chars = said.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(MAX_REPEATED).collect()
 }
 
 impl TryFrom<Plain> for Recurring {
@@ -170,13 +135,13 @@ impl TryFrom<Plain> for Recurring {
 
 impl From<Recurring> for Plain {
     fn from(recurring: Recurring) -> Self {
-        Self { cron: recurring.cron, zone: recurring.zone_name, duration: recurring.duration }
+        Self { cron: recurring.cron().to_owned(), zone: recurring.zone.name, duration: recurring.duration }
     }
 }
 
 impl PartialEq for Recurring {
     fn eq(&self, other: &Self) -> bool {
-        (&self.cron, &self.zone_name, self.duration) == (&other.cron, &other.zone_name, other.duration)
+        (self.cron(), self.zone(), self.duration) == (other.cron(), other.zone(), other.duration)
     }
 }
 
@@ -184,6 +149,6 @@ impl Eq for Recurring {}
 
 impl fmt::Debug for Recurring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Recurring(`{}` in {}, for {:?})", self.cron, self.zone_name, self.duration)
+        write!(f, "Recurring(`{}` in {}, for {:?})", self.cron(), self.zone(), self.duration)
     }
 }
