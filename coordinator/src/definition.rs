@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::heartbeat::RunLimits;
+use engine::schedule::{Schedule, WorkingHours};
 use engine::{heartbeat, monitor, quorum};
 use model::{ChannelId, CheckSpec, HeartbeatId, MonitorId, RegionId, SubjectId, Tag, Timestamp};
 use serde::de::Error as _;
@@ -72,10 +74,14 @@ pub struct MonitorDefinition {
 /// A heartbeat's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeartbeatDefinition {
-    /// A ping is expected every so often.
-    pub interval: Duration,
+    /// When a ping is expected.
+    #[serde(alias = "interval")]
+    pub schedule: Schedule,
     /// How late it may be.
     pub grace: Duration,
+    /// What else is expected of the job.
+    #[serde(default)]
+    pub timing: Timing,
     /// Who is notified.
     pub channels: Vec<ChannelId>,
     /// By which it is grouped; sorted, unique.
@@ -88,6 +94,18 @@ pub struct HeartbeatDefinition {
     /// How its pings are read.
     #[serde(default)]
     pub pings: ping::Options,
+}
+
+/// What is expected of a heartbeat besides pings in time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timing {
+    /// How early a ping may be and still count; `None`: the default. Of calendars only.
+    pub early: Option<Duration>,
+    /// The time that counts. Of intervals only.
+    pub working_hours: Option<Arc<WorkingHours>>,
+    /// What is expected of runs.
+    pub runs: RunLimits,
 }
 
 /// A stored definition that cannot be read.
@@ -236,7 +254,13 @@ impl MonitorDefinition {
 impl HeartbeatDefinition {
     /// The part on which the engine decides.
     #[must_use]
-    pub const fn policy(&self) -> heartbeat::Policy {
-        heartbeat::Policy { interval: self.interval, grace: self.grace }
+    pub fn policy(&self) -> heartbeat::Policy {
+        heartbeat::Policy {
+            schedule: self.schedule.clone(),
+            grace: self.grace,
+            early: self.timing.early,
+            working_hours: self.timing.working_hours.clone(),
+            runs: self.timing.runs,
+        }
     }
 }

@@ -230,6 +230,13 @@ impl Incident {
             Evidence::Heartbeat(evidence) => match evidence.kind {
                 HeartbeatFailure::Missed => EventFailure::Missed,
                 HeartbeatFailure::Failed { exit_code } => EventFailure::Failed { exit_code },
+                HeartbeatFailure::NeverStarted => EventFailure::NeverStarted,
+                HeartbeatFailure::RanTooLong { started_at, max_runtime } => {
+                    EventFailure::RanTooLong { started_at, max_runtime }
+                }
+                HeartbeatFailure::Silent { started_at, heard_at } => {
+                    EventFailure::Silent { started_at, heard_at }
+                }
             },
             Evidence::Probe(_) => EventFailure::Quarantined,
             Evidence::Coverage(_) => EventFailure::Uncovered,
@@ -253,9 +260,13 @@ fn subject(definition: &Definition) -> EventSubject {
             url: monitor.spec.check.target(),
             interval: monitor.spec.interval,
         },
-        (Kind::Heartbeat(heartbeat), SubjectId::Heartbeat(id)) => {
-            EventSubject::Heartbeat { id, name, interval: heartbeat.interval, grace: heartbeat.grace }
-        }
+        (Kind::Heartbeat(heartbeat), SubjectId::Heartbeat(id)) => EventSubject::Heartbeat {
+            id,
+            name,
+            interval: heartbeat.schedule.interval(),
+            calendar: heartbeat.schedule.calendar().map(ToString::to_string),
+            grace: heartbeat.grace,
+        },
         (Kind::Monitor(_) | Kind::Heartbeat(_), _) => {
             unreachable!("a definition's kind is that of its id")
         }

@@ -196,8 +196,11 @@ pub struct HeartbeatEvidence {
     pub expected_at: Timestamp,
     /// When the job last reported the end of a run, good or bad.
     pub last_ping_at: Option<Timestamp>,
-    /// The interval at that time.
-    pub interval: Duration,
+    /// The interval at that time; `None`: the job runs by a calendar.
+    pub interval: Option<Duration>,
+    /// The schedule at that time, for people: `every 25 h`, `0 3 * * * (Europe/Berlin)`.
+    #[serde(default)]
+    pub schedule: String,
     /// The grace at that time.
     pub grace: Duration,
     /// What went wrong.
@@ -213,6 +216,22 @@ pub enum HeartbeatFailure {
     Failed {
         /// Its exit code, if it sent one; never 0.
         exit_code: Option<u8>,
+    },
+    /// Not even a start came in time.
+    NeverStarted,
+    /// A run took longer than it may.
+    RanTooLong {
+        /// When it began.
+        started_at: Timestamp,
+        /// How long it may take.
+        max_runtime: Duration,
+    },
+    /// A run no longer said that it lives.
+    Silent {
+        /// When it began.
+        started_at: Timestamp,
+        /// When it was last heard of.
+        heard_at: Timestamp,
     },
 }
 

@@ -13,6 +13,9 @@
 //! open, and the reverse. A ping in time never gives `Missed` (H1); `Missed` comes exactly when the grace is over and
 //! the coordinator was there to hear (H2); a late ping resolves once (H5).
 //!
+//! What is expected is the end of a run, by interval or calendar (`policy`). A job that says when it starts can be held to
+//! more: to start in time, to end in time, to say that it lives (`runs`).
+//!
 //! The coordinator's own absence is excused only where a ping could have been lost in it, and not for ever: a job that
 //! stopped is found within two intervals and the grace, however often the coordinator restarts (`excuse`).
 //!
@@ -20,6 +23,7 @@
 
 mod excuse;
 mod maintenance;
+mod policy;
 mod runs;
 mod step;
 
@@ -31,24 +35,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::{HeartbeatFailure, Transition};
 use crate::maintenance::Standstill;
+use crate::schedule::Schedule;
 
+pub use policy::{DEFAULT_EARLY, MAX_DEFAULT_GRACE, MIN_DEFAULT_GRACE, Policy, RunLimits, default_grace};
 use runs::Runs;
 pub use runs::{MAX_RUNS, MAX_TIMED, Run};
 use step::Step;
-
-/// The shortest default grace.
-pub const MIN_DEFAULT_GRACE: Duration = Duration::from_secs(1);
-/// The longest default grace.
-pub const MAX_DEFAULT_GRACE: Duration = Duration::from_secs(5 * 60);
-
-/// What a user decided about a heartbeat, as far as decisions depend on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Policy {
-    /// The longest time between two pings that is in order.
-    pub interval: Duration,
-    /// How long a ping may be late.
-    pub grace: Duration,
-}
 
 /// What a heartbeat is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +146,7 @@ pub struct State {
     /// How many expectations in a row were put off for the coordinator's own absence.
     excuses: u8,
     /// By how much the judgement of the present one was: by a grace if nothing of the last could be heard, by up to an
-    /// interval if some of it could.
+    /// interval if some of it could. For a calendar, by how long maintenance lasted after it was due.
     #[serde(default)]
     put_off: Duration,
     /// Whether one was since the job was last heard.
@@ -163,12 +155,6 @@ pub struct State {
     /// `counted_from` is the end of a long absence and says nothing of the job's rhythm.
     #[serde(default)]
     is_adrift: bool,
-}
-
-/// The grace of a heartbeat whose user gave none: 10 % of the interval, from 1 s to 5 min.
-#[must_use]
-pub fn default_grace(interval: Duration) -> Duration {
-    (interval / 10).clamp(MIN_DEFAULT_GRACE, MAX_DEFAULT_GRACE)
 }
 
 /// The state of a heartbeat that begins at `now`.
@@ -214,15 +200,10 @@ pub fn apply(state: State, policy: &Policy, event: &Event, now: Timestamp) -> Tr
 /// than that `now`.
 #[must_use]
 pub fn deadline(state: &State, policy: &Policy) -> Option<Timestamp> {
-    if !state.is_expecting || state.maintenance.is_on() {
+    if state.maintenance.is_on() || state.status == Status::Paused {
         return None;
     }
-    let expected_at = state.expected_at(policy)?;
-    match state.status {
-        Status::Up | Status::Running | Status::Unknown => Some(expected_at),
-        Status::Late | Status::Missed => Some(expected_at.plus(policy.grace)),
-        Status::New | Status::Paused | Status::Maintenance => None,
-    }
+    [state.due_at(policy), state.run_limit(policy)].into_iter().flatten().min()
 }
 
 /// Replays one event after a restart: when the job was last heard, but no status, incident or effect, which come from
@@ -289,10 +270,10 @@ impl State {
     /// When the oldest run under way began.
     #[must_use]
     pub fn running_since(&self) -> Option<Timestamp> {
-        self.runs().first().map(|run| run.started_at)
+        self.runs().iter().find(|run| run.is_live()).map(|run| run.started_at)
     }
 
-    /// The runs under way, in order of their start.
+    /// The runs that have not said that they ended, in order of their start.
     #[must_use]
     pub fn runs(&self) -> &[Run] {
         self.runs.all()
@@ -302,7 +283,31 @@ impl State {
     /// moves on with the time that passes.
     #[must_use]
     pub fn expected_at(&self, policy: &Policy) -> Option<Timestamp> {
-        self.counted_from.map(|from| from.plus(self.put_off).plus(policy.interval))
+        let from = self.counted_from?;
+        match &policy.schedule {
+            Schedule::Every(interval) => Some(policy.advance(from, self.put_off + *interval)),
+            Schedule::Calendar(_) => Some(policy.expected_after(from)?.plus(self.put_off)),
+        }
+    }
+
+    /// When the next ping must have come at the latest.
+    fn missed_at(&self, policy: &Policy) -> Option<Timestamp> {
+        let expected_at = self.expected_at(policy)?;
+        let start_grace = policy.runs.start_grace.filter(|_| !self.has_started());
+        Some(policy.advance(expected_at, start_grace.unwrap_or(policy.grace)))
+    }
+
+    /// When the status changes for a ping that does not come.
+    fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
+        let is_bounded = policy.runs.bounds_runs() && self.running_since().is_some();
+        if !self.is_expecting || is_bounded {
+            return None;
+        }
+        match self.status {
+            Status::Up | Status::Running | Status::Unknown => self.expected_at(policy),
+            Status::Late | Status::Missed => self.missed_at(policy),
+            Status::New | Status::Paused | Status::Maintenance => None,
+        }
     }
 }
 
@@ -312,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_state_tells_what_became_of_the_job() {
-        let policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
+        let policy = Policy::every(Duration::from_secs(3_600), Duration::from_secs(60));
         let at = Timestamp::from_secs;
         let told = |state: &State| {
             (state.status(), state.status_since(), state.last_ping_at(), state.running_since())
@@ -340,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_run_is_not_followed_through_a_pause() {
-        let policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
+        let policy = Policy::every(Duration::from_secs(3_600), Duration::from_secs(60));
         let now = Timestamp::from_secs(10);
         let start = Event::Pinged { kind: PingKind::Start, at: now, run: None };
         let paused = apply(new(now), &policy, &Event::Paused, now).state;
@@ -352,7 +357,7 @@ mod tests {
 
     #[test]
     fn an_absence_excuses_no_ping_that_was_missed_before_it_even_if_nobody_looked_in_between() {
-        let policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(300) };
+        let policy = Policy::every(Duration::from_secs(3_600), Duration::from_secs(300));
         let at = Timestamp::from_secs;
         let pinged = Event::Pinged { kind: PingKind::Success, at: at(0), run: None };
         let up = apply(new(at(0)), &policy, &pinged, at(0)).state;
@@ -361,11 +366,5 @@ mod tests {
         };
         assert_eq!(after(3_901, 4_000), Status::Missed);
         assert_eq!(after(3_900, 4_000), Status::Unknown, "the end of the grace belongs to it");
-    }
-
-    #[test]
-    fn the_default_grace_is_a_tenth_of_the_interval_within_bounds() {
-        let grace = [5, 60, 3_600, 86_400].map(|secs| default_grace(Duration::from_secs(secs)).as_secs());
-        assert_eq!(grace, [1, 6, 300, 300]);
     }
 }

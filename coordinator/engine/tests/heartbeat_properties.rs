@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use engine::effect::Effect;
-use engine::heartbeat::{self, Event, PingKind, Policy, State, Status};
+use engine::heartbeat::{self, Event, PingKind, Policy, RunLimits, State, Status};
+use engine::schedule::{self, Schedule};
 use model::{RunId, Timestamp};
 use proptest::prelude::*;
 
@@ -50,8 +51,34 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 prop_compose! {
     fn policies()(interval in 1_u64..4_000, grace in 0_u64..400) -> Policy {
-        Policy { interval: Duration::from_secs(interval), grace: Duration::from_secs(grace) }
+        Policy::every(Duration::from_secs(interval), Duration::from_secs(grace))
     }
+}
+
+fn interval(policy: &Policy) -> Duration {
+    policy.schedule.interval().unwrap()
+}
+
+const CALENDARS: [&str; 7] =
+    ["0 3 * * *", "*/5 * * * *", "* * * * *", "30 2 * * 1", "Mon..Fri 08:00", "*:0/10", "*-*~1 23:30\n04:00"];
+
+/// Calendars and limits of all kinds.
+fn jobs() -> impl Strategy<Value = Policy> {
+    let limit = || proptest::option::weighted(0.3, (1_u64..8_000).prop_map(Duration::from_secs));
+    let early = proptest::option::of((0_u64..4_000).prop_map(Duration::from_secs));
+    let zones = ["UTC", "Europe/Berlin", "Australia/Lord_Howe"];
+    let line = (0..CALENDARS.len(), 0..zones.len());
+    (policies(), proptest::option::weighted(0.7, line), early, limit(), limit(), limit()).prop_map(
+        move |(policy, line, early, start_grace, max_runtime, keep_alive)| Policy {
+            schedule: match line {
+                Some((line, zone)) => schedule::parse(CALENDARS[line], zones[zone], START).unwrap(),
+                None => policy.schedule.clone(),
+            },
+            early,
+            runs: RunLimits { start_grace, max_runtime, keep_alive },
+            ..policy
+        },
+    )
 }
 
 struct World {
@@ -88,7 +115,7 @@ impl World {
                 self.apply(&Event::Blind { from, to: self.now });
             }
             Op::Interval { secs } => {
-                self.policy.interval = Duration::from_secs(secs);
+                self.policy.schedule = Schedule::Every(Duration::from_secs(secs));
                 let effects = self.apply(&Event::PolicyChanged);
                 let opened = effects.iter().any(|effect| matches!(effect, Effect::Open(_)));
                 assert!(!opened, "an edit alone alerted");
@@ -141,7 +168,8 @@ impl World {
                     assert_eq!(self.open, None, "I1, I6");
                     assert_eq!(opening.number, self.openings + 1);
                     assert!(opening.started_at <= opening.opened_at, "I7");
-                    if !matches!(event, Event::Pinged { .. }) {
+                    let is_unbounded = self.policy.runs == RunLimits::default();
+                    if !matches!(event, Event::Pinged { .. }) && is_unbounded {
                         let expected_at = self.state.expected_at(&self.policy).unwrap();
                         assert!(self.now >= expected_at.plus(self.policy.grace), "H2: missed too early");
                     }
@@ -189,6 +217,99 @@ proptest! {
         prop_assert_eq!(postcard::from_bytes::<State>(&bytes).unwrap(), world.state);
     }
 
+    /// The same of calendars, and of what is expected of runs.
+    #[test]
+    fn invariants_hold_for_jobs_of_all_kinds(policy in jobs(), ops in ops()) {
+        let mut world = World::new(policy);
+        for op in ops {
+            world.run(op);
+        }
+        let bytes = postcard::to_stdvec(&world.state).unwrap();
+        prop_assert_eq!(postcard::from_bytes::<State>(&bytes).unwrap(), world.state);
+    }
+
+    /// H1 for calendars: a job that pings once for each occurrence, as early as it may and as late as its grace, is never
+    /// missed.
+    #[test]
+    fn h1_a_job_in_time_for_its_calendar_is_never_missed(
+        line in 0..CALENDARS.len(),
+        grace in 1_u64..50,
+        offsets in proptest::collection::vec(-1.0_f64..1.0, 1..60),
+    ) {
+        let schedule = schedule::parse(CALENDARS[line], "Europe/Berlin", START).unwrap();
+        let grace = Duration::from_secs(grace);
+        let policy = Policy { schedule, ..Policy::every(Duration::ZERO, grace) };
+        let calendar = policy.schedule.calendar().unwrap().clone();
+        let mut world = World::new(policy);
+        let mut occurrence = calendar.next_after(START).unwrap();
+        world.now = occurrence;
+        world.ping(PingKind::Success, occurrence);
+        for offset in offsets {
+            let next = calendar.next_after(occurrence).unwrap();
+            let early = heartbeat::DEFAULT_EARLY.min(next.since(occurrence) / 11);
+            let at = if offset < 0.0 { next.minus(early.mul_f64(-offset)) } else { next.plus(grace.mul_f64(offset)) };
+            world.wait(at.since(world.now));
+            world.ping(PingKind::Success, world.now);
+            prop_assert_eq!(world.openings, 0, "{:?} for {:?}", at, next);
+            occurrence = next;
+        }
+    }
+
+    /// H2 for calendars: a job that stops is missed exactly when the grace of its next occurrence is over.
+    #[test]
+    fn h2_a_job_that_stops_is_missed_when_the_grace_of_its_occurrence_is_over(
+        line in 0..CALENDARS.len(), grace in 0_u64..4_000, after in 0_u64..1_000_000,
+    ) {
+        let schedule = schedule::parse(CALENDARS[line], "America/New_York", START).unwrap();
+        let grace = Duration::from_secs(grace);
+        let policy = Policy { schedule, early: Some(Duration::ZERO), ..Policy::every(Duration::ZERO, grace) };
+        let mut world = World::new(policy.clone());
+        world.now = START.plus(Duration::from_secs(after));
+        world.ping(PingKind::Success, world.now);
+        let missed_at = policy.schedule.calendar().unwrap().next_after(world.now).unwrap().plus(grace);
+        world.wait(missed_at.since(world.now) - Duration::from_micros(1));
+        prop_assert_eq!(world.open, None);
+        world.wait(Duration::from_micros(1));
+        prop_assert_eq!(world.open, Some((1, missed_at)));
+    }
+
+    /// Show 5: absence never alerts for a calendar, wherever it lies, and a job that stopped is found at the second
+    /// occurrence that could be heard at the latest.
+    #[test]
+    fn absence_misses_no_occurrence_and_hides_no_job_that_stopped(
+        line in 0..CALENDARS.len(), at in 0_u64..200_000, secs in 10_u64..21_600, stops in any::<bool>(),
+    ) {
+        let schedule = schedule::parse(CALENDARS[line], "Europe/Berlin", START).unwrap();
+        let grace = Duration::from_secs(20);
+        let policy = Policy { schedule, ..Policy::every(Duration::ZERO, grace) };
+        let calendar = policy.schedule.calendar().unwrap().clone();
+        let mut world = World::new(policy);
+        let mut occurrence = calendar.next_after(START).unwrap();
+        world.now = occurrence;
+        world.ping(PingKind::Success, occurrence);
+        let from = occurrence.plus(Duration::from_secs(at));
+        let to = from.plus(Duration::from_secs(secs));
+        let mut is_blind = false;
+        let ends_at = (0..3).fold(to.plus(grace), |at, _| calendar.next_after(at).unwrap()).plus(grace);
+        // Each run pings 10 s after its occurrence, also into the absence, where nobody hears it.
+        while occurrence < ends_at {
+            occurrence = calendar.next_after(occurrence).unwrap();
+            let pings_at = occurrence.plus(Duration::from_secs(10));
+            if pings_at >= from && !is_blind {
+                world.wait(from.since(world.now));
+                world.run(Op::Blind { secs });
+                is_blind = true;
+            }
+            if !(from..to).contains(&pings_at) && !(stops && pings_at >= from) {
+                world.wait(pings_at.since(world.now));
+                world.ping(PingKind::Success, world.now);
+                prop_assert_eq!(world.openings, 0, "a job that is well was missed");
+            }
+        }
+        world.wait(ends_at.since(world.now));
+        prop_assert_eq!(world.openings, u32::from(stops), "two occurrences after the absence");
+    }
+
     /// H1: a job that pings within interval and grace is never missed.
     #[test]
     fn h1_a_job_in_time_is_never_missed(
@@ -198,7 +319,7 @@ proptest! {
         let mut world = World::new(policy.clone());
         world.ping(PingKind::Success, START);
         for (share, starts) in gaps {
-            let longest = policy.interval + policy.grace;
+            let longest = interval(&policy) + policy.grace;
             let gap = longest.mul_f64(share).max(Duration::from_micros(1));
             if starts {
                 world.wait(gap / 2);
@@ -217,7 +338,7 @@ proptest! {
     fn h2_a_job_that_stops_is_missed_when_its_grace_is_over(policy in policies()) {
         let mut world = World::new(policy.clone());
         world.ping(PingKind::Success, START);
-        let missed_after = policy.interval + policy.grace;
+        let missed_after = interval(&policy) + policy.grace;
         world.wait(missed_after - Duration::from_micros(1));
         prop_assert_eq!(world.open, None);
         world.wait(Duration::from_micros(1));
@@ -229,7 +350,7 @@ proptest! {
     fn h5_a_late_ping_resolves_once(policy in policies(), pings in 1_usize..5) {
         let mut world = World::new(policy.clone());
         world.ping(PingKind::Success, START);
-        world.wait(policy.interval * 2 + policy.grace);
+        world.wait(interval(&policy) * 2 + policy.grace);
         let mut resolved = 0;
         for _ in 0..pings {
             let effects = world.ping(PingKind::Success, world.now);
@@ -248,7 +369,7 @@ proptest! {
         restarts in proptest::collection::vec((0_u64..600, 0_u64..5), 0..200),
     ) {
         let interval = Duration::from_secs(interval);
-        let policy = Policy { interval, grace: heartbeat::default_grace(interval) };
+        let policy = Policy::every(interval, heartbeat::default_grace(interval));
         let mut world = World::new(policy.clone());
         world.ping(PingKind::Success, START);
         let found_by = START.plus(interval * 2 + policy.grace);
@@ -267,7 +388,7 @@ proptest! {
     fn blindness_opens_nothing_by_itself(policy in policies(), at in 0.0_f64..2.0, secs in 0_u64..10_000) {
         let mut world = World::new(policy.clone());
         world.ping(PingKind::Success, START);
-        let from = policy.interval.mul_f64(at).min(policy.interval + policy.grace - Duration::from_micros(1));
+        let from = interval(&policy).mul_f64(at).min(interval(&policy) + policy.grace - Duration::from_micros(1));
         world.wait(from);
         world.run(Op::Blind { secs });
         prop_assert_eq!(world.openings, 0);
@@ -281,7 +402,7 @@ proptest! {
     ) {
         let mut world = World::new(policy.clone());
         world.ping(PingKind::Success, START);
-        world.wait((policy.interval + policy.grace - Duration::from_micros(1)).mul_f64(at));
+        world.wait((interval(&policy) + policy.grace - Duration::from_micros(1)).mul_f64(at));
         let began_at = world.now;
         let missed_at = |world: &World| world.state.expected_at(&policy).unwrap().plus(policy.grace);
         let missed_before = missed_at(&world);
@@ -297,7 +418,7 @@ proptest! {
         prop_assert_eq!(heartbeat::deadline(&world.state, &policy), None);
         world.run(Op::Maintenance { on: false });
         let expected = if ping_at < 1.0 && world.state.last_ping_at() > Some(START) {
-            world.now.plus(policy.interval + policy.grace)
+            world.now.plus(interval(&policy) + policy.grace)
         } else {
             missed_before.plus(length)
         };

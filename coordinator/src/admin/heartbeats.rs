@@ -1,6 +1,7 @@
 //! `Heartbeats`: passive checks. The token of a ping URL is random, shown once and kept as its digest.
 
 mod pings;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -11,14 +12,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::heartbeat;
-use model::{ChannelId, HeartbeatId, Secret, SubjectId, Tag, random};
+use model::{ChannelId, HeartbeatId, Secret, SubjectId, Tag, Timestamp, random};
 use proto::admin::v1 as wire;
 use proto::admin::v1::heartbeats_server::Heartbeats;
 use store::Config;
 use tonic::{Request, Response, Status};
 
 use super::Admin;
-use super::convert::{self, instant, span};
+use super::convert::{self, instant};
 use super::fields::{self, Allowed, MAX_NAME_CHARS, etag};
 use super::find;
 use super::history::{Asked, Window};
@@ -33,9 +34,11 @@ use crate::ping;
 use crate::shard::State;
 use crate::view::{self, SubjectView};
 
-const CHANGEABLE: [&str; 8] =
-    ["name", "interval", "grace", "channels", "tags", "slug", "post_only", "keywords"];
-const FIXED: [&str; 14] = [
+use schedule::Expectations;
+
+/// What can be changed besides the schedule.
+const CHANGEABLE: [&str; 6] = ["name", "channels", "tags", "slug", "post_only", "keywords"];
+const FIXED: [&str; 15] = [
     "id",
     "status",
     "status_since",
@@ -50,6 +53,7 @@ const FIXED: [&str; 14] = [
     "unverified_since",
     "maintenance_id",
     "maintenance_until",
+    "upcoming",
 ];
 
 const DAY: u64 = 86_400;
@@ -69,13 +73,14 @@ impl Heartbeats for Admin {
         request: Request<wire::CreateHeartbeatRequest>,
     ) -> Result<Response<wire::Heartbeat>, Status> {
         let asked = request.into_inner().heartbeat.unwrap_or_default();
-        let draft = read(&asked, &self.settings.present())?;
+        let draft = read(&asked, &self.settings.present(), self.clock.now())?;
         let id = HeartbeatId::new(self.clock.now(), self.random.as_ref());
         let token: [u8; 16] = random::bytes(self.random.as_ref());
         let token = Secret::new(URL_SAFE_NO_PAD.encode(token));
         let definition = HeartbeatDefinition {
-            interval: draft.interval,
-            grace: draft.grace,
+            schedule: draft.expected.schedule,
+            grace: draft.expected.grace,
+            timing: draft.expected.timing,
             channels: draft.channels,
             tags: draft.tags,
             paused: false,
@@ -127,13 +132,14 @@ impl Heartbeats for Admin {
         let wire::UpdateHeartbeatRequest { heartbeat, update_mask } = request.into_inner();
         let asked = heartbeat.unwrap_or_default();
         let mut invalid = Invalid::default();
-        let mask = fields::mask(update_mask, &CHANGEABLE, &FIXED, &mut invalid);
+        let changeable = [&CHANGEABLE[..], &schedule::CHANGEABLE].concat();
+        let mask = fields::mask(update_mask, &changeable, &FIXED, &mut invalid);
         invalid.refuse()?;
         let id = self.heartbeat_asked_for(&asked.id)?;
-        let config = self.settings.present();
+        let (config, now) = (self.settings.present(), self.clock.now());
         let edit = |before: &Definition| {
             let (_, heartbeat) = before.heartbeat().ok_or_else(|| not_found("heartbeat", &asked.id))?;
-            changed(before, heartbeat, &asked, &mask, &config)
+            changed(before, heartbeat, &asked, &mask, &config, now)
         };
         self.redefine(SubjectId::Heartbeat(id), &asked.etag, edit).await?;
         self.heartbeat_now(id).await
@@ -194,6 +200,9 @@ impl Admin {
         let inspected = self.shards.inspect(subject).await;
         let view = self.views.get(subject).ok_or_else(|| not_found("heartbeat", &id.to_string()))?;
         let mut answer = from_view(&view, &self.calendar());
+        if let Some((_, definition)) = view.definition.heartbeat() {
+            answer.upcoming = schedule::upcoming(definition, self.clock.now());
+        }
         if let (Some(State::Heartbeat(state)), Some((_, definition))) =
             (inspected.map(|it| it.state), view.definition.heartbeat())
         {
@@ -225,23 +234,20 @@ impl Admin {
 /// What a user says of a heartbeat.
 struct Draft {
     name: String,
-    interval: Duration,
-    grace: Duration,
+    expected: Expectations,
     channels: Vec<ChannelId>,
     tags: Vec<Tag>,
     pings: ping::Options,
 }
 
-fn read(asked: &wire::Heartbeat, config: &Config) -> Result<Draft, Status> {
+fn read(asked: &wire::Heartbeat, config: &Config, now: Timestamp) -> Result<Draft, Status> {
     let mut invalid = Invalid::default();
     let name = fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid);
-    let interval = fields::span("interval", asked.interval.as_ref(), None, &INTERVAL, &mut invalid);
-    let default = heartbeat::default_grace(interval.unwrap_or(Duration::ZERO));
-    let grace = fields::span("grace", asked.grace.as_ref(), Some(default), &GRACE, &mut invalid);
+    let expected = schedule::read(asked, now, &mut invalid);
     let channels = find::channels(config, &asked.channels, &mut invalid);
     let tags = fields::tags(&asked.tags, &mut invalid);
     let pings = pings::read(asked, &mut invalid);
-    let read = || Some(Draft { name: name?, interval: interval?, grace: grace?, channels, tags, pings });
+    let read = || Some(Draft { name: name?, expected: expected?, channels, tags, pings });
     let read = read();
     invalid.finish(read)
 }
@@ -253,20 +259,19 @@ fn changed(
     asked: &wire::Heartbeat,
     mask: &[&str],
     config: &Config,
+    now: Timestamp,
 ) -> Result<(String, Kind), Status> {
     let named = |field| mask.contains(&field);
-    let draft = wire::Heartbeat {
-        name: if named("name") { asked.name.clone() } else { before.name.clone() },
-        interval: if named("interval") { asked.interval } else { span(heartbeat.interval) },
-        grace: if named("grace") { asked.grace } else { span(heartbeat.grace) },
-        channels: if named("channels") { asked.channels.clone() } else { vec![] },
-        tags: if named("tags") { asked.tags.clone() } else { vec![] },
-        ..pings::present_or_asked(&heartbeat.pings, asked, mask)
-    };
-    let draft = read(&draft, config)?;
+    let mut draft = pings::present_or_asked(&heartbeat.pings, asked, mask);
+    draft.name = if named("name") { asked.name.clone() } else { before.name.clone() };
+    draft.channels = if named("channels") { asked.channels.clone() } else { vec![] };
+    draft.tags = if named("tags") { asked.tags.clone() } else { vec![] };
+    schedule::keep(heartbeat, mask, &mut draft);
+    let draft = read(&draft, config, now)?;
     let after = HeartbeatDefinition {
-        interval: draft.interval,
-        grace: draft.grace,
+        schedule: draft.expected.schedule,
+        grace: draft.expected.grace,
+        timing: draft.expected.timing,
         // A channel that is gone does not stand in the way of other changes.
         channels: if named("channels") { draft.channels } else { heartbeat.channels.clone() },
         tags: if named("tags") { draft.tags } else { heartbeat.tags.clone() },
@@ -290,12 +295,10 @@ fn from_view(view: &SubjectView, calendar: &Calendar) -> wire::Heartbeat {
         Maintenance => maintenances::of_subject(calendar, definition),
         _ => Default::default(),
     };
-    let expected_at = last_ping_at.filter(|_| expects).map(|at| at.plus(heartbeat.interval));
-    wire::Heartbeat {
+    let expected_at = last_ping_at.filter(|_| expects).and_then(|at| heartbeat.policy().expected_after(at));
+    let mut answer = wire::Heartbeat {
         id: id.to_string(),
         name: definition.name.clone(),
-        interval: span(heartbeat.interval),
-        grace: span(heartbeat.grace),
         channels: heartbeat.channels.iter().map(ToString::to_string).collect(),
         status: convert::heartbeat_status(status).into(),
         status_since: instant(view.status_since),
@@ -311,5 +314,7 @@ fn from_view(view: &SubjectView, calendar: &Calendar) -> wire::Heartbeat {
         maintenance_until,
         slug: definition.slug().map(Cow::into_owned).unwrap_or_default(),
         ..pings::answer(&heartbeat.pings)
-    }
+    };
+    schedule::write(heartbeat, &mut answer);
+    answer
 }

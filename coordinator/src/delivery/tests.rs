@@ -449,7 +449,8 @@ fn event_row(incident: u8, transition: u32) -> EventRow {
         subject: EventSubject::Heartbeat {
             id: SUBJECT,
             name: "nightly_cleanup".into(),
-            interval,
+            interval: Some(interval),
+            calendar: None,
             grace: Duration::from_secs(60),
         },
         members: vec![],

@@ -7,6 +7,7 @@ pub mod completed;
 pub mod provider;
 pub mod setting;
 
+mod acknowledge;
 mod alertmanager;
 mod answered;
 mod apprise;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use model::{AgentId, EventId, HeartbeatId, IncidentId, InstallationId, MonitorId, RegionId, Timestamp};
 
-use super::json_time::{instant, optional_instant, seconds};
+use super::json_time::{instant, optional_instant, optional_seconds, seconds};
 
 /// What happened to one incident, with all that a reader needs to understand it without asking back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +135,26 @@ pub enum EventFailure {
         /// The exit code it gave, if it gave one.
         exit_code: Option<u8>,
     },
+    /// A heartbeat's job did not even start in time.
+    NeverStarted,
+    /// A run of a heartbeat's job takes longer than it may.
+    RanTooLong {
+        /// When it began.
+        #[serde(with = "instant")]
+        started_at: Timestamp,
+        /// How long it may take, in seconds.
+        #[serde(with = "seconds", rename = "max_runtime_seconds")]
+        max_runtime: Duration,
+    },
+    /// A run of a heartbeat's job no longer says that it lives.
+    Silent {
+        /// When it began.
+        #[serde(with = "instant")]
+        started_at: Timestamp,
+        /// When it was last heard of.
+        #[serde(with = "instant")]
+        heard_at: Timestamp,
+    },
     /// An agent's votes do not count, because too many of its failures are contradicted. For operators.
     Quarantined,
     /// Regions cannot be heard, or monitors cannot be judged. For operators.
@@ -173,9 +193,12 @@ pub enum EventSubject {
         id: HeartbeatId,
         /// What people call it.
         name: String,
-        /// A ping is expected every so often, in seconds.
-        #[serde(with = "seconds", rename = "interval_seconds")]
-        interval: Duration,
+        /// A ping is expected every so often, in seconds; `None`: by a calendar.
+        #[serde(with = "optional_seconds", rename = "interval_seconds", default)]
+        interval: Option<Duration>,
+        /// The calendar, for people: `0 3 * * * (Europe/Berlin)`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        calendar: Option<String>,
         /// How late a ping may be, in seconds.
         #[serde(with = "seconds", rename = "grace_seconds")]
         grace: Duration,

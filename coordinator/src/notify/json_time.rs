@@ -58,6 +58,29 @@ pub(super) mod seconds {
     }
 }
 
+/// `#[serde(with = …)]` for a span that may be absent: `null`.
+pub(super) mod optional_seconds {
+    use super::{Deserialize, Deserializer, Duration, Serializer, seconds};
+    use serde::de::Error as _;
+
+    pub(in crate::notify) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => seconds::serialize(span, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(in crate::notify) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let read = Option::<f64>::deserialize(from)?.map(Duration::try_from_secs_f64);
+        read.transpose().map_err(D::Error::custom)
+    }
+}
+
 fn parse<E: serde::de::Error>(text: &str) -> Result<Timestamp, E> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| E::custom("not an RFC 3339 instant"))
 }

@@ -39,7 +39,8 @@ impl Sample {
         let heartbeat = EventSubject::Heartbeat {
             id: HeartbeatId::from_bytes(*channel.as_bytes()),
             name: "TEST of a".to_owned(),
-            interval: minutes(24 * 60),
+            interval: Some(minutes(24 * 60)),
+            calendar: None,
             grace: minutes(5),
         };
         let is_missed = self == Self::Missed;
@@ -48,6 +49,9 @@ impl Sample {
             id: EventId::derive(incident, transition),
             kind,
             occurred_at: now,
+            reminder: None,
+            escalation_step: None,
+            acknowledge_url: None,
             incident: EventIncident {
                 id: incident,
                 number: 0,
@@ -57,6 +61,7 @@ impl Sample {
                 opened_at: started_at,
                 resolved_at: (self == Self::Recovered).then_some(now),
                 closed_reason: None,
+                acknowledged: None,
             },
             subject: if is_missed { heartbeat } else { monitor },
             members: vec![],

@@ -73,6 +73,10 @@ pub(super) fn all() -> Vec<(&'static str, Event)> {
         ("missed", missed()),
         ("failed", failed()),
         ("heartbeat_reminder", reminder(missed(), 1)),
+        ("missed_by_calendar", missed_by_calendar()),
+        ("never_started", never_started()),
+        ("ran_too_long", ran_too_long()),
+        ("silent", silent()),
         ("heartbeat_recovered", heartbeat_recovered()),
         ("heartbeat_closed", heartbeat_closed()),
         ("quarantined", quarantined()),
@@ -201,7 +205,8 @@ pub(super) fn missed() -> Event {
         subject: EventSubject::Heartbeat {
             id: HeartbeatId::from_bytes([3; 16]),
             name: "nightly_cleanup".to_owned(),
-            interval: Duration::from_secs(25 * 3_600),
+            interval: Some(Duration::from_secs(25 * 3_600)),
+            calendar: None,
             grace: Duration::from_secs(300),
         },
         status: None,
@@ -210,6 +215,44 @@ pub(super) fn missed() -> Event {
         votes: None,
         ..down()
     }
+}
+
+/// Of a job that runs by a calendar.
+pub(super) fn missed_by_calendar() -> Event {
+    let mut event = missed();
+    event.subject = EventSubject::Heartbeat {
+        id: HeartbeatId::from_bytes([3; 16]),
+        name: "nightly_cleanup".to_owned(),
+        interval: None,
+        calendar: Some("0 3 * * * (Europe/Berlin)".to_owned()),
+        grace: Duration::from_secs(300),
+    };
+    event
+}
+
+pub(super) fn never_started() -> Event {
+    let mut event = missed_by_calendar();
+    event.incident.failure = EventFailure::NeverStarted;
+    event.incident.cause = "expected 0 3 * * * (Europe/Berlin), not started within 1 min".to_owned();
+    event
+}
+
+pub(super) fn ran_too_long() -> Event {
+    let mut event = missed_by_calendar();
+    let (started_at, max_runtime) =
+        (STARTED_AT.minus(Duration::from_secs(3_600)), Duration::from_secs(3_600));
+    event.incident.failure = EventFailure::RanTooLong { started_at, max_runtime };
+    event.incident.cause = "started 1 h ago, not finished within 1 h".to_owned();
+    event
+}
+
+pub(super) fn silent() -> Event {
+    let mut event = missed_by_calendar();
+    let started_at = STARTED_AT.minus(Duration::from_secs(3_600));
+    let heard_at = STARTED_AT.minus(Duration::from_secs(300));
+    event.incident.failure = EventFailure::Silent { started_at, heard_at };
+    event.incident.cause = "started 1 h ago, no sign of life for 5 min".to_owned();
+    event
 }
 
 pub(super) fn failed() -> Event {

@@ -134,8 +134,24 @@ fn opened(event: &Event, rendered_at: Timestamp) -> Message {
             "DOWN"
         }
         EventFailure::Missed => {
-            lines.extend(expected_every(&event.subject));
+            lines.extend(expected(&event.subject));
             lines.push(line("Last ping", event.last_ping_at.map_or_else(|| "never".to_owned(), ago)));
+            "MISSED"
+        }
+        EventFailure::NeverStarted => {
+            lines.push(line("Status", "not started".to_owned()));
+            lines.extend(expected(&event.subject));
+            lines.push(line("Last ping", event.last_ping_at.map_or_else(|| "never".to_owned(), ago)));
+            "MISSED"
+        }
+        EventFailure::RanTooLong { started_at, max_runtime } => {
+            lines.push(line("Status", format!("started {}, not finished", ago(started_at))));
+            lines.push(line("Expected within", period(max_runtime)));
+            "MISSED"
+        }
+        EventFailure::Silent { started_at, heard_at } => {
+            lines.push(line("Status", format!("started {}, not finished", ago(started_at))));
+            lines.push(line("Last sign of life", ago(heard_at)));
             "MISSED"
         }
         EventFailure::Failed { exit_code } => {
@@ -299,9 +315,14 @@ fn regions(regions: &[EventRegion]) -> Option<Line> {
     listed(regions, |region| region.name.clone()).map(|value| line("Regions", value))
 }
 
-fn expected_every(subject: &EventSubject) -> Option<Line> {
+fn expected(subject: &EventSubject) -> Option<Line> {
     match subject {
-        EventSubject::Heartbeat { interval, .. } => Some(line("Expected every", period(*interval))),
+        EventSubject::Heartbeat { calendar: Some(calendar), .. } => {
+            Some(line("Expected", one_line(calendar, MAX_VALUE_CHARS)))
+        }
+        EventSubject::Heartbeat { interval, .. } => {
+            interval.map(|interval| line("Expected every", period(interval)))
+        }
         EventSubject::Monitor { .. } | EventSubject::Agent { .. } | EventSubject::Installation { .. } => None,
     }
 }

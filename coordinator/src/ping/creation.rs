@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::schedule::Schedule;
 use model::{HeartbeatId, SubjectId, random};
 use subtle::{Choice, ConstantTimeEq};
 use tracing::warn;
 
 use super::answer::Outcome;
 use super::{Found, Options, Pings};
-use crate::definition::{Definition, HeartbeatDefinition, Kind};
+use crate::definition::{Definition, HeartbeatDefinition, Kind, Timing};
 use crate::shard::{ChangeError, ChangeRequest};
 
 /// With so many heartbeats none is created by a ping any more: a ping key is in the hands of many scripts.
@@ -45,8 +46,9 @@ impl Pings {
         // Nobody is told its token: it is known by its slug.
         let token: [u8; 32] = random::bytes(self.random.as_ref());
         let definition = HeartbeatDefinition {
-            interval: INTERVAL,
+            schedule: Schedule::Every(INTERVAL),
             grace: GRACE,
+            timing: Timing::default(),
             channels: self.settings.present().channels.iter().map(|channel| channel.id).collect(),
             tags: vec![],
             paused: false,

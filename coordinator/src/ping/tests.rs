@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use engine::heartbeat::PingKind;
+use engine::schedule::Schedule;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use http::{HeaderMap, Request, StatusCode};
@@ -178,7 +179,8 @@ async fn a_ping_may_create_its_heartbeat_which_notifies_everybody() {
     let views = stage.parts.views.all();
     let created = views.iter().find(|view| view.definition.name == "db-backup").unwrap();
     let (_, heartbeat) = created.definition.heartbeat().unwrap();
-    assert_eq!((heartbeat.interval.as_secs(), heartbeat.grace.as_secs()), (86_400, 3_600));
+    assert_eq!(heartbeat.schedule, Schedule::Every(Duration::from_secs(86_400)));
+    assert_eq!(heartbeat.grace, Duration::from_secs(3_600));
     assert_eq!(heartbeat.channels, [id]);
     let kinds: Vec<_> = pings(&stage).await.iter().map(|heard| heard.kind).collect();
     assert_eq!(kinds, [PingKind::Start, PingKind::Success]);

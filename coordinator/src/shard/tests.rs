@@ -229,8 +229,9 @@ fn monitor(name: &str) -> Definition {
 fn heartbeat(interval: Duration, grace: Duration) -> Definition {
     let created_at = now();
     let definition = HeartbeatDefinition {
-        interval,
+        schedule: engine::schedule::Schedule::Every(interval),
         grace,
+        timing: crate::definition::Timing::default(),
         channels: vec![],
         tags: vec![],
         paused: false,

@@ -200,7 +200,10 @@ impl PublicIncident {
                 (What::Down, counted.map(|row| row.region.clone()).collect())
             }
             Evidence::Heartbeat(evidence) => match evidence.kind {
-                HeartbeatFailure::Missed => (What::Missed, vec![]),
+                HeartbeatFailure::Missed
+                | HeartbeatFailure::NeverStarted
+                | HeartbeatFailure::RanTooLong { .. }
+                | HeartbeatFailure::Silent { .. } => (What::Missed, vec![]),
                 HeartbeatFailure::Failed { .. } => (What::Failed, vec![]),
             },
             // Operators' business.

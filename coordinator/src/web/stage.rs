@@ -264,8 +264,9 @@ fn heartbeat_definition(id: HeartbeatId, name: &str) -> Definition {
         created_at: NOW,
         updated_at: NOW,
         kind: Kind::Heartbeat(Arc::new(HeartbeatDefinition {
-            interval: Duration::from_secs(90_000),
+            schedule: engine::schedule::Schedule::Every(Duration::from_secs(90_000)),
             grace: Duration::from_secs(60),
+            timing: crate::definition::Timing::default(),
             channels: vec![],
             tags: vec![],
             paused: false,
@@ -312,7 +313,8 @@ fn missed(at: Timestamp) -> Evidence {
     Evidence::Heartbeat(HeartbeatEvidence {
         expected_at: at,
         last_ping_at: None,
-        interval: Duration::from_secs(90_000),
+        interval: Some(Duration::from_secs(90_000)),
+        schedule: "every 25 h".into(),
         grace: Duration::from_secs(60),
         kind: HeartbeatFailure::Missed,
     })

@@ -7,9 +7,9 @@ mod key;
 mod pinging;
 pub(crate) mod run;
 mod runs;
+mod schedule;
 mod snippet;
-
-use std::time::Duration;
+mod snooze;
 
 use clap::{ArgGroup, Args, Subcommand};
 use model::{Clock, Timestamp};
@@ -26,6 +26,9 @@ use crate::moment::Moment;
 use crate::output::{Cell, Described, Listed, Sheet, enum_word, print, say};
 use crate::{duration, moment};
 use pinging::Pinging;
+
+use schedule::Schedule;
+use snooze::Snooze;
 
 /// What can be done with heartbeats.
 #[derive(Debug, Subcommand)]
@@ -44,6 +47,10 @@ pub(crate) enum Verb {
     Pause(Which),
     /// Expect pings again
     Resume(Which),
+    /// Let nothing come due for a while: a window of maintenance over this heartbeat alone
+    Snooze(Snooze),
+    /// End a snooze
+    Unsnooze(Which),
     /// List the latest pings, newest first
     Pings(Pings),
     /// List runs that have something to tell, newest first, and how long they take
@@ -63,16 +70,14 @@ pub(crate) enum Verb {
 
 /// Arguments of `create`.
 #[derive(Debug, Args)]
-#[command(override_usage = "vigilctl heartbeat create <NAME> --interval <INTERVAL> [OPTIONS]")]
+#[command(override_usage = "vigilctl heartbeat create <NAME> --interval <INTERVAL> [OPTIONS]\n       \
+                            vigilctl heartbeat create <NAME> --cron <EXPRESSION> [--tz <ZONE>] [OPTIONS]")]
+#[command(group = ArgGroup::new("when").required(true).args(["interval", "cron", "on_calendar"]))]
 pub(crate) struct Create {
     /// Unique name
     name: String,
-    /// How often the job pings, such as 1h or 25h
-    #[arg(long, value_parser = duration::parse)]
-    interval: Duration,
-    /// How late a ping may be [default: a tenth of the interval, 1s to 5m]
-    #[arg(long, value_parser = duration::parse)]
-    grace: Option<Duration>,
+    #[command(flatten)]
+    schedule: Schedule,
     /// Channel to notify, by id or name; several are allowed [default: none]
     #[arg(long = "channel", value_delimiter = ',', num_args = 1.., value_name = "CHANNEL")]
     channels: Vec<String>,
@@ -87,7 +92,8 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 #[command(override_usage = "vigilctl heartbeat edit <ID> [OPTIONS]")]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true)
-    .args(["name", "interval", "grace", "channels", "clear_channels", "tags", "clear_tags"])
+    .args(["name", "interval", "cron", "on_calendar", "tz", "grace", "start_grace", "max_runtime", "keep_alive",
+        "early", "working_hours", "channels", "clear_channels", "tags", "clear_tags"])
     .args(pinging::CHANGES))]
 pub(crate) struct Edit {
     /// Id or name
@@ -95,12 +101,8 @@ pub(crate) struct Edit {
     /// Unique name
     #[arg(long)]
     name: Option<String>,
-    /// How often the job pings
-    #[arg(long, value_parser = duration::parse)]
-    interval: Option<Duration>,
-    /// How late a ping may be
-    #[arg(long, value_parser = duration::parse)]
-    grace: Option<Duration>,
+    #[command(flatten)]
+    schedule: Schedule,
     /// Channels to notify instead of the present ones
     #[arg(long = "channel", value_delimiter = ',', num_args = 1.., value_name = "CHANNEL")]
     channels: Vec<String>,
@@ -146,6 +148,8 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Delete(Which { id }) => delete(id, context).await,
         Verb::Pause(Which { id }) => pause(id, context).await,
         Verb::Resume(Which { id }) => resume(id, context).await,
+        Verb::Snooze(snooze) => snooze::begin(snooze, context).await,
+        Verb::Unsnooze(which) => snooze::end(which, context).await,
         Verb::Pings(pings) => self::pings(&pings, context).await,
         Verb::Runs(runs) => runs::list(&runs, context).await,
         Verb::Log(log) => runs::log(log, context).await,
@@ -177,14 +181,13 @@ async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
 }
 
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {
-    let heartbeat = Heartbeat {
+    let mut heartbeat = Heartbeat {
         name: create.name,
-        interval: Some(duration::to_wire(create.interval)),
-        grace: create.grace.map(duration::to_wire),
         channels: create.channels,
         tags: create.tags,
         ..create.pinging.fields()
     };
+    create.schedule.apply(&mut heartbeat, &Heartbeat::default());
     let request = CreateHeartbeatRequest { heartbeat: Some(heartbeat) };
     let heartbeat = heartbeats!(context).create_heartbeat(request).await?.into_inner();
     let talk =
@@ -195,26 +198,22 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
 async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
     let given = [
         (edit.name.is_some(), "name"),
-        (edit.interval.is_some(), "interval"),
-        (edit.grace.is_some(), "grace"),
         (edit.clear_channels || !edit.channels.is_empty(), "channels"),
         (edit.clear_tags || !edit.tags.is_empty(), "tags"),
         (edit.clear_words, "keywords"),
     ];
-    let given = given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path);
-    let paths: Vec<String> = given.chain(edit.pinging.paths()).map(ToOwned::to_owned).collect();
     let mut heartbeats = heartbeats!(context);
     let present = heartbeats.get_heartbeat(GetHeartbeatRequest { id: edit.id }).await?.into_inner();
-    let heartbeat = Heartbeat {
-        id: present.id,
-        etag: present.etag,
-        name: edit.name.unwrap_or_default(),
-        interval: edit.interval.map(duration::to_wire),
-        grace: edit.grace.map(duration::to_wire),
-        channels: edit.channels,
-        tags: edit.tags,
-        ..edit.pinging.fields()
-    };
+    let given = given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path);
+    let given: Vec<&str> = given.chain(edit.pinging.paths()).collect();
+    let mut heartbeat = edit.pinging.fields();
+    let scheduled = edit.schedule.apply(&mut heartbeat, &present);
+    let paths = scheduled.into_iter().chain(given).map(str::to_owned).collect();
+    heartbeat.id = present.id;
+    heartbeat.etag = present.etag;
+    heartbeat.name = edit.name.unwrap_or_default();
+    heartbeat.channels = edit.channels;
+    heartbeat.tags = edit.tags;
     let update_mask = Some(prost_types::FieldMask { paths });
     let request = UpdateHeartbeatRequest { heartbeat: Some(heartbeat), update_mask };
     let heartbeat = heartbeats.update_heartbeat(request).await?.into_inner();
@@ -274,7 +273,7 @@ async fn snippet(snippet: snippet::Snippet, context: &Context) -> Result<(), Fai
 
 impl Listed for Heartbeat {
     const COLUMNS: &'static [&'static str] =
-        &["NAME", "STATUS", "LAST PING", "EXPECTED", "INTERVAL", "GRACE", "ID"];
+        &["NAME", "STATUS", "LAST PING", "EXPECTED", "SCHEDULE", "GRACE", "ID"];
 
     fn row(&self, now: Timestamp) -> Vec<Cell> {
         vec![
@@ -282,7 +281,7 @@ impl Listed for Heartbeat {
             Cell::state(status(self)),
             Cell::text(moment::relative(self.last_ping_at.as_ref(), now)),
             Cell::text(moment::relative(self.expected_at.as_ref(), now)),
-            Cell::text(duration::setting(self.interval.as_ref())),
+            Cell::text(schedule::summary(self)),
             Cell::text(duration::setting(self.grace.as_ref())),
             Cell::text(&self.id),
         ]
@@ -291,7 +290,8 @@ impl Listed for Heartbeat {
 
 impl Described for Heartbeat {
     fn sheet(&self, now: Timestamp) -> Sheet {
-        Sheet::default()
+        let upcoming = self.upcoming.iter().map(|at| moment::absolute(Some(at))).collect::<Vec<_>>();
+        let sheet = Sheet::default()
             .field("name", &self.name)
             .field("id", &self.id)
             .state("status", status(self))
@@ -301,9 +301,9 @@ impl Described for Heartbeat {
             .field("maintenance", &self.maintenance_id)
             .field("until", moment::both(self.maintenance_until.as_ref(), now))
             .field("last ping", moment::both(self.last_ping_at.as_ref(), now))
-            .field("expected", moment::both(self.expected_at.as_ref(), now))
-            .field("interval", duration::setting(self.interval.as_ref()))
-            .field("grace", duration::setting(self.grace.as_ref()))
+            .field("expected", moment::both(self.expected_at.as_ref(), now));
+        schedule::describe(self, sheet)
+            .field("comes at", upcoming.join(", "))
             .field("channels", self.channels.join(", "))
             .field("tags", self.tags.join(", "))
             .field("slug", &self.slug)

@@ -243,6 +243,29 @@ pub(crate) fn heartbeat(base: Timestamp) -> Heartbeat {
             otherwise: "ignore".into(),
         }),
         uuid_ping_url: String::new(),
+        ..Heartbeat::default()
+    }
+}
+
+/// A job that runs by a calendar and says when it starts.
+pub(crate) fn backup(base: Timestamp) -> Heartbeat {
+    let limits =
+        HeartbeatRunLimits { start_grace: span(60_000), max_runtime: span(21_600_000), keep_alive: None };
+    Heartbeat {
+        id: "hb_0192d3b4a7c87f3e8a1b2c3d4e5f6074".into(),
+        name: "backup".into(),
+        cron: "0 3 * * *\n30 12 * * 6".into(),
+        time_zone: "Europe/Berlin".into(),
+        grace: span(300_000),
+        early: span(30_000),
+        run_limits: Some(limits),
+        status: HeartbeatStatus::Running.into(),
+        status_since: at(base, -700),
+        last_ping_at: at(base, -90_000),
+        expected_at: at(base, -700),
+        upcoming: vec![at(base, 85_000).unwrap(), at(base, 171_400).unwrap()],
+        etag: "W/hb-2".into(),
+        ..Heartbeat::default()
     }
 }
 

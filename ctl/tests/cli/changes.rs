@@ -223,6 +223,46 @@ fn heartbeat_and_channel_edit_work_alike() {
 }
 
 #[test]
+fn heartbeats_are_expected_by_a_calendar_and_their_runs_limited() {
+    let cron = ["--cron", "0 3 * * *", "--cron", "30 12 * * 6", "--tz", "Europe/Berlin", "--early", "30s"];
+    let limits = ["--start-grace", "1m", "--max-runtime", "6h", "--keep-alive", "none"];
+    let (_, request) = change(&[&["heartbeat", "create", "backup"][..], &cron, &limits].concat());
+    assert!(
+        request.contains(r#"cron: "0 3 * * *\n30 12 * * 6""#) && request.contains("interval: None"),
+        "{request}"
+    );
+    assert!(
+        request.contains(r#"time_zone: "Europe/Berlin""#) && request.contains("seconds: 21600,"),
+        "{request}"
+    );
+    assert!(request.contains("keep_alive: None"), "{request}");
+    let (_, request) = change(&["heartbeat", "create", "timer", "--on-calendar", "Mon..Fri 08:00"]);
+    assert!(request.contains(r#"on_calendar: "Mon..Fri 08:00""#), "{request}");
+    // One limit is changed, the others stay.
+    let (_, request) = change(&["heartbeat", "edit", "backup", "--max-runtime", "none"]);
+    assert!(
+        request.contains(r#"paths: ["run_limits"]"#) && request.contains("max_runtime: None"),
+        "{request}"
+    );
+    assert!(request.contains("start_grace: Some(Duration { seconds: 60,"), "{request}");
+    let hours = "mon-fri 08:00-18:00 UTC";
+    let (_, request) =
+        change(&["heartbeat", "edit", "nightly", "--interval", "2h", "--working-hours", hours]);
+    assert!(request.contains(r#"paths: ["interval", "working_hours"]"#), "{request}");
+    assert!(request.contains(&format!("working_hours: \"{hours}\"")), "{request}");
+}
+
+#[test]
+fn a_snooze_is_a_window_of_maintenance_over_the_one_heartbeat() {
+    let (_, request) = change(&["heartbeat", "snooze", "nightly", "--for", "2h", "--reason", "new disks"]);
+    assert!(request.contains(r#"name: "snooze of nightly""#), "{request}");
+    assert!(request.contains(r#"heartbeats: ["nightly"]"#) && request.contains("start: None"), "{request}");
+    assert!(request.contains(r#"description: "new disks""#) && request.contains("end: Some("), "{request}");
+    let (_, request) = change(&["heartbeat", "unsnooze", "nightly"]);
+    assert!(request.contains(r#"id: "snooze of nightly""#), "{request}");
+}
+
+#[test]
 fn maintenance_create_prints_the_id_and_sends_one_window_or_a_recurring_one() {
     let args = ["maintenance", "create", "disks", "--tag", "db,web", "--description", "New disks"];
     let start = ["--start", "2026-11-22T04:00:00+01:00"];

@@ -192,9 +192,12 @@ service! { heartbeats_server::Heartbeats {
         ping_url: "http://127.0.0.1:8080/api/heartbeat/t0ken".into(),
         ..canned::heartbeat(base)
     };
-    get_heartbeat(GetHeartbeatRequest) -> Heartbeat = |base, _q| canned::heartbeat(base);
+    get_heartbeat(GetHeartbeatRequest) -> Heartbeat = |base, q| match q.id.as_str() {
+        "backup" => canned::backup(base),
+        _ => canned::heartbeat(base),
+    };
     list_heartbeats(ListHeartbeatsRequest) -> ListHeartbeatsResponse = |base, _q| ListHeartbeatsResponse {
-        heartbeats: vec![canned::heartbeat(base)],
+        heartbeats: vec![canned::heartbeat(base), canned::backup(base)],
         next_page_token: String::new(),
     };
     update_heartbeat(UpdateHeartbeatRequest) -> Heartbeat = |base, _q| canned::heartbeat(base);

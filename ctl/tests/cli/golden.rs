@@ -103,6 +103,7 @@ fn a_replay_shows_what_differs_and_says_plainly_if_nothing_does() {
 fn heartbeats() {
     table("heartbeat_ls", &["heartbeat", "ls"]);
     table("heartbeat_get", &["heartbeat", "get", "nightly_cleanup"]);
+    table("heartbeat_get_calendar", &["heartbeat", "get", "backup"]);
     document("heartbeat_get_json", &["heartbeat", "get", "nightly_cleanup"], "json");
     document("heartbeat_ls_yaml", &["heartbeat", "ls"], "yaml");
 }

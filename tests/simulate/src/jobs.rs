@@ -103,7 +103,7 @@ fn absences(end: Timestamp, source: Source) -> Calendar<Absence> {
 impl Job {
     fn new(number: usize, end: Timestamp, source: Source) -> Self {
         let interval = Duration::from_secs([60, 300, 3_600, 21_600, 90_000][number % 5]);
-        let policy = Policy { interval, grace: heartbeat::default_grace(interval) };
+        let policy = Policy::every(interval, heartbeat::default_grace(interval));
         let sends_start = number.is_multiple_of(3);
         let mut pings = vec![];
         let mut stops = Calendar::default();

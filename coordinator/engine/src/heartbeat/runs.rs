@@ -3,6 +3,9 @@
 //! A start begins a run and the report of its end ends it, matched by the run's id. A job without ids has one run at a
 //! time: it begins anew with each start. An end without id is that of the run without id; if there is none, of the only
 //! run there is. Bounded: beyond [`MAX_RUNS`] the oldest is forgotten.
+//!
+//! A run that is overdue, by its length or its silence, is taken for lost and opens an incident. What began before the
+//! coordinator was away is in doubt and held to nothing, until it is heard of again.
 
 use std::time::Duration;
 
@@ -10,8 +13,9 @@ use model::{RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::step::Step;
-use super::{PingKind, Status};
-use crate::effect::{Effect, RunEnd, RunLoss, RunOutcome};
+use super::{PingKind, Policy, RunLimits, State, Status};
+use crate::effect::{Effect, HeartbeatFailure, RunEnd, RunLoss, RunOutcome};
+use crate::phrase;
 
 /// So many runs of one job are followed at once.
 pub const MAX_RUNS: usize = 32;
@@ -27,6 +31,42 @@ pub struct Run {
     pub started_at: Timestamp,
     /// When it was last known to live.
     pub heard_at: Timestamp,
+    /// How long it has not counted that it is under way: in maintenance, or before an edit.
+    #[serde(default)]
+    stood_still: Duration,
+    /// The same of its silence.
+    #[serde(default)]
+    silence_excused: Duration,
+    #[serde(default)]
+    standing: Standing,
+}
+
+/// What is thought of a run that has not said that it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Standing {
+    /// It is under way.
+    #[default]
+    Live,
+    /// It may have ended while nobody could hear.
+    Doubtful,
+    /// It is taken for lost. Its end is timed all the same, should it come.
+    Lost,
+}
+
+impl Run {
+    /// Whether it is under way, as far as can be told.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.standing, Standing::Live)
+    }
+
+    /// When it is overdue, and by what.
+    fn limit(&self, limits: &RunLimits) -> Option<(Timestamp, RunLoss)> {
+        let too_long = |max| (self.started_at.plus(self.stood_still).plus(max), RunLoss::TooLong);
+        let silent = |every| (self.heard_at.plus(self.silence_excused).plus(every), RunLoss::Silent);
+        let limits = [limits.max_runtime.map(too_long), limits.keep_alive.map(silent)];
+        limits.into_iter().flatten().min_by_key(|(at, _)| *at).filter(|_| self.is_live())
+    }
 }
 
 /// In order of their start.
@@ -53,6 +93,19 @@ impl Runs {
     }
 }
 
+impl State {
+    /// When a run under way is overdue.
+    pub(super) fn run_limit(&self, policy: &Policy) -> Option<Timestamp> {
+        self.runs.0.iter().filter_map(|run| run.limit(&policy.runs)).map(|(at, _)| at).min()
+    }
+
+    /// Whether a run began since the job was last heard to have ended one.
+    pub(super) fn has_started(&self) -> bool {
+        let since = self.counted_from.unwrap_or(Timestamp::MIN);
+        self.runs.0.iter().any(|run| run.standing != Standing::Lost && run.started_at >= since)
+    }
+}
+
 impl Step<'_> {
     /// What a ping says of runs. `is_later`: than every report of an end so far.
     pub(super) fn follow_runs(&mut self, kind: PingKind, at: Timestamp, id: Option<RunId>, is_later: bool) {
@@ -67,6 +120,9 @@ impl Step<'_> {
             PingKind::Exit(code) => RunOutcome::Failed { exit_code: Some(code) },
         };
         let runs = &mut self.state.runs;
+        // Of what began that long ago no end would be timed; a job that is killed never tells.
+        let is_bounded = self.policy.runs.bounds_runs();
+        runs.0.retain(|run| at.since(run.started_at) < MAX_TIMED || is_bounded && run.is_live());
         let only = (is_later && id.is_none() && runs.0.len() == 1).then_some(0);
         let ended = runs.position(id).or(only).filter(|place| runs.0[*place].started_at <= at);
         let ended = ended.map(|place| runs.0.remove(place));
@@ -81,14 +137,71 @@ impl Step<'_> {
         }
     }
 
-    /// Waits no longer for those runs; says whether there were any.
-    pub(super) fn lose_runs(&mut self, why: RunLoss, concerns: impl Fn(&Run) -> bool) -> bool {
-        let (lost, kept): (Vec<_>, Vec<_>) = self.state.runs.0.iter().copied().partition(|run| concerns(run));
-        self.state.runs.0 = kept;
-        for run in &lost {
-            self.lost_run(*run, why);
+    /// The runs under way may have ended while nobody could hear until `to`. Says whether there were any.
+    pub(super) fn doubt_runs(&mut self, to: Timestamp) -> bool {
+        let mut doubted = vec![];
+        for run in self.state.runs.0.iter_mut().filter(|run| run.is_live() && run.started_at <= to) {
+            run.standing = Standing::Doubtful;
+            doubted.push(*run);
         }
-        !lost.is_empty()
+        doubted.iter().for_each(|run| self.lost_run(*run, RunLoss::Unheard, self.now));
+        !doubted.is_empty()
+    }
+
+    /// Follows no run any more.
+    pub(super) fn drop_runs(&mut self, why: RunLoss) {
+        for run in std::mem::take(&mut self.state.runs.0) {
+            if run.is_live() {
+                self.lost_run(run, why, self.now);
+            }
+        }
+    }
+
+    /// Takes a run for lost that is overdue at `now`. Says whether there was one.
+    pub(super) fn end_overdue_run(&mut self) -> bool {
+        let limits = &self.policy.runs;
+        let overdue = self.state.runs.0.iter_mut().find_map(|run| {
+            let (at, why) = run.limit(limits).filter(|(at, _)| *at <= self.now)?;
+            run.standing = Standing::Lost;
+            Some((*run, at, why))
+        });
+        let Some((run, at, why)) = overdue else { return false };
+        self.lost_run(run, why, at);
+        let started_at = run.started_at;
+        let began = format!("started {} ago", phrase::span(self.now.since(started_at)));
+        let (kind, cause) = match (why, limits.max_runtime) {
+            (RunLoss::TooLong, Some(max_runtime)) => {
+                let may = phrase::span(max_runtime);
+                let kind = HeartbeatFailure::RanTooLong { started_at, max_runtime };
+                (kind, format!("{began}, not finished within {may}"))
+            }
+            _ => {
+                let silence = phrase::span(self.now.since(run.heard_at));
+                let kind = HeartbeatFailure::Silent { started_at, heard_at: run.heard_at };
+                (kind, format!("{began}, no sign of life for {silence}"))
+            }
+        };
+        self.run_failed(at, kind, cause);
+        true
+    }
+
+    /// An edit alone must not alert: runs that would be overdue by now get a whole new allowance.
+    pub(super) fn grant_runs(&mut self) {
+        let limits = &self.policy.runs;
+        for run in &mut self.state.runs.0 {
+            if run.limit(limits).is_some_and(|(at, _)| at <= self.now) {
+                run.stood_still = self.now.since(run.started_at);
+                run.silence_excused = self.now.since(run.heard_at);
+            }
+        }
+    }
+
+    /// The time in a window of maintenance that began at `since` does not count.
+    pub(super) fn shift_runs(&mut self, since: Timestamp) {
+        for run in &mut self.state.runs.0 {
+            run.stood_still += self.now.since(since.max(run.started_at));
+            run.silence_excused += self.now.since(since.max(run.heard_at));
+        }
     }
 
     fn start_run(&mut self, id: Option<RunId>, at: Timestamp) {
@@ -101,27 +214,40 @@ impl Step<'_> {
                 return;
             }
             let replaced = self.state.runs.0.remove(place);
-            self.lost_run(replaced, RunLoss::Replaced);
+            self.lost_run(replaced, RunLoss::Replaced, self.now);
         }
-        self.state.runs.insert(Run { id, started_at: at, heard_at: at });
+        self.state.runs.insert(Run {
+            id,
+            started_at: at,
+            heard_at: at,
+            stood_still: Duration::ZERO,
+            silence_excused: Duration::ZERO,
+            standing: Standing::Live,
+        });
         if self.state.runs.0.len() > MAX_RUNS {
             let oldest = self.state.runs.0.remove(0);
-            self.lost_run(oldest, RunLoss::Forgotten);
+            self.lost_run(oldest, RunLoss::Forgotten, self.now);
         }
     }
 
     fn hear_of_run(&mut self, id: Option<RunId>, at: Timestamp) {
         if let Some(place) = self.state.runs.position(id) {
             let run = &mut self.state.runs.0[place];
-            run.heard_at = run.heard_at.max(at);
+            if run.heard_at < at {
+                run.heard_at = at;
+                run.silence_excused = Duration::ZERO;
+            }
+            if run.standing == Standing::Doubtful {
+                run.standing = Standing::Live;
+            }
         }
     }
 
-    fn lost_run(&mut self, run: Run, why: RunLoss) {
+    fn lost_run(&mut self, run: Run, why: RunLoss, at: Timestamp) {
         self.effects.push(Effect::RunEnded(RunEnd {
             run: run.id,
             started_at: Some(run.started_at),
-            ended_at: self.now,
+            ended_at: at,
             outcome: RunOutcome::Lost(why),
         }));
     }
@@ -129,10 +255,10 @@ impl Step<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Event, Policy, State, apply, new};
+    use super::super::{Event, apply, new};
     use super::*;
 
-    const POLICY: Policy = Policy { interval: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
+    const POLICY: Policy = Policy::every(Duration::from_secs(3_600), Duration::from_secs(60));
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)

@@ -34,12 +34,11 @@ impl<'a> Step<'a> {
         let at = at.min(self.now);
         match kind {
             PingKind::Start => {
-                let is_quiet = matches!(self.state.status, Status::New | Status::Up | Status::Unknown);
-                if is_quiet && self.state.running_since().is_some() {
-                    self.change_status(Status::Running, "the job started".to_owned());
-                }
+                // Where runs are bounded, one under way is not late: its own limits hold.
+                let is_late = self.state.status == Status::Late && self.policy.runs.bounds_runs();
+                self.runs_now(is_late, "the job started");
             }
-            PingKind::Log => {}
+            PingKind::Log => self.runs_now(false, "the job says that it is running"),
             PingKind::Success | PingKind::Exit(0) => self.succeeded(at),
             PingKind::Fail | PingKind::Exit(_) if self.state.maintenance.excuses(at) => {
                 self.failed_in_maintenance();
@@ -71,24 +70,25 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn policy_changed(&mut self) {
-        let every = phrase::span(self.policy.interval);
+        let changed = format!("schedule changed to {}", self.policy.schedule);
+        self.grant_runs();
         match self.state.status {
             Status::Missed => {
                 let grace = phrase::span(self.policy.grace);
-                self.record(format!("schedule changed to every {every}, grace {grace}"));
+                self.record(format!("{changed}, grace {grace}"));
             }
             Status::Up | Status::Running | Status::Late | Status::Unknown => {
-                let Some(expected_at) = self.state.expected_at(self.policy) else { return };
-                // An edit alone must not alert: what would be missed by now gets a whole new interval.
+                let Some(missed_at) = self.state.missed_at(self.policy) else { return };
+                // An edit alone must not alert: what would be missed by now is expected anew.
                 let clock = self.clock();
-                if expected_at.plus(self.policy.grace) <= clock {
+                if missed_at <= clock {
                     self.state.counted_from = Some(clock);
                     self.state.put_off = Duration::ZERO;
                 }
                 let is_due = self.state.expected_at(self.policy).is_some_and(|at| at <= clock);
                 if self.state.status == Status::Late && !is_due {
                     let status = self.well();
-                    self.change_status(status, format!("schedule changed to every {every}"));
+                    self.change_status(status, changed);
                 }
             }
             Status::New | Status::Paused | Status::Maintenance => {}
@@ -114,8 +114,12 @@ impl<'a> Step<'a> {
         }
         self.state.counted_from = Some(self.now);
         self.state.is_expecting = true;
-        let within = phrase::span(self.policy.interval);
-        self.change_status(Status::Unknown, format!("resumed; a ping is expected within {within}"));
+        let reason = match (self.policy.schedule.interval(), self.state.expected_at(self.policy)) {
+            (Some(interval), _) => format!("resumed; a ping is expected within {}", phrase::span(interval)),
+            (None, Some(at)) => format!("resumed; a ping is expected at {at}"),
+            (None, None) => "resumed; no ping is expected any more".to_owned(),
+        };
+        self.change_status(Status::Unknown, reason);
     }
 
     pub(super) fn deleted(&mut self) {
@@ -128,6 +132,9 @@ impl<'a> Step<'a> {
     /// Does all that is due at `now`, until nothing is.
     pub(super) fn settle(&mut self) {
         while deadline(&self.state, self.policy).is_some_and(|at| at <= self.now) {
+            if self.end_overdue_run() {
+                continue;
+            }
             let Some(expected_at) = self.state.expected_at(self.policy) else { return };
             match self.state.status {
                 Status::Late => self.missed(expected_at),
@@ -136,7 +143,8 @@ impl<'a> Step<'a> {
                     self.record(format!("still no ping; one was expected at {expected_at}"));
                 }
                 _ => {
-                    let grace = phrase::span(self.policy.grace);
+                    let grace = self.state.missed_at(self.policy).unwrap_or(expected_at).since(expected_at);
+                    let grace = phrase::span(grace);
                     self.change_status(Status::Late, format!("a ping is due; {grace} of grace"));
                 }
             }
@@ -166,13 +174,21 @@ impl<'a> Step<'a> {
         if let Some(number) = self.state.open_incident() {
             let opened_at = self.state.status_since;
             self.record("the job pinged".to_owned());
-            let expected_at = at.plus(self.policy.interval);
+            let expected_at = self.policy.expected_after(at).unwrap_or(at);
             let evidence = self.evidence(expected_at, self.state.failure);
             // A ping may have waited elsewhere while its deadline passed here (I7).
             self.effects.push(Effect::Resolve { number, resolved_at: at.max(opened_at), evidence });
         }
         let status = self.well();
         self.change_status(status, "the job pinged".to_owned());
+    }
+
+    /// The job has a run under way, and nothing else is to be said of it.
+    fn runs_now(&mut self, is_late: bool, reason: &str) {
+        let is_quiet = matches!(self.state.status, Status::New | Status::Up | Status::Unknown);
+        if (is_quiet || is_late) && self.state.running_since().is_some() {
+            self.change_status(Status::Running, reason.to_owned());
+        }
     }
 
     /// What a job is that nothing is wrong with.
@@ -196,16 +212,35 @@ impl<'a> Step<'a> {
 
     fn missed(&mut self, expected_at: Timestamp) {
         self.state.is_expecting = false;
-        let every = phrase::span(self.policy.interval);
-        let cause = match self.state.last_ping_at {
-            Some(at) => {
-                format!("expected every {every}, last ping {} ago", phrase::span(self.now.since(at)))
-            }
-            None => format!("expected every {every}"),
+        let start_grace = self.policy.runs.start_grace.filter(|_| !self.state.has_started());
+        let kind = match start_grace {
+            Some(_) => HeartbeatFailure::NeverStarted,
+            None => HeartbeatFailure::Missed,
         };
-        let evidence = self.evidence(expected_at, HeartbeatFailure::Missed);
+        let expected = format!("expected {}", self.policy.schedule);
+        let last = self.state.last_ping_at.map(|at| phrase::span(self.now.since(at)));
+        let cause = match (start_grace, last) {
+            (Some(grace), _) => format!("{expected}, not started within {}", phrase::span(grace)),
+            (None, Some(last)) => format!("{expected}, last ping {last} ago"),
+            (None, None) => expected,
+        };
+        let evidence = self.evidence(expected_at, kind);
         let started_at = self.state.maintenance.not_before_end(expected_at);
-        self.open(started_at, HeartbeatFailure::Missed, cause, evidence);
+        self.open(started_at, kind, cause, evidence);
+    }
+
+    /// A run did not do what is expected of it since `at`.
+    pub(super) fn run_failed(&mut self, at: Timestamp, kind: HeartbeatFailure, cause: String) {
+        if self.state.status == Status::Missed {
+            self.record(cause);
+            return;
+        }
+        if self.state.missed_at(self.policy).is_some_and(|missed_at| missed_at <= self.now) {
+            // This run was what is expected.
+            self.state.is_expecting = false;
+        }
+        let evidence = self.evidence(self.state.expected_at(self.policy).unwrap_or(at), kind);
+        self.open(self.state.maintenance.not_before_end(at), kind, cause, evidence);
     }
 
     fn open(&mut self, started_at: Timestamp, failure: HeartbeatFailure, cause: String, evidence: Evidence) {
@@ -226,7 +261,8 @@ impl<'a> Step<'a> {
         Evidence::Heartbeat(HeartbeatEvidence {
             expected_at,
             last_ping_at: self.state.last_ping_at,
-            interval: self.policy.interval,
+            interval: self.policy.schedule.interval(),
+            schedule: self.policy.schedule.to_string(),
             grace: self.policy.grace,
             kind,
         })
@@ -245,7 +281,7 @@ impl<'a> Step<'a> {
     }
 
     fn expect_nothing(&mut self) {
-        self.lose_runs(RunLoss::Paused, |_| true);
+        self.drop_runs(RunLoss::Paused);
         self.state.counted_from = None;
         self.state.is_expecting = false;
         self.state.excuses = 0;

@@ -1,15 +1,20 @@
 //! Timelines of a heartbeat.
 //!
 //! ```text
-//! heartbeat every 25h; grace 5m
+//! heartbeat every 25h; grace 5m[; early SPAN][; start-grace SPAN][; max-runtime SPAN][; keep-alive SPAN]
+//! heartbeat at 0 3 * * * in Europe/Berlin; grace 5m
 //! t+TIME WHAT[; WHAT…]
 //! ```
-//! `WHAT` is `success`, `start`, `fail`, `exit CODE`, `blind FROM`, `policy every SPAN`, `pause`, `resume`,
+//! `WHAT` is `success`, `start`, `log`, `fail`, `exit CODE` (each with ` #RUN` or without), `blind FROM`, `policy every SPAN`, `pause`, `resume`,
 //! `maintenance [since TIME]`, `maintenance over`, `delete` or `nothing`.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use engine::Effect;
 use engine::heartbeat::{self, Event, PingKind, Policy, State};
-use model::Timestamp;
+use engine::schedule::{self, Schedule, WorkingHours};
+use model::{RunId, Timestamp};
 
 use super::{Rounds, START, instant, lines, offset, show, span};
 
@@ -17,8 +22,7 @@ use super::{Rounds, START, instant, lines, offset, show, span};
 pub(crate) fn play(script: &str) -> String {
     let mut lines = lines(script);
     let header = lines.next().unwrap();
-    let (every, grace) = header.strip_prefix("heartbeat every ").unwrap().split_once("; grace ").unwrap();
-    let mut policy = Policy { interval: span(every), grace: span(grace) };
+    let mut policy = policy(header.strip_prefix("heartbeat ").unwrap());
     let mut state = heartbeat::new(START);
     let mut out = format!("{header}\n");
     for line in lines {
@@ -42,6 +46,32 @@ pub(crate) fn play(script: &str) -> String {
     out + &format!("at the end: {}; next deadline {next}\n", state.status())
 }
 
+fn policy(header: &str) -> Policy {
+    let mut parts = header.split("; ");
+    let schedule = parts.next().unwrap();
+    let schedule = match schedule.strip_prefix("every ") {
+        Some(every) => Schedule::Every(span(every)),
+        None => {
+            let (lines, zone) = schedule.strip_prefix("at ").unwrap().split_once(" in ").unwrap();
+            schedule::parse(lines, zone, START).unwrap()
+        }
+    };
+    let mut policy = Policy { schedule, ..Policy::every(Duration::ZERO, Duration::ZERO) };
+    for part in parts {
+        let (name, value) = part.split_once(' ').unwrap();
+        match name {
+            "grace" => policy.grace = span(value),
+            "early" => policy.early = Some(span(value)),
+            "start-grace" => policy.runs.start_grace = Some(span(value)),
+            "max-runtime" => policy.runs.max_runtime = Some(span(value)),
+            "keep-alive" => policy.runs.keep_alive = Some(span(value)),
+            "hours" => policy.working_hours = Some(Arc::new(WorkingHours::read(value).unwrap())),
+            other => panic!("unknown setting {other}"),
+        }
+    }
+    policy
+}
+
 fn step(state: &mut State, policy: &Policy, event: Event, now: Timestamp) -> Vec<Effect> {
     let transition = heartbeat::apply(state.clone(), policy, &event, now);
     *state = transition.state;
@@ -50,16 +80,20 @@ fn step(state: &mut State, policy: &Policy, event: Event, now: Timestamp) -> Vec
 
 fn event(action: &str, policy: &mut Policy, now: Timestamp) -> Option<Event> {
     let words: Vec<_> = action.split(' ').collect();
-    let ping = |kind| Some(Event::Pinged { kind, at: now, run: None });
-    match words.as_slice() {
+    let run = words.last().and_then(|word| word.strip_prefix('#'));
+    let words = if run.is_some() { &words[..words.len() - 1] } else { &words[..] };
+    let run = run.map(|number| RunId::from_bytes([number.parse().unwrap(); 16]));
+    let ping = |kind| Some(Event::Pinged { kind, at: now, run });
+    match words {
         ["nothing"] => None,
         ["success"] => ping(PingKind::Success),
         ["start"] => ping(PingKind::Start),
+        ["log"] => ping(PingKind::Log),
         ["fail"] => ping(PingKind::Fail),
         ["exit", code] => ping(PingKind::Exit(code.parse().unwrap())),
         ["blind", from] => Some(Event::Blind { from: instant(from), to: now }),
         ["policy", "every", every] => {
-            policy.interval = span(every);
+            policy.schedule = Schedule::Every(span(every));
             Some(Event::PolicyChanged)
         }
         ["pause"] => Some(Event::Paused),

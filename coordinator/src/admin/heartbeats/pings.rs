@@ -46,7 +46,7 @@ pub(super) fn present_or_asked(present: &Options, asked: &wire::Heartbeat, mask:
         slug: if named("slug") { asked.slug.clone() } else { present.slug },
         post_only: if named("post_only") { asked.post_only } else { present.post_only },
         keywords: if named("keywords") { asked.keywords.clone() } else { present.keywords },
-        ..wire::Heartbeat::default()
+        ..asked.clone()
     }
 }
 

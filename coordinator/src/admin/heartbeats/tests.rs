@@ -140,3 +140,94 @@ async fn pings_are_listed_newest_first_and_move_the_expectation() {
     let expected = [("exit:3", "disk full\n"), ("exit:0", "done"), ("start", "")];
     assert_eq!(seen, expected.map(|(kind, body)| (kind.to_owned(), body.as_bytes().to_vec())));
 }
+
+fn by_cron(name: &str, cron: &str, zone: &str) -> wire::Heartbeat {
+    let (name, cron, time_zone) = (name.into(), cron.into(), zone.into());
+    wire::Heartbeat { name, cron, time_zone, ..wire::Heartbeat::default() }
+}
+
+#[tokio::test]
+async fn a_job_by_a_calendar_shows_when_it_comes() {
+    let bench = Bench::start().await;
+    let limits =
+        wire::HeartbeatRunLimits { start_grace: secs(60), max_runtime: secs(7_200), keep_alive: None };
+    let asked =
+        wire::Heartbeat { run_limits: Some(limits), ..by_cron("backup", "0 3 * * *", "Europe/Berlin") };
+    let created = said(create(&bench, asked).await);
+    assert_eq!((created.cron.as_str(), created.time_zone.as_str()), ("0 3 * * *", "Europe/Berlin"));
+    assert_eq!((created.interval, created.grace, created.run_limits), (None, secs(300), Some(limits)));
+    assert_eq!(created.upcoming.len(), 5);
+    ping(&bench, &created.id, PingKind::Success, b"").await;
+    assert_eq!(get(&bench, "backup").await.expected_at, created.upcoming.first().copied());
+    let timer = wire::Heartbeat { on_calendar: "daily\n*-*~1 22:00".into(), ..by_cron("timer", "", "") };
+    let timer = said(create(&bench, timer).await);
+    assert_eq!((timer.on_calendar.as_str(), timer.time_zone.as_str()), ("daily\n*-*~1 22:00", "UTC"));
+}
+
+#[tokio::test]
+async fn a_schedule_is_replaced_by_one_of_another_kind() {
+    let bench = Bench::start().await;
+    let hours = "mon-fri 08:00-18:00 UTC";
+    let asked = wire::Heartbeat { working_hours: hours.into(), ..heartbeat("job", 3_600) };
+    assert_eq!(said(create(&bench, asked).await).working_hours, hours);
+    let update = |heartbeat: wire::Heartbeat, paths: &[&str]| {
+        let heartbeat = wire::Heartbeat { id: "job".into(), ..heartbeat };
+        let request = wire::UpdateHeartbeatRequest { heartbeat: Some(heartbeat), update_mask: mask(paths) };
+        bench.admin.update_heartbeat(Request::new(request))
+    };
+    let changed = said(update(by_cron("", "0 3 * * *", "Asia/Tokyo"), &["cron", "time_zone"]).await);
+    assert_eq!(
+        (changed.interval, changed.working_hours.as_str()),
+        (None, ""),
+        "what only intervals have is gone"
+    );
+    let changed = said(update(by_cron("", "0 4 * * *", ""), &["cron"]).await);
+    assert_eq!((changed.cron.as_str(), changed.time_zone.as_str()), ("0 4 * * *", "Asia/Tokyo"));
+    let changed = said(update(by_cron("", "", "UTC"), &["time_zone"]).await);
+    assert_eq!((changed.cron.as_str(), changed.time_zone.as_str()), ("0 4 * * *", "UTC"));
+    let changed = said(update(heartbeat("", 600), &["interval"]).await);
+    assert_eq!((changed.interval, changed.cron.as_str(), changed.time_zone.as_str()), (secs(600), "", ""));
+    assert_eq!(changed.grace, secs(300), "as it was");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_schedule_is_said_by_field() {
+    let bench = Bench::start().await;
+    let limits = |start_grace, max_runtime| {
+        Some(wire::HeartbeatRunLimits {
+            start_grace: secs(start_grace),
+            max_runtime: secs(max_runtime),
+            keep_alive: None,
+        })
+    };
+    for (asked, field) in [
+        (by_cron("a", "", ""), "interval"),
+        (wire::Heartbeat { interval: secs(60), ..by_cron("a", "0 3 * * *", "") }, "interval"),
+        (by_cron("a", "0 25 * * *", ""), "cron"),
+        (by_cron("a", "0 2 30 2 *", ""), "cron"),
+        (wire::Heartbeat { on_calendar: "never".into(), ..by_cron("a", "", "") }, "on_calendar"),
+        (by_cron("a", "0 3 * * *", "Europe/Berln"), "time_zone"),
+        (wire::Heartbeat { time_zone: "UTC".into(), ..heartbeat("a", 60) }, "time_zone"),
+        (wire::Heartbeat { early: secs(60), ..heartbeat("a", 600) }, "early"),
+        (wire::Heartbeat { early: secs(86_401), ..by_cron("a", "0 3 * * *", "") }, "early"),
+        (wire::Heartbeat { working_hours: "always".into(), ..heartbeat("a", 600) }, "working_hours"),
+        (
+            wire::Heartbeat {
+                working_hours: "mon-fri 08:00-18:00 UTC".into(),
+                ..by_cron("a", "0 3 * * *", "")
+            },
+            "working_hours",
+        ),
+        (
+            wire::Heartbeat { run_limits: limits(301, 60), ..by_cron("a", "0 3 * * *", "") },
+            "run_limits.start_grace",
+        ),
+        (
+            wire::Heartbeat { run_limits: limits(60, 0), ..by_cron("a", "0 3 * * *", "") },
+            "run_limits.max_runtime",
+        ),
+    ] {
+        let (code, fields) = refused(create(&bench, asked.clone()).await);
+        assert_eq!((code, fields), (Code::InvalidArgument, vec![field.to_owned()]), "{asked:?}");
+    }
+}

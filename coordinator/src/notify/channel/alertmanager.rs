@@ -164,6 +164,9 @@ fn labels(event: &Event, settings: &Settings) -> BTreeMap<String, String> {
         EventFailure::Down => ("MonitorDown", "critical"),
         EventFailure::Missed => ("HeartbeatMissed", "critical"),
         EventFailure::Failed { .. } => ("HeartbeatFailed", "critical"),
+        EventFailure::NeverStarted => ("HeartbeatNeverStarted", "critical"),
+        EventFailure::RanTooLong { .. } => ("HeartbeatRanTooLong", "critical"),
+        EventFailure::Silent { .. } => ("HeartbeatSilent", "critical"),
         EventFailure::Quarantined => ("AgentQuarantined", "warning"),
         EventFailure::Uncovered => ("CoverageReduced", "warning"),
     };

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::json;
 
+use super::acknowledge;
 use super::answered::{otherwise, seconds, words};
 use super::colour;
 use super::escape::markdown;
@@ -74,10 +75,14 @@ impl Provider for Discord {
 
 /// The JSON that a Discord webhook takes.
 fn body(message: &Message) -> Vec<u8> {
+    let (rest, link) = acknowledge::apart(message);
+    let link = acknowledge::markdown_line(link);
+    let room = MAX_DESCRIPTION_CHARS - link.chars().count().min(MAX_DESCRIPTION_CHARS);
+    let description = fitted(escaped(&rest.details()), room) + &link;
     json!({
         "embeds": [{
             "title": fitted(escaped(&message.title), MAX_TITLE_CHARS),
-            "description": fitted(escaped(&message.details()), MAX_DESCRIPTION_CHARS),
+            "description": description,
             "color": colour::rgb(message.severity),
             "timestamp": message.timestamp.to_string(),
         }],

@@ -2,12 +2,14 @@
 
 use serde_json::json;
 
+use super::acknowledge;
 use super::answered::{otherwise, words};
 use super::escape::inert;
 use super::fitted::fitted_bytes;
 use super::provider::{Answer, Attempt, Provider, Told, Unsendable, Verdict};
 use super::setting::{Setting, Settings, check};
 use crate::notify::send::{Outgoing, Request};
+use crate::notify::text::ACKNOWLEDGE;
 
 /// The longest text, in bytes: far below the 32,000 that a message may have.
 const MAX_TEXT_BYTES: usize = 8_000;
@@ -40,9 +42,13 @@ impl Provider for GoogleChat {
 
     fn body(&self, told: &Told<'_>, _: &Settings) -> Vec<u8> {
         let mut text = format!("*{}*", fitted_bytes(inert(&told.message.title), MAX_TITLE_BYTES));
-        if !told.message.lines.is_empty() {
+        let (rest, link) = acknowledge::apart(told.message);
+        if !rest.lines.is_empty() {
             text.push('\n');
-            text.push_str(&fitted_bytes(inert(&told.message.details()), MAX_TEXT_BYTES));
+            text.push_str(&fitted_bytes(inert(&rest.details()), MAX_TEXT_BYTES));
+        }
+        if let Some(url) = link {
+            text.push_str(&format!("\n<{url}|{ACKNOWLEDGE}>"));
         }
         json!({ "text": text, "thread": { "threadKey": told.event.incident.id.to_string() } })
             .to_string()

@@ -8,12 +8,14 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use serde_json::json;
 
+use super::acknowledge;
 use super::answered::words;
 use super::escape::{html, plain};
 use super::fitted::fitted_bytes;
 use super::provider::{Answer, Attempt, Provider, Told, Unsendable, Verdict};
 use super::setting::{Setting, Settings, check};
 use crate::notify::send::{Outgoing, Request};
+use crate::notify::text::ACKNOWLEDGE;
 
 /// The longest of the two texts, in bytes: together far below the 65,536 of an event.
 const MAX_TEXT_BYTES: usize = 16_384;
@@ -46,9 +48,14 @@ impl Provider for Matrix {
     fn body(&self, told: &Told<'_>, _: &Settings) -> Vec<u8> {
         let title = fitted_bytes(html(&told.message.title), MAX_TITLE_BYTES);
         let mut formatted = format!("<strong>{title}</strong>");
-        for line in &told.message.lines {
+        let (rest, link) = acknowledge::apart(told.message);
+        for line in &rest.lines {
             formatted.push_str("<br/>");
             formatted.push_str(&fitted_bytes(html(&line.to_string()), MAX_TEXT_BYTES / 8));
+        }
+        if let Some(url) = link {
+            let url: String = html(url).collect();
+            formatted.push_str(&format!("<br/><a href=\"{url}\">{ACKNOWLEDGE}</a>"));
         }
         json!({
             // Not m.notice: by default that notifies nobody.

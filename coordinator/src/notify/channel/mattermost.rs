@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use super::acknowledge;
 use super::answered::{otherwise, words};
 use super::colour;
 use super::escape::{markdown, plain};
@@ -46,12 +47,14 @@ impl Provider for Mattermost {
     }
 
     fn body(&self, told: &Told<'_>, settings: &Settings) -> Vec<u8> {
+        let (rest, link) = acknowledge::apart(told.message);
+        let link = acknowledge::markdown_line(link);
         let mut body = json!({
             "attachments": [{
                 "fallback": fitted(escaped(&told.message.title), MAX_TITLE_CHARS),
                 "color": colour::hex(told.message.severity),
                 "title": fitted(escaped(&told.message.title), MAX_TITLE_CHARS),
-                "text": fitted(escaped(&told.message.details()), MAX_TEXT_CHARS),
+                "text": fitted(escaped(&rest.details()), MAX_TEXT_CHARS) + &link,
                 "footer": fitted(plain(&told.message.timestamp.to_string()), MAX_TITLE_CHARS),
             }],
         });

@@ -5,6 +5,7 @@
 use http::header::AUTHORIZATION;
 use serde_json::json;
 
+use super::acknowledge;
 use super::answered::{otherwise, words};
 use super::completed;
 use super::escape::plain;
@@ -12,7 +13,7 @@ use super::fitted::{fitted, fitted_bytes};
 use super::provider::{Answer, Attempt, Provider, Told, Unsendable, Verdict};
 use super::setting::{Setting, Settings, check};
 use crate::notify::send::{Outgoing, Request};
-use crate::notify::text::Severity;
+use crate::notify::text::{ACKNOWLEDGE, Severity};
 
 /// The longest title, in characters: more than a phone shows.
 const MAX_TITLE_CHARS: usize = 250;
@@ -55,16 +56,18 @@ impl Provider for Ntfy {
             Severity::Good => 3,
             Severity::Neutral => 2,
         };
+        let (rest, link) = acknowledge::apart(told.message);
         // Without details the title has to do: of an empty message ntfy would say "triggered".
-        let text =
-            if told.message.lines.is_empty() { told.message.title.clone() } else { told.message.details() };
-        json!({
-            "title": fitted(plain(&told.message.title), MAX_TITLE_CHARS),
+        let text = if rest.lines.is_empty() { rest.title.clone() } else { rest.details() };
+        let mut body = json!({
+            "title": fitted(plain(&rest.title), MAX_TITLE_CHARS),
             "message": fitted_bytes(plain(&text), MAX_MESSAGE_BYTES),
             "priority": priority,
-        })
-        .to_string()
-        .into_bytes()
+        });
+        if let Some(url) = link {
+            body["actions"] = json!([{ "action": "view", "label": ACKNOWLEDGE, "url": url }]);
+        }
+        body.to_string().into_bytes()
     }
 
     fn outgoing(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Outgoing, Unsendable> {

@@ -1,7 +1,7 @@
 //! An alert in Opsgenie, or in Jira Service Management, which takes its place with the same API.
 //!
-//! An incident is one alert: created under its id as alias, and closed under it. Both are asked for at different
-//! addresses, so the stored body keeps the alias and the rest of the request apart.
+//! An incident is one alert: created under its id as alias, acknowledged and closed under it. These are asked for at
+//! different addresses, so the stored body keeps the alias and the rest of the request apart.
 
 use http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
@@ -47,10 +47,24 @@ pub(super) struct Opsgenie;
 /// What is stored of a request.
 #[derive(Deserialize, Serialize)]
 struct Stored {
-    /// The alert that is closed; none is created anew.
-    close: Option<String>,
+    /// What is done to the alert that there is; nothing if one is created.
+    done: Option<Done>,
     /// What is sent.
     body: Value,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Done {
+    alias: String,
+    /// As it stands in the path.
+    verb: Verb,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verb {
+    Acknowledge,
+    Close,
 }
 
 impl Provider for Opsgenie {
@@ -68,27 +82,31 @@ impl Provider for Opsgenie {
 
     fn body(&self, told: &Told<'_>, settings: &Settings) -> Vec<u8> {
         let alias = told.event.incident.id.to_string();
-        let stored = match told.event.kind {
-            EventKind::Opened | EventKind::Updated => {
-                Stored { close: None, body: alert(told, settings, &alias) }
-            }
-            EventKind::Resolved | EventKind::Closed => {
+        let verb = match told.event.kind {
+            EventKind::Opened | EventKind::Updated | EventKind::Reminder | EventKind::Escalated => None,
+            EventKind::Acknowledged => Some(Verb::Acknowledge),
+            EventKind::Resolved | EventKind::Closed => Some(Verb::Close),
+        };
+        let stored = match verb {
+            None => Stored { done: None, body: alert(told, settings, &alias) },
+            Some(verb) => {
                 let note = fitted(inert(&told.message.plain_text()), MAX_NOTE_CHARS);
-                Stored { close: Some(alias), body: json!({ "source": "Vigilmon", "note": note }) }
+                let body = json!({ "source": "Vigilmon", "note": note });
+                Stored { done: Some(Done { alias, verb }), body }
             }
         };
         serde_json::to_vec(&stored).expect("texts and JSON become JSON")
     }
 
     fn outgoing(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Outgoing, Unsendable> {
-        let Stored { close, body } = serde_json::from_slice(attempt.body)
+        let Stored { done, body } = serde_json::from_slice(attempt.body)
             .map_err(|_| Unsendable("the stored body is none of this kind of channel"))?;
-        let api = settings.url("api_url")?;
-        let url = match close {
-            None => api.with_segments(&["v2", "alerts"]),
-            Some(alias) => api
-                .with_segments(&["v2", "alerts", &alias, "close"])
-                .with_query(&[("identifierType", "alias")]),
+        let alerts = settings.url("api_url")?.with_segments(&["v2", "alerts"]);
+        let url = match done {
+            None => alerts,
+            Some(Done { alias, verb }) => {
+                alerts.with_segments(&[&alias, verb.as_str()]).with_query(&[("identifierType", "alias")])
+            }
         };
         let key = format!("GenieKey {}", settings.text("api_key"));
         let request = Request::post(url, body.to_string().into()).with_header(AUTHORIZATION, &key)?;
@@ -101,6 +119,15 @@ impl Provider for Opsgenie {
             422 if !words.is_empty() => Some(Verdict::refused(words)),
             401 | 403 => Some(Verdict::failed(format!("the key may not do this: {words}"))),
             _ => otherwise(answer, words),
+        }
+    }
+}
+
+impl Verb {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Acknowledge => "acknowledge",
+            Self::Close => "close",
         }
     }
 }
@@ -135,16 +162,20 @@ mod tests {
     const SET: [(&str, &str); 2] = [("api_key", "hush"), ("team", "SRE")];
 
     #[test]
-    fn an_incident_is_one_alert_created_and_closed_by_its_alias() {
+    fn an_incident_is_one_alert_created_acknowledged_and_closed_by_its_alias() {
         let opened = trial::sent(&Opsgenie, &SET, &samples::down());
         assert_eq!(opened.url, "https://api.opsgenie.com/v2/alerts");
         assert_eq!(opened.headers[AUTHORIZATION], "GenieKey hush");
         let alias = opened.json()["alias"].as_str().unwrap().to_owned();
         assert_eq!(opened.json()["responders"][0]["name"], "SRE");
-        for event in [samples::recovered(), samples::closed()] {
-            let closed = trial::sent(&Opsgenie, &SET, &event);
-            let url = format!("https://api.opsgenie.com/v2/alerts/{alias}/close?identifierType=alias");
-            assert_eq!(closed.url, url);
+        for (event, verb) in [
+            (samples::acknowledged(), "acknowledge"),
+            (samples::recovered(), "close"),
+            (samples::closed(), "close"),
+        ] {
+            let sent = trial::sent(&Opsgenie, &SET, &event);
+            let url = format!("https://api.opsgenie.com/v2/alerts/{alias}/{verb}?identifierType=alias");
+            assert_eq!(sent.url, url);
         }
     }
 

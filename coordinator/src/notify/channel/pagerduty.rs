@@ -1,4 +1,4 @@
-//! An incident in PagerDuty: opened, kept up to date and resolved under one key (Events API v2).
+//! An incident in PagerDuty: opened, kept up to date, acknowledged and resolved under one key (Events API v2).
 //!
 //! The routing key, which alone allows to page somebody, is not stored with the body.
 
@@ -50,11 +50,15 @@ impl Provider for PagerDuty {
     fn body(&self, told: &Told<'_>, _: &Settings) -> Vec<u8> {
         let incident = told.event.incident.id.to_string();
         let body = match told.event.kind {
-            EventKind::Opened | EventKind::Updated => json!({
+            EventKind::Opened | EventKind::Updated | EventKind::Reminder | EventKind::Escalated => json!({
                 "event_action": "trigger",
                 "dedup_key": incident,
                 "client": "Vigilmon",
                 "payload": payload(told),
+            }),
+            EventKind::Acknowledged => json!({
+                "event_action": "acknowledge",
+                "dedup_key": incident,
             }),
             EventKind::Resolved | EventKind::Closed => json!({
                 "event_action": "resolve",
@@ -141,11 +145,18 @@ mod tests {
     const SET: [(&str, &str); 1] = [("routing_key", "hushhushhushhushhushhushhushhush")];
 
     #[test]
-    fn an_incident_is_opened_updated_and_resolved_under_one_key() {
-        let sent = [samples::down(), samples::joined(), samples::recovered(), samples::closed()]
-            .map(|event| trial::sent(&PagerDuty, &SET, &event).json());
+    fn an_incident_is_opened_updated_acknowledged_and_resolved_under_one_key() {
+        let sent = [
+            samples::down(),
+            samples::joined(),
+            samples::escalated(),
+            samples::acknowledged(),
+            samples::recovered(),
+            samples::closed(),
+        ]
+        .map(|event| trial::sent(&PagerDuty, &SET, &event).json());
         let actions = sent.each_ref().map(|body| body["event_action"].as_str().unwrap());
-        assert_eq!(actions, ["trigger", "trigger", "resolve", "resolve"]);
+        assert_eq!(actions, ["trigger", "trigger", "trigger", "acknowledge", "resolve", "resolve"]);
         assert!(sent.iter().all(|body| body["dedup_key"] == sent[0]["dedup_key"]));
         assert!(sent[0]["dedup_key"].as_str().unwrap().len() <= 255);
         assert_eq!(sent[0]["routing_key"], SET[0].1);

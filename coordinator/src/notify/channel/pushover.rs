@@ -5,6 +5,7 @@
 
 use http::header::CONTENT_TYPE;
 
+use super::acknowledge;
 use super::answered::words;
 use super::completed::{self, new_form};
 use super::escape::plain;
@@ -12,12 +13,14 @@ use super::fitted::fitted;
 use super::provider::{Answer, Attempt, Provider, Told, Unsendable, Verdict};
 use super::setting::{Setting, Settings, check};
 use crate::notify::send::{Outgoing, Request};
-use crate::notify::text::Severity;
+use crate::notify::text::{ACKNOWLEDGE, Severity};
 
 /// The longest title that Pushover takes, in characters.
 const MAX_TITLE_CHARS: usize = 250;
 /// The longest message that Pushover takes, in characters.
 const MAX_MESSAGE_CHARS: usize = 1_024;
+/// The longest URL that Pushover takes, in characters.
+const MAX_URL_CHARS: usize = 512;
 
 static SETTINGS: [Setting; 8] = [
     Setting::required("token", "the API token of an application, 30 characters", key).secret(),
@@ -64,15 +67,18 @@ impl Provider for Pushover {
             Severity::Neutral => "-1",
         };
         let title = fitted(plain(&told.message.title), MAX_TITLE_CHARS);
+        let (rest, link) = acknowledge::apart(told.message);
         // Without details the title has to do: Pushover wants a message.
-        let text =
-            if told.message.lines.is_empty() { told.message.title.clone() } else { told.message.details() };
+        let text = if rest.lines.is_empty() { rest.title.clone() } else { rest.details() };
         let text = fitted(plain(&text), MAX_MESSAGE_CHARS);
         let timestamp = told.message.timestamp.as_secs().to_string();
         let mut fields =
             vec![("title", &*title), ("message", &*text), ("priority", priority), ("timestamp", &*timestamp)];
         if is_emergency {
             fields.extend([("retry", settings.text("retry")), ("expire", settings.text("expire"))]);
+        }
+        if let Some(url) = link.filter(|url| url.chars().count() <= MAX_URL_CHARS) {
+            fields.extend([("url", url), ("url_title", ACKNOWLEDGE)]);
         }
         for name in ["device", "sound"] {
             fields.extend(settings.get(name).map(|value| (name, value)));

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::acknowledge;
 use super::answered::{otherwise, words};
 use super::colour;
 use super::escape::inert;
@@ -40,12 +41,14 @@ impl Provider for RocketChat {
     }
 
     fn body(&self, told: &Told<'_>, settings: &Settings) -> Vec<u8> {
+        let (rest, link) = acknowledge::apart(told.message);
+        let link = acknowledge::markdown_line(link);
         let mut body = json!({
             "text": fitted(inert(&told.message.title), MAX_TITLE_CHARS),
             "parseUrls": false,
             "attachments": [{
                 "color": colour::hex(told.message.severity),
-                "text": fitted(inert(&told.message.details()), MAX_TEXT_CHARS),
+                "text": fitted(inert(&rest.details()), MAX_TEXT_CHARS) + &link,
                 "ts": told.message.timestamp.to_string(),
             }],
         });

@@ -5,13 +5,14 @@
 
 use serde_json::{Value, json};
 
+use super::acknowledge;
 use super::answered::{otherwise, words};
 use super::escape::plain;
 use super::fitted::fitted;
 use super::provider::{Answer, Attempt, Provider, Told, Unsendable, Verdict};
 use super::setting::{Setting, Settings, check};
 use crate::notify::send::{Outgoing, Request};
-use crate::notify::text::{Line, Severity};
+use crate::notify::text::{ACKNOWLEDGE, Line, Severity};
 
 /// The longest title, in characters: more than a card shows.
 const MAX_TITLE_CHARS: usize = 256;
@@ -45,20 +46,25 @@ impl Provider for Teams {
     fn body(&self, told: &Told<'_>, _: &Settings) -> Vec<u8> {
         let message = told.message;
         let mut body = vec![title(&fitted(plain(&message.title), MAX_TITLE_CHARS), message.severity)];
-        body.extend(message.lines.iter().map(line));
+        let (rest, link) = acknowledge::apart(message);
+        body.extend(rest.lines.iter().map(line));
         body.push(date(&message.timestamp.to_string()));
+        let mut card = json!({
+            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+            "type": "AdaptiveCard",
+            "version": "1.4",
+            "body": body,
+            "msteams": { "width": "Full" },
+        });
+        if let Some(url) = link {
+            card["actions"] = json!([{ "type": "Action.OpenUrl", "title": ACKNOWLEDGE, "url": url }]);
+        }
         json!({
             "type": "message",
             "attachments": [{
                 "contentType": "application/vnd.microsoft.card.adaptive",
                 "contentUrl": null,
-                "content": {
-                    "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-                    "type": "AdaptiveCard",
-                    "version": "1.4",
-                    "body": body,
-                    "msteams": { "width": "Full" },
-                },
+                "content": card,
             }],
         })
         .to_string()

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::acknowledge;
 use super::answered::{otherwise, words};
 use super::escape::html;
 use super::fitted::fitted_utf16;
 use super::provider::{Answer, Attempt, Provider, Told, Unsendable, Verdict};
 use super::setting::{Setting, Settings, check};
 use crate::notify::send::{Outgoing, Request};
+use crate::notify::text::ACKNOWLEDGE;
 
 /// The longest message, counted as Telegram does: in UTF-16 code units, here before its entities are read.
 const MAX_UNITS: usize = 4_096;
@@ -45,11 +47,18 @@ impl Provider for Telegram {
     fn body(&self, told: &Told<'_>, settings: &Settings) -> Vec<u8> {
         let title = fitted_utf16(html(&told.message.title), MAX_TITLE_UNITS);
         let mut text = format!("<b>{title}</b>");
-        if !told.message.lines.is_empty() {
-            let room = MAX_UNITS - text.encode_utf16().count() - 1;
+        let (rest, link) = acknowledge::apart(told.message);
+        // Not a button: of one with a private address Telegram refuses the whole message.
+        let link =
+            link.map(|url| format!("\n<a href=\"{}\">{ACKNOWLEDGE}</a>", html(url).collect::<String>()));
+        let link = link.unwrap_or_default();
+        if !rest.lines.is_empty() {
+            let room =
+                MAX_UNITS.saturating_sub(text.encode_utf16().count() + 1 + link.encode_utf16().count());
             text.push('\n');
-            text.push_str(&fitted_utf16(html(&told.message.details()), room));
+            text.push_str(&fitted_utf16(html(&rest.details()), room));
         }
+        text.push_str(&link);
         let mut body = Map::new();
         body.insert("chat_id".to_owned(), settings.text("chat_id").into());
         if let Some(topic) = settings.get("topic_id").and_then(|topic| topic.parse::<i64>().ok()) {

@@ -54,6 +54,7 @@ pub(super) fn longest(provider: &'static dyn Provider, set: &[(&str, &str)]) -> 
     let long = |bytes: usize| "🔴".repeat(bytes / 4);
     let event = samples::hostile();
     let mut message = Message::render(&event, event.occurred_at);
+    message.acknowledge_url = None;
     message.title = long(50_000);
     message.lines = (0..10).map(|_| Line { label: "Status", value: long(50_000) }).collect();
     sent_as(provider, set, &event, &message)

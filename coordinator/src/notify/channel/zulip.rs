@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use model::result::clean;
 
+use super::acknowledge;
 use super::answered::{otherwise, seconds, words};
 use super::completed::new_form;
 use super::escape::{inert, plain};
@@ -57,11 +58,14 @@ impl Provider for Zulip {
     fn body(&self, told: &Told<'_>, settings: &Settings) -> Vec<u8> {
         let title = fitted_bytes(inert(&told.message.title), MAX_TITLE_BYTES);
         let mut content = format!("**{title}**");
+        let (rest, link) = acknowledge::apart(told.message);
+        let link = acknowledge::markdown_line(link);
         if !told.message.lines.is_empty() {
             // Two spaces before a line's end would be a matter of taste; Zulip keeps line breaks as they are.
             content.push('\n');
-            let room = MAX_CONTENT_BYTES - content.len();
-            content.push_str(&fitted_bytes(inert(&told.message.details()), room));
+            let room = MAX_CONTENT_BYTES.saturating_sub(content.len() + link.len());
+            content.push_str(&fitted_bytes(inert(&rest.details()), room));
+            content.push_str(&link);
         }
         let topic = settings.get("topic").map_or_else(|| topic(told), str::to_owned);
         new_form(&[

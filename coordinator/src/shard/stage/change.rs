@@ -184,9 +184,7 @@ fn compare(before: &Definition, after: &Definition) -> (bool, bool) {
                 || after.depends_on != before.depends_on;
             (respec, repolicy)
         }
-        (Kind::Heartbeat(before), Kind::Heartbeat(after)) => {
-            (false, after.interval != before.interval || after.grace != before.grace)
-        }
+        (Kind::Heartbeat(before), Kind::Heartbeat(after)) => (false, after.policy() != before.policy()),
         (Kind::Monitor(_), Kind::Heartbeat(_)) | (Kind::Heartbeat(_), Kind::Monitor(_)) => (true, true),
     }
 }
