@@ -391,6 +391,7 @@ impl Owner {
         let subjects = subjects.chain(commit.subjects.iter().map(|row| row.id));
         let subjects = subjects.chain(commit.incidents.iter().map(|row| row.subject));
         let subjects = subjects.chain(commit.deliveries.iter().map(|row| row.subject));
+        let subjects = subjects.chain(commit.runs.iter().map(|row| SubjectId::Heartbeat(row.heartbeat)));
         let subjects = subjects.chain(commit.deleted.iter().copied());
         let shards: BTreeSet<model::Shard> = subjects.map(|subject| subject.shard()).collect();
         // `epochs` holds every shard in order, so a shard's number is its place.
