@@ -25,6 +25,7 @@ mod poison;
 mod providers;
 mod quickstart;
 mod quorum_outage;
+mod real_clients;
 mod regions_cut;
 mod replay;
 mod sick_probe;
