@@ -1,4 +1,4 @@
-//! The admin API: ten gRPC services over what the coordinator holds, plus health and reflection.
+//! The admin API: eleven gRPC services over what the coordinator holds, plus health and reflection.
 //!
 //! In come requests of `vigilmon.admin.v1`; wire types stop here. Reading goes to the views, the settings and the
 //! store; a change to a monitor or heartbeat goes to its shard's owner, any other to the settings, and is answered after
@@ -14,6 +14,7 @@ mod badges;
 mod change;
 mod channels;
 mod convert;
+mod deliveries;
 mod fields;
 mod find;
 mod fleet;
@@ -42,6 +43,7 @@ use std::sync::atomic::AtomicBool;
 use model::{Clock, Random};
 use proto::admin::v1::badges_server::BadgesServer;
 use proto::admin::v1::channels_server::ChannelsServer;
+use proto::admin::v1::deliveries_server::DeliveriesServer;
 use proto::admin::v1::fleet_server::FleetServer;
 use proto::admin::v1::heartbeats_server::HeartbeatsServer;
 use proto::admin::v1::incidents_server::IncidentsServer;
@@ -51,11 +53,12 @@ use proto::admin::v1::ping_keys_server::PingKeysServer;
 use proto::admin::v1::runs_server::RunsServer;
 use proto::admin::v1::status_pages_server::StatusPagesServer;
 use store::Store;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use url::Url;
 
+use crate::delivery::Replay;
 use crate::notify::Sender;
 use crate::settings::Settings;
 use crate::shard;
@@ -66,7 +69,7 @@ const MAX_REQUEST_BYTES: usize = 256 << 10;
 /// The largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// The ten services and what they work on. Cheap to clone.
+/// The eleven services and what they work on. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
     /// The present instant.
@@ -85,6 +88,8 @@ pub struct Admin {
     pub shards: shard::Handle,
     /// Sends tests of channels, as deliveries are sent.
     pub sender: Arc<Sender>,
+    /// The way to ask for deliveries to be made again.
+    pub redeliver: mpsc::UnboundedSender<Replay>,
     /// Replays that may run at once.
     pub replays: Arc<Semaphore>,
     /// Whether commits succeed: what `grpc.health.v1` answers.
@@ -103,7 +108,7 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// Every gRPC service of the admin listener. The ten of the API ask for a key; health and reflection are open. The
+/// Every gRPC service of the admin liselevener. The ten of the API ask for a key; health and reflection are open. The
 /// router has no fallback of its own, so that it can be merged with the pages.
 #[must_use]
 pub fn routes(admin: Admin) -> Routes {
@@ -135,6 +140,7 @@ pub fn routes(admin: Admin) -> Routes {
         .add_service(guarded!(BadgesServer, admin.clone()))
         .add_service(guarded!(IncidentsServer, admin.clone()))
         .add_service(guarded!(ChannelsServer, admin.clone()))
+        .add_service(guarded!(DeliveriesServer, admin.clone()))
         .add_service(guarded!(FleetServer, admin.clone()))
         .add_service(guarded!(StatusPagesServer, admin.clone()))
         .add_service(guarded!(MaintenancesServer, admin))

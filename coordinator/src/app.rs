@@ -97,13 +97,6 @@ impl App {
         let data = DataDir::take_over(&config.data).await?;
         let identity =
             agent_listener::identity(&data).context("cannot use the agent listener's certificate")?;
-        let sender = Sender::new(
-            Arc::clone(&clock),
-            Limits { allow: config.allow_receiver.clone(), ..Limits::default() },
-            config.receiver_ca.as_deref(),
-        )
-        .context("receiver_ca_file")?;
-
         let store = open_store(config, clock.as_ref(), random.as_ref()).await?;
         let claimed_at = clock.now();
         let lease = store.claim(COORDINATOR, claimed_at).await.context("cannot claim the shards")?;
@@ -116,6 +109,16 @@ impl App {
         let http = listen(config.http_listen, "--http-listen").await?;
         let agents = listen(config.agent_listen, "--agent-listen").await?;
         let (http_address, agent_address) = (http.local_addr()?, agents.local_addr()?);
+        let sender = Sender::new(
+            Arc::clone(&clock),
+            Limits {
+                allow: config.allow_receiver.clone(),
+                own: vec![http_address, agent_address],
+                ..Limits::default()
+            },
+            config.receiver_ca.as_deref(),
+        )
+        .context("receiver_ca_file")?;
         let public_url = match &config.public_url {
             Some(url) => url.clone(),
             None => Url::parse(&format!("http://{http_address}"))?,
@@ -213,6 +216,7 @@ impl App {
             supervisor: supervisor.clone(),
             tenure: self.tenure,
         });
+        let redeliver = deliveries.replays();
         supervisor.spawn(Task::Delivery, deliveries.run(from_outbox, drain(), delivered));
 
         supervisor.spawn(Task::Settings, Arc::clone(&settings).poll(drain()));
@@ -240,6 +244,7 @@ impl App {
             fleet: Arc::clone(&self.parts.fleet),
             sender: self.sender,
             shards: self.parts.shards.clone(),
+            redeliver,
             // One holds some 70 MB and a core.
             replays: Arc::new(tokio::sync::Semaphore::new(1)),
             public_url: self.public_url.clone(),

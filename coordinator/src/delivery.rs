@@ -1,41 +1,53 @@
 //! Deliveries: claim, send, record the attempt, and again until the receiver has it or it is given up.
 //!
 //! The cast: an *event* is a fact about an incident; a *delivery* is that event owed to one channel, and its id is what the
-//! receiver sees as `webhook-id`; an *attempt* is one HTTP request. The outbox creates deliveries, this stage alone changes
-//! them. A delivery is *claimed* by storing its rendered body: from then on every attempt, before and after any crash,
-//! sends the same bytes.
+//! receiver sees as `webhook-id`; an *attempt* is one exchange with the receiver. The outbox creates deliveries, this
+//! stage alone changes them. A delivery is *claimed* by storing its rendered body: from then on every attempt, before and
+//! after any crash, sends the same bytes.
 //!
-//! Order: deliveries of one incident to one channel go one after the other, in the order of the events; a given-up one
-//! counts as finished. Two that wait, neither ever attempted, become one: the later. Different incidents and different
-//! channels never wait for each other: `places` sees to it that no receiver takes them all.
+//! Order: deliveries of one incident to one channel are a *line*. They go one after the other, in the order of the
+//! events; a given-up one counts as finished. Two that wait, neither ever attempted, become one: the later. Different
+//! incidents and different channels never wait for each other: `places` sees to it that no receiver takes them all.
+//!
+//! Flow: a line that is due is admitted, claimed (`claim`), sent (`attempt`) and recorded (`record`). Claiming and
+//! recording are commits, and the stage waits for none: each is a task of its own that tells what became of it ([`News`]),
+//! and many are under way at once. Only within a line does one step wait for the other. Beside that, what fails for a
+//! minute is told to another channel (`stand_in`), and a channel that fails for good is disabled (`disable`).
 
+mod attempt;
+mod claim;
+mod disable;
+mod known;
 mod places;
+mod record;
+mod replay;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::panic::AssertUnwindSafe;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::retry;
-use futures_util::FutureExt;
-use model::{ChannelId, Clock, DeliveryId, IncidentId, Random, Timestamp, random};
-use store::{AttemptRow, Config, DeliveryRow, DeliveryState, EventRow, Store};
+use model::{ChannelId, Clock, DeliveryId, EventId, IncidentId, InstallationId, Random, Timestamp};
+use store::{DeliveryRow, EventRow, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use crate::lifecycle::{Supervisor, Task};
-use crate::notify::send::{Attempted, Outcome, Sender};
-use crate::notify::{Channel, Event};
-use crate::settings::{Settings, find_channel};
-use crate::shard::{self, DeliveryBatch};
+use crate::notify::send::Sender;
+use crate::settings::Settings;
+use crate::shard;
 use crate::tenure::Tenure;
-use crate::web::metrics::{DeliveryOutcome, Metrics};
+use crate::web::metrics::Metrics;
+use attempt::Attempted;
+use claim::Claimed;
+use known::Known;
 use places::Places;
+
+pub use replay::{Replay, Replayed};
 
 /// Deliveries claimed, or attempts recorded, in one commit.
 const MAX_BATCH: usize = 512;
@@ -71,29 +83,73 @@ type Line = (ChannelId, IncidentId);
 
 /// The stage and its deliveries.
 pub struct Deliveries {
-    parts: Parts,
-    lines: BTreeMap<Line, VecDeque<Owed>>,
+    parts: Arc<Parts>,
+    installation: InstallationId,
+    known: Known,
+    lines: BTreeMap<Line, VecDeque<Waiting>>,
     /// When the first delivery of a line may be tried.
     ready: BinaryHeap<Reverse<(Timestamp, Line)>>,
-    /// One for each attempt under way.
     places: Places,
-    done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
+    /// When a line has been failing for long enough to be told elsewhere.
+    stand_ins: BinaryHeap<Reverse<(Timestamp, Line)>>,
+    /// Deliveries to other channels that are being made.
+    standing_in: BTreeSet<DeliveryId>,
+    /// Channels that are being looked at or disabled.
+    suspects: BTreeSet<ChannelId>,
+    /// Notices of disabled channels that were seen to.
+    told_of: BTreeSet<EventId>,
+    /// Tasks under way besides attempts.
+    tasks: usize,
+    news: (mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>),
+    replays: (mpsc::UnboundedSender<Replay>, mpsc::UnboundedReceiver<Replay>),
 }
 
-/// An attempt that has ended.
-struct Done {
-    line: Line,
-    delivery: DeliveryId,
-    started_at: Timestamp,
-    attempted: Attempted,
+/// A delivery that is not finished.
+#[derive(Debug)]
+struct Waiting {
+    /// As it stands, but for its body.
+    row: DeliveryRow,
+    /// What it tells, until it is rendered.
+    event: Option<Arc<EventRow>>,
+    /// What is sent, once it is claimed.
+    body: Option<Bytes>,
+    /// It is being claimed: nothing goes before it, and it is not given up for a later one.
+    is_taken: bool,
+    /// It is told to another channel too.
+    is_stood_in_for: bool,
 }
 
-/// A claimed delivery with all that its attempt needs.
-struct Claimed {
-    line: Line,
-    delivery: DeliveryId,
-    channel: Channel,
-    body: Bytes,
+impl Waiting {
+    fn new(owed: Owed) -> Self {
+        let Owed { mut row, event } = owed;
+        let body = row.body.take().map(Bytes::from);
+        Self { row, event, body, is_taken: false, is_stood_in_for: false }
+    }
+
+    /// Whether it is claimed, or about to be.
+    const fn is_begun(&self) -> bool {
+        self.is_taken || self.body.is_some()
+    }
+}
+
+/// What became of a task.
+enum News {
+    /// A claim is committed, or needs to be tried again.
+    Claimed(Vec<Claimed>),
+    /// An attempt has ended.
+    Attempted(Box<Attempted>),
+    /// Attempts are recorded.
+    Recorded(Vec<Line>),
+    /// A delivery to another channel was made, or need not be, or could not be looked for now.
+    StoodIn(stand_in::Made),
+    /// A channel was looked at, and disabled if it had to be.
+    LookedAt(ChannelId),
+    /// Deliveries were read from the store to be delivered again.
+    Found(replay::Found),
+    /// There is nothing more to do.
+    Answered,
+    /// Nothing can be committed any more: shutting down.
+    Ending,
 }
 
 impl Deliveries {
@@ -101,12 +157,26 @@ impl Deliveries {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
-            parts,
+            installation: parts.store.installation(),
+            parts: Arc::new(parts),
+            known: Known::default(),
             lines: BTreeMap::new(),
             ready: BinaryHeap::new(),
             places: Places::default(),
-            done: mpsc::unbounded_channel(),
+            stand_ins: BinaryHeap::new(),
+            standing_in: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            told_of: BTreeSet::new(),
+            tasks: 0,
+            news: mpsc::unbounded_channel(),
+            replays: mpsc::unbounded_channel(),
         }
+    }
+
+    /// The way to ask for deliveries to be made again.
+    #[must_use]
+    pub fn replays(&self) -> mpsc::UnboundedSender<Replay> {
+        self.replays.0.clone()
     }
 
     /// Works until told to drain; then finishes the attempts under way and starts no more. `finished` is cancelled at
@@ -118,39 +188,86 @@ impl Deliveries {
         finished: CancellationToken,
     ) {
         let _finished = finished.drop_guard();
-        let (mut arrived, mut ended) = (Vec::new(), Vec::new());
+        let (mut arrived, mut news) = (Vec::new(), Vec::new());
         let mut more = true;
-        while !(drain.is_cancelled() && self.places.taken() == 0) {
-            let pause = self.pause(drain.is_cancelled());
+        while !(drain.is_cancelled() && self.places.in_flight() + self.tasks == 0) {
+            let draining = drain.is_cancelled();
+            let pause = self.pause(draining);
             tokio::select! {
-                count = owed.recv_many(&mut arrived, MAX_BATCH), if more && !drain.is_cancelled() => {
+                count = owed.recv_many(&mut arrived, MAX_BATCH), if more && !draining => {
                     more = count > 0;
                     for delivery in arrived.drain(..) {
                         self.add(delivery);
                     }
                 }
-                _ = self.done.1.recv_many(&mut ended, MAX_BATCH) => {
-                    let ended = std::mem::take(&mut ended);
-                    if !self.record(ended).await {
+                _ = self.news.1.recv_many(&mut news, MAX_BATCH) => {
+                    if !self.hear(std::mem::take(&mut news)) {
                         return;
                     }
                 }
+                Some(replay) = self.replays.1.recv(), if !draining => self.find(replay),
                 () = tokio::time::sleep(pause) => {}
-                () = drain.cancelled(), if !drain.is_cancelled() => {}
+                () = drain.cancelled(), if !draining => {}
             }
-            if !drain.is_cancelled() && !self.start_due().await {
-                return;
+            if !drain.is_cancelled() {
+                self.proceed();
             }
         }
+    }
+
+    /// Starts whatever can be started now.
+    fn proceed(&mut self) {
+        let is_news = self.known.refresh(&self.parts.settings.present());
+        if is_news {
+            self.tell_of_disabled();
+        }
+        self.claim_due();
+        self.send_claimed();
+        self.stand_in_for_failing();
+        self.parts.sender.close_idle();
+    }
+
+    /// Takes in what became of tasks. `false`: shutting down.
+    fn hear(&mut self, news: Vec<News>) -> bool {
+        let mut attempted = vec![];
+        for news in news {
+            if !matches!(news, News::Attempted(_)) {
+                self.tasks -= 1;
+            }
+            match news {
+                News::Claimed(claimed) => claimed.into_iter().for_each(|claimed| self.claimed(claimed)),
+                News::Attempted(ended) => attempted.push(*ended),
+                News::Recorded(lines) => lines.into_iter().for_each(|line| self.recorded(line)),
+                News::StoodIn(made) => self.stood_in(made),
+                News::LookedAt(channel) => drop(self.suspects.remove(&channel)),
+                News::Found(found) => self.replay(found),
+                News::Answered => {}
+                News::Ending => return false,
+            }
+        }
+        if !attempted.is_empty() {
+            self.record(attempted);
+        }
+        true
+    }
+
+    /// Starts a task that tells what became of it.
+    fn start(&mut self, task: impl Future<Output = News> + Send + 'static) {
+        self.tasks += 1;
+        let news = self.news.0.clone();
+        let dropped = NewsOnDrop { news: Some(news) };
+        self.parts.supervisor.spawn(Task::Attempt, async move { dropped.tell(task.await) });
     }
 
     /// How long until something is ready by itself and can be started.
     fn pause(&self, draining: bool) -> Duration {
         let now = self.parts.clock.now();
-        if draining || self.places.all_taken() || !self.parts.tenure.holds(now) {
+        if draining || !self.parts.tenure.holds(now) {
             return MAX_PAUSE;
         }
-        self.ready.peek().map_or(MAX_PAUSE, |Reverse((at, _))| at.since(now)).min(MAX_PAUSE)
+        let next = [self.ready.peek(), self.stand_ins.peek()];
+        let next = next.into_iter().flatten().map(|Reverse((at, _))| *at).min();
+        next.map_or(MAX_PAUSE, |at| at.since(now)).min(MAX_PAUSE)
     }
 
     fn add(&mut self, owed: Owed) {
@@ -160,116 +277,17 @@ impl Deliveries {
             return;
         }
         // What is claimed stays first: it may be under way.
-        let is_before = |known: &Owed| known.row.body.is_some() || known.row.transition < owed.row.transition;
+        let is_before = |known: &Waiting| known.is_begun() || known.row.transition < owed.row.transition;
         let place = waiting.partition_point(is_before);
         let at = owed.row.next_attempt_at;
-        if owed.row.attempts > 0 {
-            self.places.attempt_ended(line.0, false);
+        if owed.row.attempts > owed.row.replayed_after {
+            self.places.is_failing(line.0);
         }
-        waiting.insert(place, owed);
+        waiting.insert(place, Waiting::new(owed));
         if waiting.len() == 1 {
             self.ready.push(Reverse((at, line)));
         }
-    }
-
-    /// Claims what is due and starts its attempts. `false`: shutting down.
-    async fn start_due(&mut self) -> bool {
-        loop {
-            let due = self.take_due();
-            if due.is_empty() {
-                return true;
-            }
-            let config = self.parts.settings.present();
-            let (mut batch, mut claimed) = (DeliveryBatch::default(), vec![]);
-            for line in due {
-                claimed.extend(self.claim(line, &config, &mut batch).await);
-            }
-            if !(batch.deliveries.is_empty() || self.parts.shards.deliveries(batch).await) {
-                return false;
-            }
-            for delivery in claimed {
-                self.attempt(delivery);
-            }
-        }
-    }
-
-    /// Lines whose first delivery may be tried now, as many as there are places for.
-    fn take_due(&mut self) -> Vec<Line> {
-        let now = self.parts.clock.now();
-        let mut due = vec![];
-        while due.len() < MAX_BATCH && !self.places.all_taken() && self.parts.tenure.holds(now) {
-            let Some(&Reverse((at, line))) = self.ready.peek() else { break };
-            if at > now {
-                break;
-            }
-            self.ready.pop();
-            if self.places.take(line) {
-                due.push(line);
-            }
-        }
-        due
-    }
-
-    /// Gives a channel's place back and lets those have it that waited for it.
-    fn release(&mut self, channel: ChannelId) {
-        // Behind what has been due for longer, or channels that hang would hand all places to themselves.
-        let now = self.parts.clock.now();
-        let woken = self.places.give_back(channel).into_iter();
-        self.ready.extend(woken.map(|line| Reverse((now, line))));
-    }
-
-    /// Claims the first delivery of a line: coalesces it with later ones, renders it, and puts the rows in the batch.
-    async fn claim(&mut self, line: Line, config: &Config, batch: &mut DeliveryBatch) -> Option<Claimed> {
-        let now = self.parts.clock.now();
-        let waiting = self.lines.get_mut(&line)?;
-        while waiting.len() > 1 && waiting.iter().take(2).all(|owed| owed.row.body.is_none()) {
-            if let Some(mut earlier) = waiting.pop_front() {
-                earlier.row.state = DeliveryState::Coalesced;
-                earlier.row.finished_at = Some(now);
-                batch.deliveries.push(earlier.row);
-            }
-        }
-        let owed = waiting.front_mut()?;
-        let channel: Option<Channel> =
-            find_channel(config, line.0).and_then(|row| serde_json::from_str(row.settings.expose()).ok());
-        let Some(channel) = channel else {
-            self.places.forget(line.0);
-            self.give_up(line, "the channel was deleted", batch);
-            return None;
-        };
-        if owed.row.body.is_none() {
-            match render(&self.parts, owed, &channel).await {
-                Rendered::Body(body) => {
-                    owed.row.body = Some(body);
-                    batch.deliveries.push(owed.row.clone());
-                }
-                Rendered::Later => {
-                    owed.row.next_attempt_at = now.plus(Duration::from_secs(1));
-                    self.ready.push(Reverse((owed.row.next_attempt_at, line)));
-                    self.release(line.0);
-                    return None;
-                }
-                Rendered::Never => {
-                    self.give_up(line, "its event cannot be read", batch);
-                    return None;
-                }
-            }
-        }
-        let body = owed.row.body.clone()?;
-        Some(Claimed { line, delivery: owed.row.id, channel, body: Bytes::from(body) })
-    }
-
-    /// Ends the first delivery of a line without an attempt.
-    fn give_up(&mut self, line: Line, why: &str, batch: &mut DeliveryBatch) {
-        let now = self.parts.clock.now();
-        if let Some(mut owed) = self.lines.get_mut(&line).and_then(VecDeque::pop_front) {
-            warn!(delivery.id = %owed.row.id, "delivery given up: {why}");
-            owed.row.state = DeliveryState::Dead;
-            owed.row.finished_at = Some(now);
-            batch.deliveries.push(owed.row);
-        }
-        self.next_in(line);
-        self.release(line.0);
+        self.watch_for_stand_in(line);
     }
 
     /// Makes the next delivery of a line ready, if there is one.
@@ -282,119 +300,31 @@ impl Deliveries {
         }
     }
 
-    /// Starts an attempt.
-    fn attempt(&self, claimed: Claimed) {
-        let (sender, clock, done) =
-            (Arc::clone(&self.parts.sender), Arc::clone(&self.parts.clock), self.done.0.clone());
-        self.parts.supervisor.spawn(Task::Attempt, async move {
-            let started_at = clock.now();
-            // A panic must not keep the place. What it leaves behind belongs to this one attempt.
-            let making = async {
-                let Claimed { channel, delivery, body, .. } = &claimed;
-                channel.attempt(&sender, *delivery, clock.wall(), body).await
-            };
-            let made = AssertUnwindSafe(making).catch_unwind().await;
-            let attempted = made.unwrap_or_else(|_| Attempted::unsent("internal error".to_owned()));
-            let ended = Done { line: claimed.line, delivery: claimed.delivery, started_at, attempted };
-            drop(done.send(ended));
-        });
-    }
-
-    /// Records attempts that have ended and decides what comes next. `false`: shutting down.
-    async fn record(&mut self, ended: Vec<Done>) -> bool {
+    /// Lets lines that were parked be looked at again: behind what has been due for longer, or channels that hang would
+    /// hand all places to themselves.
+    fn wake(&mut self, lines: Vec<Line>) {
         let now = self.parts.clock.now();
-        let mut batch = DeliveryBatch::default();
-        let mut lines = vec![];
-        for done in ended {
-            let front = self.lines.get_mut(&done.line).and_then(VecDeque::front_mut);
-            let Some(owed) = front.filter(|owed| owed.row.id == done.delivery) else {
-                self.release(done.line.0);
-                continue;
-            };
-            owed.row.attempts += 1;
-            self.places.attempt_ended(done.line.0, done.attempted.outcome == Outcome::Delivered);
-            let outcome = match done.attempted.outcome {
-                Outcome::Delivered => retry::Outcome::Delivered,
-                Outcome::Failed { retry_after } => retry::Outcome::Failed { retry_after },
-                Outcome::Refused | Outcome::Gone => retry::Outcome::Gone,
-            };
-            let jitter = random::unit(self.parts.random.as_ref());
-            match retry::next(owed.row.attempts, outcome, now, jitter) {
-                retry::Next::Done => {
-                    (owed.row.state, owed.row.finished_at) = (DeliveryState::Delivered, Some(now));
-                }
-                retry::Next::DeadLetter => {
-                    (owed.row.state, owed.row.finished_at) = (DeliveryState::Dead, Some(now));
-                }
-                retry::Next::At(at) => owed.row.next_attempt_at = at,
-            }
-            self.parts.metrics.delivery(match owed.row.state {
-                DeliveryState::Delivered => DeliveryOutcome::Delivered,
-                DeliveryState::Dead => DeliveryOutcome::Dead,
-                DeliveryState::Waiting | DeliveryState::Coalesced => DeliveryOutcome::Failed,
-            });
-            log(&owed.row, &done.attempted);
-            batch.deliveries.push(owed.row.clone());
-            batch.attempts.push(AttemptRow {
-                delivery: done.delivery,
-                number: owed.row.attempts,
-                started_at: done.started_at,
-                duration: done.attempted.duration,
-                status: done.attempted.status,
-                detail: done.attempted.detail,
-                answer: done.attempted.answer,
-            });
-            lines.push(done.line);
-        }
-        if !(batch.deliveries.is_empty() || self.parts.shards.deliveries(batch).await) {
-            return false;
-        }
-        for line in lines {
-            if let Some(waiting) = self.lines.get_mut(&line)
-                && waiting.front().is_some_and(|owed| owed.row.finished_at.is_some())
-            {
-                waiting.pop_front();
-            }
-            self.next_in(line);
-            self.release(line.0);
-        }
-        true
+        self.ready.extend(lines.into_iter().map(|line| Reverse((now, line))));
     }
 }
 
-fn log(row: &DeliveryRow, attempted: &Attempted) {
-    let (delivery, channel) = (row.id, row.channel);
-    let (attempts, detail) = (row.attempts, &attempted.detail);
-    match row.state {
-        DeliveryState::Delivered => {
-            info!(delivery.id = %delivery, channel.id = %channel, attempts, "delivered");
-        }
-        DeliveryState::Dead => {
-            warn!(delivery.id = %delivery, channel.id = %channel, attempts, detail, "delivery given up");
-        }
-        DeliveryState::Waiting | DeliveryState::Coalesced => {
-            info!(delivery.id = %delivery, channel.id = %channel, attempts, detail, "attempt failed; will try again");
+/// Tells of a task's end even if it is dropped or panics: the stage counts them.
+struct NewsOnDrop {
+    news: Option<mpsc::UnboundedSender<News>>,
+}
+
+impl NewsOnDrop {
+    fn tell(mut self, what: News) {
+        if let Some(news) = self.news.take() {
+            drop(news.send(what));
         }
     }
 }
 
-/// What came of rendering a delivery.
-enum Rendered {
-    Body(Vec<u8>),
-    /// The event could not be loaded now.
-    Later,
-    /// There is no such event, or it cannot be read.
-    Never,
-}
-
-async fn render(parts: &Parts, owed: &mut Owed, channel: &Channel) -> Rendered {
-    if owed.event.is_none() {
-        match parts.store.event(owed.row.event).await {
-            Ok(event) => owed.event = event.map(Arc::new),
-            Err(_) => return Rendered::Later,
+impl Drop for NewsOnDrop {
+    fn drop(&mut self) {
+        if let Some(news) = self.news.take() {
+            drop(news.send(News::Ending));
         }
     }
-    let event = owed.event.as_ref().map(|row| Event::decode(row.body.as_bytes()));
-    let Some(Ok(event)) = event else { return Rendered::Never };
-    Rendered::Body(channel.body(owed.row.id, &event, parts.clock.now()))
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{ChannelId, Clock, DeliveryId, InstallationId, Timestamp};
-use store::{DeliveryRow, DeliveryState, EventRow};
+use store::{DeliveryRow, EventRow};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -68,20 +68,8 @@ fn fan_out(
 ) -> Vec<DeliveryRow> {
     let channels: BTreeSet<ChannelId> =
         event.channels.iter().copied().filter(|channel| exists(*channel)).collect();
-    let delivery = |channel| DeliveryRow {
-        id: DeliveryId::derive(installation, event.id, channel),
-        event: event.id,
-        channel,
-        incident: event.incident,
-        subject: event.subject,
-        transition: event.transition,
-        state: DeliveryState::Waiting,
-        attempts: 0,
-        next_attempt_at: now,
-        body: None,
-        created_at: now,
-        finished_at: None,
-    };
+    let delivery =
+        |channel| DeliveryRow::owed(DeliveryId::derive(installation, event.id, channel), event, channel, now);
     channels.into_iter().map(delivery).collect()
 }
 

@@ -103,6 +103,11 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: noun::channel::Verb,
     },
+    /// What was owed to channels, and every attempt at it
+    Delivery {
+        #[command(subcommand)]
+        verb: noun::delivery::Verb,
+    },
     /// Public status pages
     Page {
         #[command(subcommand)]

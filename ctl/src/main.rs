@@ -54,6 +54,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Noun::Agent { verb } => noun::agent::run(verb, &context().await?).await,
         Noun::Region { verb } => noun::region::run(verb, &context().await?).await,
         Noun::Channel { verb } => noun::channel::run(verb, &context().await?).await,
+        Noun::Delivery { verb } => noun::delivery::run(verb, &context().await?).await,
         Noun::Page { verb } => noun::page::run(verb, &context().await?).await,
         Noun::Maintenance { verb } => noun::maintenance::run(verb, &context().await?).await,
         Noun::Webhook { verb } => noun::webhook::run(verb, &output).await,

@@ -7,6 +7,7 @@ pub(crate) mod agent;
 mod badge;
 pub(crate) mod channel;
 pub(crate) mod check;
+pub(crate) mod delivery;
 mod exchange;
 pub(crate) mod heartbeat;
 pub(crate) mod incident;

@@ -23,6 +23,7 @@ use tonic_types::StatusExt;
 use url::Url;
 
 use super::Admin;
+use crate::delivery::Replay;
 use crate::fleet::Fleet;
 use crate::lifecycle::{Supervisor, Task};
 use crate::notify::Sender;
@@ -38,6 +39,8 @@ pub(super) struct Bench {
     pub(super) clock: Arc<TestClock>,
     /// Makes writes fail.
     pub(super) faults: Faults,
+    /// Where requests to deliver again arrive.
+    pub(super) asked: mpsc::UnboundedReceiver<Replay>,
 }
 
 impl Bench {
@@ -50,6 +53,7 @@ impl Bench {
         let settings = Arc::new(Settings::load(Arc::clone(&store), Arc::clone(&clock) as _).await.unwrap());
         let recovered = shard::recover(store.as_ref(), clock_now(&clock)).await.unwrap();
         let (shards, lanes) = shard::lanes();
+        let (redeliver, asked) = mpsc::unbounded_channel();
         let admin = Admin {
             clock: Arc::clone(&clock) as _,
             random: Arc::new(SystemRandom),
@@ -59,6 +63,7 @@ impl Bench {
             fleet: Arc::new(Fleet::new(Arc::clone(&clock) as _)),
             shards,
             sender: Arc::new(Sender::new(Arc::clone(&clock) as _, Limits::default(), None).unwrap()),
+            redeliver,
             replays: Arc::new(Semaphore::new(1)),
             healthy: Arc::new(AtomicBool::new(true)),
             public_url: Url::parse("https://status.example.com/").unwrap(),
@@ -81,7 +86,7 @@ impl Bench {
             recovered,
         });
         supervisor.spawn(Task::Shards, owner.run(supervisor.drain().clone()));
-        Self { admin, clock, faults }
+        Self { admin, clock, faults, asked }
     }
 
     /// As [`Bench::start`], with these regions.

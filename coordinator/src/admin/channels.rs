@@ -1,5 +1,6 @@
 //! `Channels`: where notifications go. URLs, tokens and signing secrets are never shown again.
 
+mod fallback;
 mod kinds;
 mod test_send;
 
@@ -20,9 +21,19 @@ use super::refusal::{Refusal, not_found, stale, unreadable};
 use crate::notify::Channel;
 use crate::notify::channel::{ChannelSettings, Settings, SigningKey, SigningSecret, rotate};
 
-const CHANGEABLE: [&str; 5] = ["name", "url", "signing_secret", "notices", "settings"];
-const FIXED: [&str; 8] =
-    ["id", "kind", "kind_name", "created_at", "updated_at", "etag", "public_key", "previous_secret_until"];
+const CHANGEABLE: [&str; 6] = ["name", "url", "signing_secret", "notices", "settings", "fallback"];
+const FIXED: [&str; 10] = [
+    "id",
+    "kind",
+    "kind_name",
+    "created_at",
+    "updated_at",
+    "etag",
+    "public_key",
+    "previous_secret_until",
+    "disabled_at",
+    "disabled_reason",
+];
 /// Users of a channel that a refusal names.
 const MAX_NAMED: usize = 5;
 
@@ -34,13 +45,17 @@ impl Channels for Admin {
     ) -> Result<Response<wire::Channel>, Status> {
         let asked = request.into_inner().channel.unwrap_or_default();
         let (name, channel) = self.read_new(&asked)?;
-        let settings = ChannelSettings { channel, notices: asked.notices.unwrap_or(true) };
+        let mut invalid = Invalid::default();
+        let fallback = fallback::read(&self.settings.present(), None, &asked.fallback, &mut invalid);
+        invalid.refuse()?;
+        let notices = asked.notices.unwrap_or(true);
+        let settings = ChannelSettings { channel, notices, fallback, disabled: None };
         let now = self.clock.now();
         let row = ChannelRow {
             id: ChannelId::new(now, self.random.as_ref()),
             workspace: DEFAULT_WORKSPACE.into(),
             name,
-            settings: stored(&settings),
+            settings: settings.to_stored(),
             revision: 1,
             created_at: now,
             updated_at: now,
@@ -90,7 +105,8 @@ impl Channels for Admin {
         let mask = fields::mask(update_mask, &CHANGEABLE, &FIXED, &mut invalid);
         invalid.refuse()?;
         let now = self.clock.now();
-        let read = |before: &ChannelRow| read_change(before, &asked, &mask, now);
+        let config = self.settings.present();
+        let read = |before: &ChannelRow| read_change(&config, before, &asked, &mask, now);
         let changed = self.change_channel(&asked.id, &asked.etag, now, read).await?;
         render(&changed, now).map(Response::new)
     }
@@ -106,10 +122,25 @@ impl Channels for Admin {
                 return Err(Refusal::from(stale("channel", &row.name)));
             }
             self.refuse_while_used(row)?;
+            fallback::refuse_while_used(config, row)?;
             Ok(ConfigChange::DeleteChannel(row.id))
         };
         self.settings.change(decide).await?;
         Ok(Response::new(()))
+    }
+
+    async fn enable_channel(
+        &self,
+        request: Request<wire::EnableChannelRequest>,
+    ) -> Result<Response<wire::Channel>, Status> {
+        let asked = request.into_inner().id;
+        let now = self.clock.now();
+        let read = |before: &ChannelRow| {
+            let settings = ChannelSettings { disabled: None, ..settings_of(before)? };
+            Ok((before.name.clone(), settings))
+        };
+        let enabled = self.change_channel(&asked, "", now, read).await?;
+        render(&enabled, now).map(Response::new)
     }
 
     async fn rotate_channel_secret(
@@ -192,7 +223,7 @@ impl Admin {
             let (name, settings) = read(before)?;
             let after = ChannelRow {
                 name,
-                settings: stored(&settings),
+                settings: settings.to_stored(),
                 revision: before.revision + 1,
                 updated_at: now,
                 ..before.clone()
@@ -235,6 +266,7 @@ fn present<'a>(config: &'a Config, asked: &str) -> Result<&'a ChannelRow, Status
 
 /// The name and settings of a channel whose fields in `mask` become what `asked` says.
 fn read_change(
+    config: &Config,
     before: &ChannelRow,
     asked: &wire::Channel,
     mask: &[&str],
@@ -242,9 +274,12 @@ fn read_change(
 ) -> Result<(String, ChannelSettings), Status> {
     let mut invalid = Invalid::default();
     let named = |field| mask.contains(&field);
-    let ChannelSettings { mut channel, mut notices } = settings_of(before)?;
+    let ChannelSettings { mut channel, mut notices, mut fallback, disabled } = settings_of(before)?;
     if named("notices") {
         notices = asked.notices.unwrap_or(true);
+    }
+    if named("fallback") {
+        fallback = fallback::read(config, Some(before.id), &asked.fallback, &mut invalid);
     }
     let name = if named("name") {
         fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid)
@@ -277,15 +312,11 @@ fn read_change(
             None => {}
         }
     }
-    invalid.finish(name.map(|name| (name, ChannelSettings { channel, notices })))
+    invalid.finish(name.map(|name| (name, ChannelSettings { channel, notices, fallback, disabled })))
 }
 
 fn read_secret(text: &str, invalid: &mut Invalid) -> Option<SigningSecret> {
     if text.is_empty() { None } else { invalid.check("signing_secret", text.parse()) }
-}
-
-fn stored(settings: &ChannelSettings) -> model::Secret<String> {
-    model::Secret::new(serde_json::to_string(settings).expect("channel kinds have only text keys"))
 }
 
 fn settings_of(row: &ChannelRow) -> Result<ChannelSettings, Status> {
@@ -306,7 +337,7 @@ fn render_with_secret(row: &ChannelRow, now: Timestamp) -> Result<wire::Channel,
 
 /// A channel without its secrets.
 fn render(row: &ChannelRow, now: Timestamp) -> Result<wire::Channel, Status> {
-    let ChannelSettings { channel, notices } = settings_of(row)?;
+    let ChannelSettings { channel, notices, fallback, disabled } = settings_of(row)?;
     let mut settings = channel.settings.shown();
     let name = channel.provider().name();
     let previous = channel.secrets.iter().filter_map(|key| key.until).filter(|until| *until > now);
@@ -322,6 +353,9 @@ fn render(row: &ChannelRow, now: Timestamp) -> Result<wire::Channel, Status> {
         etag: etag(row.revision),
         settings,
         kind_name: name.to_owned(),
+        fallback: fallback.map(|id| id.to_string()).unwrap_or_default(),
+        disabled_at: disabled.as_ref().and_then(|disabled| instant(disabled.at)),
+        disabled_reason: disabled.map(|disabled| disabled.reason).unwrap_or_default(),
         public_key: channel.secrets.first().and_then(|key| key.secret.public_key()).unwrap_or_default(),
         previous_secret_until: previous.max().and_then(instant),
     })
@@ -553,5 +587,46 @@ mod tests {
         }
         said(bench.admin.delete_channel(delete()).await);
         assert_eq!(bench.admin.delete_channel(delete()).await.unwrap_err().code(), Code::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_fallback_is_another_channel_that_stays_while_it_is_one() {
+        let bench = Bench::start().await;
+        let pager = said(create(&bench, webhook("pager")).await).id;
+        let ops = said(create(&bench, wire::Channel { fallback: "pager".into(), ..webhook("ops") }).await);
+        assert_eq!(ops.fallback, pager);
+        let delete = || Request::new(wire::DeleteChannelRequest { id: "pager".into(), etag: String::new() });
+        let refusal = bench.admin.delete_channel(delete()).await.unwrap_err();
+        assert!(refusal.message().contains("the fallback of channel `ops`"), "{refusal}");
+        for wrong in ["ops", "pigeon"] {
+            let itself = wire::Channel { id: "ops".into(), fallback: wrong.into(), ..Default::default() };
+            let expected = (Code::InvalidArgument, vec!["fallback".to_owned()]);
+            assert_eq!(refused(update(&bench, itself, &["fallback"]).await), expected);
+        }
+        let none = wire::Channel { id: "ops".into(), ..Default::default() };
+        assert_eq!(said(update(&bench, none, &["fallback"]).await).fallback, "");
+        said(bench.admin.delete_channel(delete()).await);
+    }
+
+    #[tokio::test]
+    async fn a_disabled_channel_says_why_until_it_is_enabled() {
+        let bench = Bench::start().await;
+        said(create(&bench, webhook("ops")).await);
+        let disabled =
+            crate::notify::channel::Disabled { at: bench.admin.clock.now(), reason: "gone".into() };
+        let disable = |config: &Config| {
+            let row = config.channels[0].clone();
+            let settings = ChannelSettings { disabled: Some(disabled), ..settings_of(&row)? };
+            Ok::<_, Refusal>(ConfigChange::PutChannel(ChannelRow { settings: settings.to_stored(), ..row }))
+        };
+        bench.admin.settings.change(disable).await.unwrap();
+        let get = || bench.admin.get_channel(Request::new(wire::GetChannelRequest { id: "ops".into() }));
+        let shown = said(get().await);
+        assert!(shown.disabled_at.is_some());
+        assert_eq!(shown.disabled_reason, "gone");
+        let enable = Request::new(wire::EnableChannelRequest { id: "ops".into() });
+        let enabled = said(bench.admin.enable_channel(enable).await);
+        assert_eq!((enabled.disabled_at, enabled.disabled_reason.as_str()), (None, ""));
+        assert_eq!(said(get().await).disabled_at, None);
     }
 }

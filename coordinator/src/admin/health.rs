@@ -13,7 +13,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// What the listener serves, by full name.
-pub(super) const SERVICES: [&str; 11] = [
+pub(super) const SERVICES: [&str; 12] = [
     "vigilmon.admin.v1.Monitors",
     "vigilmon.admin.v1.Heartbeats",
     "vigilmon.admin.v1.Runs",
@@ -21,6 +21,7 @@ pub(super) const SERVICES: [&str; 11] = [
     "vigilmon.admin.v1.Badges",
     "vigilmon.admin.v1.Incidents",
     "vigilmon.admin.v1.Channels",
+    "vigilmon.admin.v1.Deliveries",
     "vigilmon.admin.v1.Fleet",
     "vigilmon.admin.v1.StatusPages",
     "vigilmon.admin.v1.Maintenances",

@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use model::{DeliveryId, Random, Secret, Timestamp, result};
+use model::{ChannelId, DeliveryId, Random, Secret, Timestamp, result};
 use serde::{Deserialize, Serialize};
 use store::ChannelRow;
 
@@ -207,6 +207,29 @@ pub struct ChannelSettings {
     /// Whether operators' notices go there: agents that are not believed, regions that cannot be heard.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub notices: bool,
+    /// Where what cannot be delivered for a minute goes as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<ChannelId>,
+    /// Nothing is sent there any more; `None`: it is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<Disabled>,
+}
+
+/// Since when and why nothing is sent to a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disabled {
+    /// Since when.
+    pub at: Timestamp,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl ChannelSettings {
+    /// As it is stored.
+    #[must_use]
+    pub fn to_stored(&self) -> Secret<String> {
+        Secret::new(serde_json::to_string(self).expect("channel settings have only text keys"))
+    }
 }
 
 const fn yes() -> bool {
@@ -218,10 +241,11 @@ const fn is_yes(value: &bool) -> bool {
     *value
 }
 
-/// Whether operators' notices go to a channel.
+/// Whether operators' notices go to a channel: it is meant for them and in use.
 #[must_use]
 pub fn takes_notices(row: &ChannelRow) -> bool {
-    serde_json::from_str(row.settings.expose()).is_ok_and(|settings: ChannelSettings| settings.notices)
+    serde_json::from_str(row.settings.expose())
+        .is_ok_and(|settings: ChannelSettings| settings.notices && settings.disabled.is_none())
 }
 
 #[cfg(test)]
@@ -237,7 +261,7 @@ mod tests {
                 let secret = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB".parse().unwrap();
                 channel.secrets = vec![SigningKey { secret, until: None }];
             }
-            let settings = ChannelSettings { channel, notices: false };
+            let settings = ChannelSettings { channel, notices: false, fallback: None, disabled: None };
             let stored = serde_json::to_string(&settings).unwrap();
             assert!(stored.contains("hush"), "a sample has a secret: {stored}");
             assert_eq!(serde_json::from_str::<ChannelSettings>(&stored).unwrap(), settings);
@@ -251,7 +275,7 @@ mod tests {
     fn rows_from_before_there_were_settings_are_read() {
         let stored = r#"{"kind":"webhook","url":"https://a.example/hush",
             "secrets":["whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"],"notices":false}"#;
-        let ChannelSettings { channel, notices } = serde_json::from_str(stored).unwrap();
+        let ChannelSettings { channel, notices, .. } = serde_json::from_str(stored).unwrap();
         assert_eq!(channel.settings.text("url"), "https://a.example/hush");
         assert_eq!((channel.secrets.len(), notices), (1, false));
         assert!(serde_json::from_str::<Channel>(r#"{"kind":"pigeon","url":"https://a.example/"}"#).is_err());

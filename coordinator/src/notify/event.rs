@@ -159,6 +159,8 @@ pub enum EventFailure {
     Quarantined,
     /// Regions cannot be heard, or monitors cannot be judged. For operators.
     Uncovered,
+    /// A channel's receiver takes nothing any more, so nothing more is sent there. For operators.
+    Disabled,
 }
 
 /// Why an incident ended without recovery.
@@ -212,11 +214,11 @@ pub enum EventSubject {
         /// Where it stands; `None` if it was deleted.
         region: Option<EventRegion>,
     },
-    /// The installation as a whole: whether enough of its regions can be heard. For operators.
+    /// The installation as a whole: whether enough of its regions can be heard, whether its channels work. For operators.
     Installation {
         /// Its id.
         id: InstallationId,
-        /// `coverage`.
+        /// What of it: `coverage`, `channel ops`.
         name: String,
     },
 }

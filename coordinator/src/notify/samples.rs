@@ -82,6 +82,7 @@ pub(super) fn all() -> Vec<(&'static str, Event)> {
         ("quarantined", quarantined()),
         ("released", ended(quarantined(), EventKind::Resolved, 3 * 60)),
         ("uncovered", uncovered()),
+        ("disabled", disabled()),
         ("covered", ended(uncovered(), EventKind::Resolved, 12 * 60)),
         ("hostile", hostile()),
     ]
@@ -309,6 +310,22 @@ pub(super) fn uncovered() -> Event {
         regions: vec![region("us-east")],
         votes: None,
         ..down()
+    }
+}
+
+pub(super) fn disabled() -> Event {
+    Event {
+        incident: EventIncident {
+            failure: EventFailure::Disabled,
+            cause: "its receiver answered 410 Gone: it wants no more".to_owned(),
+            ..uncovered().incident
+        },
+        subject: EventSubject::Installation {
+            id: InstallationId::from_bytes([9; 16]),
+            name: "channel ops".to_owned(),
+        },
+        regions: vec![],
+        ..uncovered()
     }
 }
 

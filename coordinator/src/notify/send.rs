@@ -4,9 +4,11 @@
 //! its addresses are filtered when connecting (`dial`), one deadline covers everything from the name's look-up to
 //! the answer's last byte, little of the answer is read and less kept, redirects are not followed, nothing is
 //! decompressed, and no proxy is asked for from the environment. An attempt runs in its caller's task and leaves
-//! nothing behind when it is dropped.
+//! nothing behind when it is dropped, and at its proper end no more than an open connection (`pool`).
 
 mod dial;
+mod pool;
+mod ports;
 mod retry_after;
 mod smtp;
 mod tls;
@@ -14,25 +16,25 @@ mod tls;
 mod zoo;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use url::Position;
 
 use model::address::Cidr;
-use model::{Clock, Timestamp, result};
+use model::{Clock, result};
+use store::AttemptTiming;
 
 use super::channel::ReceiverUrl;
 use super::channel::provider::Unsendable;
 use dial::{DialError, Dialer};
+use pool::{Connection, Pool};
 
 pub use smtp::{Encryption, Mail};
 pub use tls::InvalidCa;
@@ -53,20 +55,23 @@ pub struct Limits {
     pub deadline: Duration,
     /// Ranges that may be connected to although they are not public (`--allow-receiver`).
     pub allow: Vec<Cidr>,
+    /// Where this coordinator itself listens: never connected to, by whatever name or address.
+    pub own: Vec<SocketAddr>,
 }
 
 impl Default for Limits {
     /// 15 seconds, and public addresses only.
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(15), allow: Vec::new() }
+        Self { deadline: Duration::from_secs(15), allow: Vec::new(), own: Vec::new() }
     }
 }
 
-/// Sends deliveries. Cheap to share behind an `Arc`; keeps no connection open.
+/// Sends deliveries. Cheap to share behind an `Arc`.
 pub struct Sender {
     clock: Arc<dyn Clock>,
     deadline: Duration,
     dialer: Dialer,
+    pool: Pool,
 }
 
 /// What one attempt sends.
@@ -130,6 +135,8 @@ pub struct Attempted {
     pub answer: Vec<u8>,
     /// How long it took.
     pub duration: Duration,
+    /// Where the time went.
+    pub timing: AttemptTiming,
 }
 
 /// What an attempt means for its delivery.
@@ -158,6 +165,7 @@ impl Attempted {
             detail,
             answer: vec![],
             duration: Duration::ZERO,
+            timing: AttemptTiming::default(),
         }
     }
 }
@@ -168,8 +176,8 @@ impl Sender {
     /// # Errors
     /// When `extra_ca` holds no certificate or a broken one.
     pub fn new(clock: Arc<dyn Clock>, limits: Limits, extra_ca: Option<&[u8]>) -> Result<Self, InvalidCa> {
-        let dialer = Dialer::new(limits.allow, tls::client_config(extra_ca)?);
-        Ok(Self { clock, deadline: limits.deadline, dialer })
+        let dialer = Dialer::new(limits.allow, limits.own, tls::client_config(extra_ca)?);
+        Ok(Self { clock, deadline: limits.deadline, dialer, pool: Pool::default() })
     }
 
     /// Makes one attempt. Whatever the receiver does, it ends within the deadline.
@@ -199,6 +207,7 @@ impl Sender {
             detail: result::clean(&handed.detail, MAX_DETAIL_CHARS),
             answer,
             duration: self.clock.now().since(started_at),
+            timing: AttemptTiming::default(),
         }
     }
 
@@ -217,13 +226,93 @@ impl Sender {
             detail: result::clean(&detail, MAX_DETAIL_CHARS),
             answer: received.answer,
             duration: self.clock.now().since(started_at),
+            timing: received.timing,
         }
     }
 
-    async fn exchange(&self, request: &Request, received: &mut Received) -> Result<(), Problem> {
-        let stream = self.dialer.connect(request.url.expose()).await?;
-        talk(stream, request, self.clock.wall(), received).await
+    /// Closes connections that have been open in vain for too long. To be called every second or so.
+    pub fn close_idle(&self) {
+        self.pool.close_idle(self.clock.now());
     }
+
+    async fn exchange(&self, request: &Request, received: &mut Received) -> Result<(), Problem> {
+        let url = request.url.expose();
+        ports::check(url)?;
+        let allows = |address| self.dialer.allows(address);
+        if let Some(mut connection) = self.pool.take(url, self.clock.now(), allows).await {
+            match self.talk(&mut connection, request, received).await {
+                // The receiver closed it while nobody was looking, perhaps as we wrote: that says nothing of it.
+                Err(Problem::Answer(_)) if !connection.has_heard() => {}
+                ended => return self.end(url, connection, ended).await,
+            }
+        }
+        let (stream, peer) = self.dialer.connect(url, self.clock.as_ref(), &mut received.timing).await?;
+        let mut connection = Connection::begin(stream, peer, self.clock.now(), MAX_HEAD_BYTES).await?;
+        let ended = self.talk(&mut connection, request, received).await;
+        self.end(url, connection, ended).await
+    }
+
+    /// Sends the request and reads as much of the answer as anyone may want.
+    async fn talk(
+        &self,
+        connection: &mut Connection,
+        request: &Request,
+        received: &mut Received,
+    ) -> Result<Rest, Problem> {
+        let message = message(request)?;
+        connection.listen();
+        let Connection { requests, driver, .. } = connection;
+        let asked_at = self.clock.now();
+        let exchange = async {
+            let response = requests.send_request(message).await?;
+            received.timing.answer_us = Some(dial::micros(self.clock.now().since(asked_at)));
+            received.status = Some(response.status());
+            let wall = self.clock.wall();
+            received.retry_after =
+                response.headers().get(RETRY_AFTER).and_then(|value| retry_after::parse(value, wall));
+            let mut body = response.into_body();
+            let mut read = 0;
+            while read < MAX_READ_BYTES {
+                let Some(frame) = body.frame().await else { return Ok(Rest::Nothing) };
+                let frame = frame?;
+                let Some(data) = frame.data_ref() else { continue };
+                read += data.len();
+                let room = MAX_KEPT_BYTES - received.answer.len();
+                received.answer.extend_from_slice(&data[..data.len().min(room)]);
+            }
+            Ok(Rest::Unread)
+        };
+        // The connection has to be driven while the exchange waits for it. When it ends first, what it has read is still
+        // there to be taken.
+        let mut exchange = pin!(exchange);
+        tokio::select! {
+            biased;
+            ended = &mut exchange => ended,
+            _ = driver.as_mut() => exchange.await.map(|_| Rest::Closed),
+        }
+    }
+
+    async fn end(
+        &self,
+        url: &url::Url,
+        connection: Connection,
+        ended: Result<Rest, Problem>,
+    ) -> Result<(), Problem> {
+        if let Rest::Nothing = ended? {
+            self.pool.keep(url, connection, self.clock.now()).await;
+        }
+        Ok(())
+    }
+}
+
+/// What is left of an exchange whose answer has come.
+enum Rest {
+    /// Nothing: the connection can be used again.
+    Nothing,
+    /// Some of the answer, which nobody will read.
+    Unread,
+    /// The other end has closed the connection.
+    Closed,
 }
 
 impl fmt::Debug for Sender {
@@ -238,11 +327,14 @@ struct Received {
     status: Option<StatusCode>,
     retry_after: Option<Duration>,
     answer: Vec<u8>,
+    timing: AttemptTiming,
 }
 
 /// Why an exchange did not come to its end.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
+    #[error(transparent)]
+    Port(#[from] ports::Refused),
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("the request cannot be written: {0}")]
@@ -251,46 +343,6 @@ enum Problem {
     Answer(#[from] hyper::Error),
     #[error("timeout after {}", in_seconds(*.0))]
     Timeout(Duration),
-}
-
-/// Sends the request and reads as much of the answer as anyone may want.
-async fn talk<S>(
-    stream: S,
-    request: &Request,
-    wall: Timestamp,
-    received: &mut Received,
-) -> Result<(), Problem>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let message = message(request)?;
-    let (mut requests, connection) =
-        http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream)).await?;
-    let exchange = async {
-        let response = requests.send_request(message).await?;
-        received.status = Some(response.status());
-        received.retry_after =
-            response.headers().get(RETRY_AFTER).and_then(|value| retry_after::parse(value, wall));
-        let mut body = response.into_body();
-        let mut read = 0;
-        while read < MAX_READ_BYTES
-            && let Some(frame) = body.frame().await
-        {
-            let frame = frame?;
-            let Some(data) = frame.data_ref() else { continue };
-            read += data.len();
-            let room = MAX_KEPT_BYTES - received.answer.len();
-            received.answer.extend_from_slice(&data[..data.len().min(room)]);
-        }
-        Ok(())
-    };
-    // The connection has to be driven while the exchange waits for it. When it ends first, what it has read is still
-    // there to be taken.
-    let (mut exchange, connection) = (pin!(exchange), pin!(connection));
-    tokio::select! {
-        ended = &mut exchange => ended,
-        _ = connection => exchange.await,
-    }
 }
 
 fn message(request: &Request) -> Result<http::Request<Full<Bytes>>, http::Error> {
@@ -303,7 +355,6 @@ fn message(request: &Request) -> Result<http::Request<Full<Bytes>>, http::Error>
     headers.extend(request.headers.clone());
     headers.insert(HOST, HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])?);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("Vigilmon/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(message)
 }
 

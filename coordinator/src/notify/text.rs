@@ -164,6 +164,7 @@ fn opened(event: &Event, rendered_at: Timestamp) -> Message {
         }
         EventFailure::Quarantined => return quarantined(event, ago(started_at)),
         EventFailure::Uncovered => return uncovered(event, ago(started_at)),
+        EventFailure::Disabled => return disabled(event, ago(started_at)),
     };
     Message {
         title: format!("🔴 {word}: {}{}", called(&event.subject), and_more(&event.members)),
@@ -244,6 +245,22 @@ fn uncovered(event: &Event, started: String) -> Message {
     lines.push(line("Started", started));
     Message {
         title: format!("🟡 COVERAGE: {title}"),
+        lines,
+        severity: Severity::Warning,
+        timestamp: event.incident.started_at,
+        acknowledge_url: None,
+    }
+}
+
+fn disabled(event: &Event, started: String) -> Message {
+    let lines = vec![
+        line("Reason", one_line(&event.incident.cause, MAX_VALUE_CHARS)),
+        line("Effect", "nothing is sent there until somebody enables it".to_owned()),
+        line("Since", started),
+    ];
+    let title = format!("🟡 DISABLED: {}", called(&event.subject));
+    Message {
+        title,
         lines,
         severity: Severity::Warning,
         timestamp: event.incident.started_at,

@@ -6,7 +6,7 @@ use engine::probe::Canaries;
 use engine::{heartbeat, monitor};
 use model::{AgentId, Capture, CheckResult, EventId, MonitorId, RegionId, SubjectId, Timestamp};
 use store::journal::HeardPing;
-use store::{AttemptRow, DeliveryRow};
+use store::{AttemptRow, ClaimRow, DeliveryMark, DeliveryRow, EventRow};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::definition::Definition;
@@ -66,7 +66,12 @@ impl Input {
             Self::Results(batch) => batch.items.len().max(1),
             Self::Ping(ping) => 1 + ping.heard.body.len() / 256,
             Self::Deliveries(batch) => {
-                1 + batch.deliveries.len() + batch.dispatched.len() + batch.attempts.len()
+                1 + batch.events.len()
+                    + batch.deliveries.len()
+                    + batch.claims.len()
+                    + batch.marks.len()
+                    + batch.dispatched.len()
+                    + batch.attempts.len()
             }
             Self::Slow { .. }
             | Self::RegionLive { .. }
@@ -188,8 +193,14 @@ pub struct Unavailable;
 /// Rows of the outbox and the deliveries, and who waits for them.
 #[derive(Debug, Default)]
 pub struct DeliveryBatch {
-    /// Created or changed.
+    /// Events that no subject's change made.
+    pub events: Vec<EventRow>,
+    /// Created.
     pub deliveries: Vec<DeliveryRow>,
+    /// Claimed.
+    pub claims: Vec<ClaimRow>,
+    /// Changed.
+    pub marks: Vec<DeliveryMark>,
     /// Events whose deliveries are all made.
     pub dispatched: Vec<EventId>,
     /// Attempts made.

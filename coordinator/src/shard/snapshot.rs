@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use model::{Shard, SubjectId, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{AgentSeen, CAPTURE_RETENTION, Commit, JOURNAL_RETENTION, Position, SnapshotRow};
+use store::{
+    AgentSeen, CAPTURE_RETENTION, Commit, DELIVERY_RETENTION, JOURNAL_RETENTION, Position, SnapshotRow,
+};
 
 use super::input::State;
 use super::stage::Published;
@@ -60,6 +62,7 @@ impl Sweep {
             Some((_, at)) if now.since(at) < SWEEP => return,
             _ => {
                 commit.trim_captures_before = Some(now.minus(CAPTURE_RETENTION));
+                commit.trim_deliveries_before = Some(now.minus(DELIVERY_RETENTION));
                 self.waiting = std::mem::take(&mut self.touched).into_iter().collect();
                 self.began_at = Some((position, now));
                 position

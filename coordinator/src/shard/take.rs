@@ -32,7 +32,10 @@ pub(super) fn take(input: &Input, stage: &mut Stage<'_>) -> Outcome {
         Input::Change(change) => return Outcome::Changed(stage.change(&change.request)),
         Input::Deliveries(batch) => {
             let rows = stage.rows();
+            rows.events.extend_from_slice(&batch.events);
             rows.deliveries.extend_from_slice(&batch.deliveries);
+            rows.claims.extend_from_slice(&batch.claims);
+            rows.marks.extend_from_slice(&batch.marks);
             rows.dispatched.extend_from_slice(&batch.dispatched);
             rows.attempts.extend_from_slice(&batch.attempts);
         }

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use model::{EventId, IncidentId, InstallationId, Timestamp};
+use model::{ChannelId, DeliveryId, EventId, IncidentId, InstallationId, Timestamp};
 
 use crate::{
-    AttemptedDelivery, CaptureQuery, CaptureRow, Commit, Config, ConfigChange, Error, EventRow,
-    IncidentQuery, IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position, RunQuery,
-    RunRow, Store, TimelineRow,
+    AttemptedDelivery, CaptureQuery, CaptureRow, ChannelRecord, Commit, Config, ConfigChange, DeliveryQuery,
+    DeliveryRow, Error, EventRow, IncidentQuery, IncidentRow, JournalQuery, JournalRow, Lease, Loaded,
+    MemberRow, Position, RunQuery, RunRow, Store, TimelineRow,
 };
 
 /// What befalls a write.
@@ -166,6 +166,21 @@ impl<S: Store> Store for Faulty<S> {
 
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {
         self.store.deliveries(incident)
+    }
+
+    fn delivery(&self, id: DeliveryId) -> BoxFuture<'_, Result<Option<AttemptedDelivery>, Error>> {
+        self.store.delivery(id)
+    }
+
+    fn list_deliveries<'a>(
+        &'a self,
+        query: &'a DeliveryQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeliveryRow>, Error>> {
+        self.store.list_deliveries(query)
+    }
+
+    fn channel_record(&self, channel: ChannelId) -> BoxFuture<'_, Result<ChannelRecord, Error>> {
+        self.store.channel_record(channel)
     }
 
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<EventRow>, Error>> {

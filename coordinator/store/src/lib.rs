@@ -21,14 +21,17 @@ pub mod records;
 pub mod sqlite;
 
 use futures_util::future::BoxFuture;
-use model::{EventId, HeartbeatId, IncidentId, InstallationId, Shard, SubjectId, Timestamp};
+use model::{
+    ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, Shard, SubjectId, Timestamp,
+};
 
 pub use journal::{JournalRow, Position, Record};
 pub use records::{
-    AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, BadgeRow, CapturePlace, CaptureQuery, CaptureRow,
-    CaptureVerdict, ChannelRow, Config, ConfigChange, DeliveryRow, DeliveryState, EventRow, IncidentQuery,
-    IncidentRow, IncidentState, JoinRow, KeyRow, MaintenanceRow, MemberRow, PageRow, PingKeyRow, RegionRow,
-    RunPlace, RunQuery, RunRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
+    AgentRow, AgentSeen, AttemptRow, AttemptTiming, AttemptedDelivery, BadgeRow, CapturePlace, CaptureQuery,
+    CaptureRow, CaptureVerdict, ChannelRecord, ChannelRow, ClaimRow, Config, ConfigChange, DeliveryMark,
+    DeliveryPlace, DeliveryQuery, DeliveryRow, DeliveryState, EventRow, IncidentQuery, IncidentRow,
+    IncidentState, JoinRow, KeyRow, MaintenanceRow, MemberRow, PageRow, PingKeyRow, RegionRow, RunPlace,
+    RunQuery, RunRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
 };
 
 /// How long a lease lives without renewal unless configured otherwise.
@@ -47,6 +50,10 @@ pub const RUN_RETENTION: std::time::Duration = std::time::Duration::from_secs(90
 pub const KEPT_RUNS: u32 = 200;
 /// Old runs that one commit deletes at most.
 pub const TRIMMED_RUNS_PER_COMMIT: u32 = 512;
+/// How long finished deliveries and their attempts are kept.
+pub const DELIVERY_RETENTION: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
+/// Deliveries that one commit deletes at most.
+pub const TRIMMED_DELIVERIES_PER_COMMIT: u32 = 256;
 
 /// What one coordinator may write: its lease, as of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,9 +103,12 @@ pub struct Commit {
     pub runs: Vec<RunRow>,
     /// Events for the outbox; one that exists stays as it is.
     pub events: Vec<EventRow>,
-    /// Deliveries created or changed. A fresh row ([`DeliveryRow::is_fresh`]) never replaces an existing one: an event
-    /// that is fanned out again must not undo a claim or an end.
+    /// Deliveries created; one that exists stays as it is, so that an event that is fanned out again undoes nothing.
     pub deliveries: Vec<DeliveryRow>,
+    /// Deliveries whose bodies are fixed from now on.
+    pub claims: Vec<ClaimRow>,
+    /// Deliveries that stand otherwise from now on.
+    pub marks: Vec<DeliveryMark>,
     /// Events whose deliveries are all in `deliveries` of this or an earlier commit.
     pub dispatched: Vec<EventId>,
     /// Attempts made.
@@ -121,6 +131,9 @@ pub struct Commit {
     pub trim_runs_before: Option<Timestamp>,
     /// Of these heartbeats only the newest [`KEPT_RUNS`] runs are kept.
     pub trim_runs_of: Vec<HeartbeatId>,
+    /// Finished deliveries created before this instant may go, with their attempts; at most
+    /// [`TRIMMED_DELIVERIES_PER_COMMIT`] go with each commit that says so, oldest first.
+    pub trim_deliveries_before: Option<Timestamp>,
 }
 
 /// Why the store did not do what was asked.
@@ -244,6 +257,18 @@ pub trait Store: Send + Sync {
 
     /// Deliveries of an incident with their attempts, oldest first.
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>>;
+
+    /// One delivery with its attempts.
+    fn delivery(&self, id: DeliveryId) -> BoxFuture<'_, Result<Option<AttemptedDelivery>, Error>>;
+
+    /// Deliveries without their bodies, newest first.
+    fn list_deliveries<'a>(
+        &'a self,
+        query: &'a DeliveryQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeliveryRow>, Error>>;
+
+    /// How a channel's receiver has been doing.
+    fn channel_record(&self, channel: ChannelId) -> BoxFuture<'_, Result<ChannelRecord, Error>>;
 
     /// One event of the outbox, dispatched or not: what a waiting delivery is rendered from after a restart.
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<EventRow>, Error>>;

@@ -17,11 +17,12 @@ use model::{
 
 use crate::{
     AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, BadgeRow, CaptureQuery, CaptureRow, CaptureVerdict,
-    ChannelRow, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, DeliveryRow, DeliveryState, Error, EventRow,
-    IncidentQuery, IncidentRow, IncidentState, JournalQuery, JournalRow, KEPT_RUNS, KeyRow, Lease, Loaded,
-    MaintenanceRow, MemberRow, PageRow, PingKeyRow, Position, RegionRow, RunPlace, RunQuery, RunRow,
-    SnapshotRow, StateRow, Store, SubjectRow, TRIMMED_CAPTURES_PER_COMMIT, TRIMMED_PER_COMMIT,
-    TRIMMED_RUNS_PER_COMMIT, TimelineRow,
+    ChannelRecord, ChannelRow, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, DeliveryMark, DeliveryQuery,
+    DeliveryRow, DeliveryState, Error, EventRow, IncidentQuery, IncidentRow, IncidentState, JournalQuery,
+    JournalRow, KEPT_RUNS, KeyRow, Lease, Loaded, MaintenanceRow, MemberRow, PageRow, PingKeyRow, Position,
+    RegionRow, RunPlace, RunQuery, RunRow, SnapshotRow, StateRow, Store, SubjectRow,
+    TRIMMED_CAPTURES_PER_COMMIT, TRIMMED_DELIVERIES_PER_COMMIT, TRIMMED_PER_COMMIT, TRIMMED_RUNS_PER_COMMIT,
+    TimelineRow,
 };
 
 /// A store that lives as long as its last clone.
@@ -156,11 +157,25 @@ impl Store for Memory {
     fn deliveries(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<AttemptedDelivery>, Error>> {
         let rows = self.rows();
         let deliveries = rows.deliveries(|row| row.incident == incident).into_iter();
-        let with_attempts = deliveries.map(|delivery| {
-            let attempts = rows.attempts.range((delivery.id, 0)..=(delivery.id, u32::MAX));
-            (delivery.clone(), attempts.map(|(_, attempt)| attempt.clone()).collect())
-        });
+        let with_attempts = deliveries.map(|delivery| (delivery.clone(), rows.attempts(delivery.id)));
         ready(Ok(with_attempts.collect())).boxed()
+    }
+
+    fn delivery(&self, id: DeliveryId) -> BoxFuture<'_, Result<Option<AttemptedDelivery>, Error>> {
+        let rows = self.rows();
+        let delivery = rows.deliveries.get(&id).cloned();
+        ready(Ok(delivery.map(|delivery| (delivery, rows.attempts(id))))).boxed()
+    }
+
+    fn list_deliveries<'a>(
+        &'a self,
+        query: &'a DeliveryQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeliveryRow>, Error>> {
+        ready(Ok(self.rows().list_deliveries(query))).boxed()
+    }
+
+    fn channel_record(&self, channel: ChannelId) -> BoxFuture<'_, Result<ChannelRecord, Error>> {
+        ready(Ok(self.rows().channel_record(channel))).boxed()
     }
 
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<EventRow>, Error>> {
@@ -243,11 +258,15 @@ impl Rows {
             });
         }
         for row in &commit.deliveries {
-            if row.is_fresh() {
-                self.deliveries.entry(row.id).or_insert_with(|| row.clone());
-            } else {
-                self.deliveries.insert(row.id, row.clone());
+            self.deliveries.entry(row.id).or_insert_with(|| row.clone());
+        }
+        for claim in &commit.claims {
+            if let Some(row) = self.deliveries.get_mut(&claim.delivery) {
+                row.body = Some(claim.body.clone());
             }
+        }
+        for mark in &commit.marks {
+            self.mark_delivery(mark);
         }
         for event in &commit.dispatched {
             self.undispatched.remove(event);
@@ -274,7 +293,21 @@ impl Rows {
         for heartbeat in &commit.trim_runs_of {
             self.trim_runs_of(*heartbeat);
         }
+        if let Some(before) = commit.trim_deliveries_before {
+            self.trim_deliveries(before);
+        }
         Ok(())
+    }
+
+    fn mark_delivery(&mut self, mark: &DeliveryMark) {
+        let Some(row) = self.deliveries.get_mut(&mark.delivery) else { return };
+        row.state = mark.state;
+        row.attempts = mark.attempts;
+        row.replayed_after = mark.replayed_after;
+        row.next_attempt_at = mark.next_attempt_at;
+        row.first_attempt_at = mark.first_attempt_at;
+        row.finished_at = mark.finished_at;
+        row.reason.clone_from(&mark.reason);
     }
 
     fn check_lease(&self, commit: &Commit) -> Result<(), Error> {
@@ -441,6 +474,51 @@ impl Rows {
         let beyond = places.len().saturating_sub(KEPT_RUNS as usize);
         for place in places.drain(..beyond) {
             self.runs.remove(&place);
+        }
+    }
+
+    fn trim_deliveries(&mut self, before: Timestamp) {
+        let is_old = |row: &&DeliveryRow| row.created_at < before && row.state != DeliveryState::Waiting;
+        let mut old: Vec<_> =
+            self.deliveries.values().filter(is_old).map(|row| (row.created_at, row.id)).collect();
+        old.sort_unstable();
+        for (_, id) in old.iter().take(TRIMMED_DELIVERIES_PER_COMMIT as usize) {
+            self.deliveries.remove(id);
+            self.attempts.retain(|(delivery, _), _| delivery != id);
+        }
+    }
+
+    fn attempts(&self, delivery: DeliveryId) -> Vec<AttemptRow> {
+        let attempts = self.attempts.range((delivery, 0)..=(delivery, u32::MAX));
+        attempts.map(|(_, attempt)| attempt.clone()).collect()
+    }
+
+    fn list_deliveries(&self, query: &DeliveryQuery) -> Vec<DeliveryRow> {
+        let wanted = |row: &&DeliveryRow| {
+            query.channel.is_none_or(|channel| row.channel == channel)
+                && query.incident.is_none_or(|incident| row.incident == incident)
+                && query.state.is_none_or(|state| row.state == state)
+                && query.created_since.is_none_or(|since| row.created_at >= since)
+                && query.after.is_none_or(|after| (row.created_at, row.id) < after)
+        };
+        let mut rows: Vec<_> = self.deliveries.values().filter(wanted).collect();
+        rows.sort_by_key(|row| Reverse((row.created_at, row.id)));
+        let without_body = |row: &DeliveryRow| DeliveryRow { body: None, ..row.clone() };
+        rows.into_iter().take(query.limit as usize).map(without_body).collect()
+    }
+
+    fn channel_record(&self, channel: ChannelId) -> ChannelRecord {
+        let rows = || self.deliveries.values().filter(|row| row.channel == channel);
+        let delivered = rows().filter(|row| row.state == DeliveryState::Delivered);
+        let delivered_at =
+            delivered.max_by_key(|row| (row.created_at, row.id)).and_then(|row| row.finished_at);
+        let since = |row: &&DeliveryRow| {
+            matches!(row.state, DeliveryState::Waiting | DeliveryState::Dead)
+                && delivered_at.is_none_or(|at| row.created_at >= at)
+        };
+        ChannelRecord {
+            delivered_at,
+            failing_since: rows().filter(since).filter_map(|row| row.first_attempt_at).min(),
         }
     }
 

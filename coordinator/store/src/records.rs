@@ -293,22 +293,86 @@ pub struct DeliveryRow {
     pub state: DeliveryState,
     /// Attempts made.
     pub attempts: u32,
+    /// Of those, how many had been made when somebody last asked for it to be delivered again: the schedule of
+    /// retries counts from there.
+    pub replayed_after: u32,
     /// When to try (again).
     pub next_attempt_at: Timestamp,
+    /// When the first attempt began.
+    pub first_attempt_at: Option<Timestamp>,
     /// The rendered body, from the first claim on; every attempt sends these bytes.
     pub body: Option<Vec<u8>>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was delivered or given up.
     pub finished_at: Option<Timestamp>,
+    /// The delivery to another channel that failed, so that this one was made in its place.
+    pub stands_in_for: Option<DeliveryId>,
+    /// Why it ended without being delivered, for people; empty: the attempts say it.
+    pub reason: String,
 }
 
 impl DeliveryRow {
-    /// Whether it is as the outbox creates it: neither claimed nor ended.
+    /// An event that is owed to a channel from now on.
     #[must_use]
-    pub const fn is_fresh(&self) -> bool {
-        matches!(self.state, DeliveryState::Waiting) && self.body.is_none()
+    pub const fn owed(id: DeliveryId, event: &EventRow, channel: ChannelId, now: Timestamp) -> Self {
+        Self {
+            id,
+            event: event.id,
+            channel,
+            incident: event.incident,
+            subject: event.subject,
+            transition: event.transition,
+            state: DeliveryState::Waiting,
+            attempts: 0,
+            replayed_after: 0,
+            next_attempt_at: now,
+            first_attempt_at: None,
+            body: None,
+            created_at: now,
+            finished_at: None,
+            stands_in_for: None,
+            reason: String::new(),
+        }
     }
+
+    /// Where it stands now, to be written over where it stood.
+    #[must_use]
+    pub fn mark(&self) -> DeliveryMark {
+        DeliveryMark {
+            delivery: self.id,
+            state: self.state,
+            attempts: self.attempts,
+            replayed_after: self.replayed_after,
+            next_attempt_at: self.next_attempt_at,
+            first_attempt_at: self.first_attempt_at,
+            finished_at: self.finished_at,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// A delivery is about to be attempted for the first time: its body is fixed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRow {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// What every attempt sends.
+    pub body: Vec<u8>,
+}
+
+/// What changes of a delivery: the fields of [`DeliveryRow`] of the same names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "documented where a delivery is")]
+pub struct DeliveryMark {
+    pub delivery: DeliveryId,
+    pub state: DeliveryState,
+    pub attempts: u32,
+    pub replayed_after: u32,
+    pub next_attempt_at: Timestamp,
+    pub first_attempt_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub reason: String,
 }
 
 /// Where a delivery stands.
@@ -323,6 +387,48 @@ pub enum DeliveryState {
     Dead,
     /// Told by a later event of the same incident; never sent itself.
     Coalesced,
+}
+
+impl DeliveryState {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Coalesced => "coalesced",
+        }
+    }
+}
+
+/// A place in the list of deliveries: when created, and which.
+pub type DeliveryPlace = (Timestamp, DeliveryId);
+
+/// Which deliveries to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryQuery {
+    /// Only to this channel.
+    pub channel: Option<ChannelId>,
+    /// Only of this incident.
+    pub incident: Option<IncidentId>,
+    /// Only those that stand so.
+    pub state: Option<DeliveryState>,
+    /// Only those created at or after this instant.
+    pub created_since: Option<Timestamp>,
+    /// Only those after this one in the listing.
+    pub after: Option<DeliveryPlace>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// How a channel's receiver has been doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelRecord {
+    /// When something was last delivered there.
+    pub delivered_at: Option<Timestamp>,
+    /// When the oldest delivery was first attempted that was created since then and has not been delivered.
+    pub failing_since: Option<Timestamp>,
 }
 
 /// One try.
@@ -342,6 +448,27 @@ pub struct AttemptRow {
     pub detail: String,
     /// The first bytes of the answer.
     pub answer: Vec<u8>,
+    /// Where the time went.
+    pub timing: AttemptTiming,
+}
+
+/// How long each step of an attempt took, in microseconds; `None`: it did not come to that, or there was no such step.
+/// Over a connection that was kept open there is nothing to resolve and to connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttemptTiming {
+    /// Looking up the name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve_us: Option<u64>,
+    /// Connecting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_us: Option<u64>,
+    /// The handshake of TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_us: Option<u64>,
+    /// From the request to the head of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_us: Option<u64>,
 }
 
 /// A delivery with its attempts, oldest first.

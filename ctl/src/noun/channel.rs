@@ -11,8 +11,8 @@ mod value;
 use clap::{ArgGroup, Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{
-    Channel, CreateChannelRequest, DeleteChannelRequest, GetChannelRequest, ListChannelsRequest,
-    RotateChannelSecretRequest, UpdateChannelRequest,
+    Channel, CreateChannelRequest, DeleteChannelRequest, EnableChannelRequest, GetChannelRequest,
+    ListChannelsRequest, RotateChannelSecretRequest, UpdateChannelRequest,
 };
 
 use super::{Context, Get, Ls, Which, client};
@@ -38,6 +38,8 @@ pub(crate) enum Verb {
     Rotate(Rotate),
     /// Send a message that says it is a test, and show what the receiver answers
     Test(test::Test),
+    /// Send to a channel again that was disabled because its receiver failed for good
+    Enable(Which),
     /// List the kinds of channels, or what can be set in one kind
     Kinds(kind::Kinds),
 }
@@ -59,11 +61,14 @@ pub(crate) struct Create {
     /// Do not send notices for operators there: agents that are not believed, regions that cannot be heard
     #[arg(long)]
     no_notices: bool,
+    /// The channel, by id or name, that is told as well what this one could not take for a minute
+    #[arg(long, value_name = "ID")]
+    fallback: Option<String>,
 }
 
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["name", "url", "settings", "unset", "notices"]))]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(["name", "url", "settings", "unset", "notices", "fallback", "no_fallback"]))]
 pub(crate) struct Edit {
     /// Id or name
     id: String,
@@ -82,6 +87,12 @@ pub(crate) struct Edit {
     /// Whether to send notices for operators there: agents that are not believed, regions that cannot be heard
     #[arg(long, value_name = "true|false")]
     notices: Option<bool>,
+    /// The channel, by id or name, that is told as well what this one could not take for a minute
+    #[arg(long, value_name = "ID")]
+    fallback: Option<String>,
+    /// Tell no other channel
+    #[arg(long, conflicts_with = "fallback")]
+    no_fallback: bool,
 }
 
 /// Arguments of `rotate`.
@@ -104,6 +115,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Delete(Which { id }) => delete(id, context).await,
         Verb::Rotate(rotate) => self::rotate(rotate, context).await,
         Verb::Test(test) => test::run(test, context).await,
+        Verb::Enable(Which { id }) => enable(id, context).await,
         Verb::Kinds(kinds) => kind::list(kinds, context).await,
     }
 }
@@ -136,6 +148,7 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
         url: create.url.map(|url| value("--url", &url)).transpose()?.unwrap_or_default(),
         settings: value::settings(create.settings)?,
         notices: Some(!create.no_notices),
+        fallback: create.fallback.unwrap_or_default(),
         ..Channel::default()
     };
     let request = CreateChannelRequest { channel: Some(channel) };
@@ -184,6 +197,7 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
         (edit.url.is_some(), "url"),
         (!settings.is_empty(), "settings"),
         (edit.notices.is_some(), "notices"),
+        (edit.fallback.is_some() || edit.no_fallback, "fallback"),
     ];
     let paths: Vec<String> =
         given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path.to_owned()).collect();
@@ -192,8 +206,9 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
     let present = channels.get_channel(GetChannelRequest { id: edit.id }).await?.into_inner();
     let name = edit.name.unwrap_or_default();
     let notices = edit.notices;
-    let channel =
-        Channel { id: present.id, etag: present.etag, name, url, settings, notices, ..Channel::default() };
+    let fallback = edit.fallback.unwrap_or_default();
+    let channel = Channel { id: present.id, etag: present.etag, name, url, settings, ..Channel::default() };
+    let channel = Channel { notices, fallback, ..channel };
     let update_mask = Some(prost_types::FieldMask { paths });
     let request = UpdateChannelRequest { channel: Some(channel), update_mask };
     let channel = channels.update_channel(request).await?.into_inner();
@@ -207,13 +222,19 @@ async fn delete(id: String, context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn enable(id: String, context: &Context) -> Result<(), Failure> {
+    let channel = channels!(context).enable_channel(EnableChannelRequest { id }).await?.into_inner();
+    context.output.changed(&channel, None, &format!("enabled {}", channel.name))
+}
+
 impl Listed for Channel {
-    const COLUMNS: &'static [&'static str] = &["NAME", "KIND", "URL", "CREATED", "ID"];
+    const COLUMNS: &'static [&'static str] = &["NAME", "KIND", "STATE", "URL", "CREATED", "ID"];
 
     fn row(&self, now: Timestamp) -> Vec<Cell> {
         vec![
             Cell::text(&self.name),
             Cell::text(&self.kind_name),
+            Cell::state(if self.disabled_at.is_some() { "disabled" } else { "enabled" }),
             Cell::text(&self.url),
             Cell::text(moment::relative(self.created_at.as_ref(), now)),
             Cell::text(&self.id),
@@ -237,6 +258,9 @@ impl Described for Channel {
             .field("public key", &self.public_key)
             .field("previous secret until", previous)
             .field("notices", if self.notices() { "yes" } else { "no" })
+            .field("fallback", &self.fallback)
+            .field("disabled", moment::both(self.disabled_at.as_ref(), now))
+            .field("disabled because", &self.disabled_reason)
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
             .part("settings", Table { headers: &["", ""], rows: settings })

@@ -37,8 +37,12 @@ impl Cell {
     pub(crate) fn state(text: impl AsRef<str>) -> Self {
         let mut cell = Self::text(text);
         cell.colour = match cell.text.split(' ').next().unwrap_or_default() {
-            "up" | "pass" | "connected" | "resolved" | "running" | "success" | "succeeded" => Some("32"),
-            "down" | "fail" | "failed" | "missed" | "open" | "disconnected" => Some("31"),
+            "up" | "pass" | "connected" | "resolved" | "running" | "success" | "succeeded" | "delivered" => {
+                Some("32")
+            }
+            "down" | "fail" | "failed" | "missed" | "open" | "disconnected" | "dead" | "disabled" => {
+                Some("31")
+            }
             "degraded" | "late" | "lost:" | "error" | "unknown" | "quarantined" => Some("33"),
             _ => None,
         };

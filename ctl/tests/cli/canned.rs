@@ -551,6 +551,9 @@ pub(crate) fn channel(base: Timestamp) -> Channel {
         kind_name: "slack".into(),
         public_key: String::new(),
         previous_secret_until: None,
+        fallback: "chn_0192d3b4a7c87f3e8a1b2c3d4e5f6081".into(),
+        disabled_at: at(base, -100),
+        disabled_reason: "its receiver answered 410 Gone: it wants no more".into(),
     }
 }
 
@@ -563,6 +566,43 @@ pub(crate) fn tried(delivered: bool) -> TestChannelResponse {
         answer: if delivered { "ok" } else { "no_service" }.into(),
         title: "🔴 DOWN: TEST of a monitor".into(),
         text: "Status: 503 Service Unavailable\nStarted: 3 minutes ago".into(),
+    }
+}
+
+pub(crate) fn delivery(base: Timestamp) -> Delivery {
+    let attempt = |number: i32, status: i32, detail: &str| DeliveryAttempt {
+        number,
+        started_at: at(base, -60 + 5 * i64::from(number)),
+        duration: span(81),
+        status,
+        detail: detail.into(),
+        answer: if status == 0 { vec![] } else { b"no such\nhook".to_vec() },
+        resolve_duration: span(1),
+        connect_duration: span(20),
+        tls_duration: if status == 0 { None } else { span(30) },
+        answer_duration: if status == 0 { None } else { span(30) },
+    };
+    Delivery {
+        id: "dlv_0192d3b4a7c87f3e8a1b2c3d4e5f6079".into(),
+        event_id: "evt_0192d3b4a7c87f3e8a1b2c3d4e5f6080".into(),
+        event_type: "incident.opened".into(),
+        channel_id: "chn_0192d3b4a7c87f3e8a1b2c3d4e5f6076".into(),
+        channel: "ops".into(),
+        incident_id: "inc_1".into(),
+        subject_id: "mon_1".into(),
+        state: DeliveryState::Waiting.into(),
+        attempt_count: 2,
+        created_at: at(base, -60),
+        first_attempt_at: at(base, -55),
+        next_attempt_at: at(base, 100),
+        finished_at: None,
+        reason: String::new(),
+        stands_in_for: "dlv_0192d3b4a7c87f3e8a1b2c3d4e5f6078".into(),
+        attempts: vec![
+            attempt(1, 0, "TLS: invalid peer certificate: Expired"),
+            attempt(2, 404, "404 Not Found"),
+        ],
+        body: br#"{"type":"incident.opened"}"#.to_vec(),
     }
 }
 

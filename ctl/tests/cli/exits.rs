@@ -70,6 +70,10 @@ fn wrong_usage_ends_with_2_before_anything_is_asked() {
         &["heartbeat", "snooze", "nightly"],
         &["heartbeat", "edit", "nightly"],
         &["channel", "edit", "ops"],
+        &["delivery", "redeliver"],
+        &["delivery", "redeliver", "dlv_1", "--channel", "ops"],
+        &["delivery", "redeliver", "dlv_1", "--dead"],
+        &["delivery", "redeliver", "--channel", "ops", "--delivered"],
         &["channel", "create", "slack", "ops", "--set", "tone"],
         &["channel", "create", "slack", "ops", "--set", "tone=a", "--set", "tone=b"],
         &["channel", "create", "slack", "ops", "--url", "@/nonexistent"],
@@ -80,7 +84,6 @@ fn wrong_usage_ends_with_2_before_anything_is_asked() {
         &["region", "ls", "--api-key-file", "/nonexistent"],
         &["region", "ls", "--server", "ftp://x"],
         &["maintenance", "edit", "disks"],
-        &["delivery", "ls"],
         &["apply", "-f", "x"],
     ] {
         let run = vigilctl(&fake.url(), args);
@@ -134,10 +137,12 @@ fn the_exit_codes_are_documented_without_a_server() {
 #[test]
 fn help_lists_what_is_delivered_and_nothing_else() {
     let run = vigilctl("http://127.0.0.1:1", &["--help"]);
-    for noun in ["monitor", "heartbeat", "incident", "agent", "region", "channel", "page", "maintenance"] {
+    for noun in
+        ["monitor", "heartbeat", "incident", "agent", "region", "channel", "delivery", "page", "maintenance"]
+    {
         assert!(run.stdout.contains(&format!("\n  {noun} ")), "{noun}: {}", run.stdout);
     }
-    for absent in ["delivery", "replay", "export", "apply"] {
+    for absent in ["replay", "export", "apply"] {
         assert!(!run.stdout.contains(absent), "{absent}");
     }
 }

@@ -55,6 +55,7 @@ impl Fake {
                 .add_service(badges_server::BadgesServer::new(admin.clone()))
                 .add_service(incidents_server::IncidentsServer::new(admin.clone()))
                 .add_service(channels_server::ChannelsServer::new(admin.clone()))
+                .add_service(deliveries_server::DeliveriesServer::new(admin.clone()))
                 .add_service(fleet_server::FleetServer::new(admin.clone()))
                 .add_service(status_pages_server::StatusPagesServer::new(admin.clone()))
                 .add_service(maintenances_server::MaintenancesServer::new(admin));
@@ -270,8 +271,21 @@ service! { channels_server::Channels {
         ..canned::channel(base)
     };
     test_channel(TestChannelRequest) -> TestChannelResponse = |_b, q| canned::tried(q.id != "lost");
+    enable_channel(EnableChannelRequest) -> Channel = |base, _q| canned::channel(base);
     list_channel_kinds(ListChannelKindsRequest) -> ListChannelKindsResponse = |_b, _q| ListChannelKindsResponse {
         kinds: vec![canned::channel_kind()],
+    };
+} }
+
+service! { deliveries_server::Deliveries {
+    get_delivery(GetDeliveryRequest) -> Delivery = |base, _q| canned::delivery(base);
+    list_deliveries(ListDeliveriesRequest) -> ListDeliveriesResponse = |base, _q| ListDeliveriesResponse {
+        deliveries: vec![Delivery { attempts: vec![], body: vec![], ..canned::delivery(base) }],
+        next_page_token: String::new(),
+    };
+    redeliver(RedeliverRequest) -> RedeliverResponse = |_b, q| RedeliverResponse {
+        count: i32::try_from(q.ids.len()).unwrap(),
+        ids: q.ids,
     };
 } }
 

@@ -184,6 +184,14 @@ fn channels() {
 }
 
 #[test]
+fn deliveries() {
+    table("delivery_ls", &["delivery", "ls", "--channel", "ops", "--state", "dead", "--since", "1h"]);
+    table("delivery_get", &["delivery", "get", "dlv_1"]);
+    document("delivery_get_json", &["delivery", "get", "dlv_1"], "json");
+    document("delivery_ls_yaml", &["delivery", "ls"], "yaml");
+}
+
+#[test]
 fn pages() {
     table("page_ls", &["page", "ls"]);
     table("page_get", &["page", "get", "acme-api-status"]);

@@ -169,6 +169,7 @@ fn labels(event: &Event, settings: &Settings) -> BTreeMap<String, String> {
         EventFailure::Silent { .. } => ("HeartbeatSilent", "critical"),
         EventFailure::Quarantined => ("AgentQuarantined", "warning"),
         EventFailure::Uncovered => ("CoverageReduced", "warning"),
+        EventFailure::Disabled => ("ChannelDisabled", "warning"),
     };
     let kind = match event.subject {
         EventSubject::Monitor { .. } => "monitor",

@@ -16,7 +16,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
+use model::Clock;
 use model::address::{Cidr, is_public};
+use store::AttemptTiming;
 
 /// Of a name's addresses, at most this many are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -26,6 +28,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Connects to receivers.
 pub(super) struct Dialer {
     allow: Vec<Cidr>,
+    own: Vec<SocketAddr>,
     tls: TlsConnector,
 }
 
@@ -43,6 +46,8 @@ pub(super) enum DialError {
         "refused: the receiver has an address that is not public; the server's --allow-receiver can allow it"
     )]
     NotPublic,
+    #[error("refused: that is where this coordinator listens")]
+    Own,
     #[error("{}", .0.kind())]
     Connect(#[source] io::Error),
     #[error("TLS: {}", tls_cause(.0))]
@@ -55,32 +60,65 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Dialer {
-    pub(super) fn new(allow: Vec<Cidr>, tls: rustls::ClientConfig) -> Self {
-        Self { allow, tls: TlsConnector::from(Arc::new(tls)) }
+    pub(super) fn new(allow: Vec<Cidr>, own: Vec<SocketAddr>, tls: rustls::ClientConfig) -> Self {
+        Self { allow, own, tls: TlsConnector::from(Arc::new(tls)) }
     }
 
-    /// Connects to a URL's host, with TLS for `https:`.
-    pub(super) async fn connect(&self, url: &Url) -> Result<Box<dyn Stream>, DialError> {
+    /// Connects to a URL's host, with TLS for `https:`, and says to which address.
+    pub(super) async fn connect(
+        &self,
+        url: &Url,
+        clock: &dyn Clock,
+        timing: &mut AttemptTiming,
+    ) -> Result<(Box<dyn Stream>, SocketAddr), DialError> {
         let host = url.host().ok_or(DialError::NoHost)?;
         let port = url.port_or_known_default().ok_or(DialError::NoHost)?;
-        let tcp = self.tcp(&host, port).await?;
+        let began_at = clock.now();
+        let addresses = self.permitted(resolve(&host, port).await?)?;
+        let resolved_at = clock.now();
+        timing.resolve_us = Some(micros(resolved_at.since(began_at)));
+        let (tcp, peer) = self.reach(&addresses).await?;
+        let connected_at = clock.now();
+        timing.connect_us = Some(micros(connected_at.since(resolved_at)));
         if url.scheme() != "https" {
-            return Ok(Box::new(tcp));
+            return Ok((Box::new(tcp), peer));
         }
-        Ok(Box::new(self.tls(&host, tcp).await?))
+        let tls = self.tls(&host, tcp).await?;
+        timing.tls_us = Some(micros(clock.now().since(connected_at)));
+        Ok((Box::new(tls), peer))
     }
 
     /// Connects to a host.
     pub(super) async fn tcp(&self, host: &Host<&str>, port: u16) -> Result<TcpStream, DialError> {
         let addresses = self.permitted(resolve(host, port).await?)?;
-        let tcp = dial(&addresses).await.map_err(DialError::Connect)?;
+        self.reach(&addresses).await.map(|(tcp, _)| tcp)
+    }
+
+    /// Connects to one of these addresses, and to nothing else.
+    async fn reach(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), DialError> {
+        let tcp = dial(addresses).await.map_err(DialError::Connect)?;
         let peer = tcp.peer_addr().map_err(DialError::Connect)?;
         if !addresses.contains(&peer) {
             return Err(DialError::NotPublic);
         }
+        if self.is_own(peer, tcp.local_addr().map_err(DialError::Connect)?) {
+            return Err(DialError::Own);
+        }
         // One small request: waiting to fill a segment would only delay it. Without it, all still works.
         let _ = tcp.set_nodelay(true);
-        Ok(tcp)
+        Ok((tcp, peer))
+    }
+
+    /// Whether the other end is this process: at one of its ports, on this host. A connection within a host has one
+    /// address at both ends, or both are of the loopback network.
+    fn is_own(&self, peer: SocketAddr, local: SocketAddr) -> bool {
+        let (there, here) = (peer.ip().to_canonical(), local.ip().to_canonical());
+        let is_within_host = there == here || there.is_loopback();
+        let covers = |own: &SocketAddr| {
+            let address = own.ip().to_canonical();
+            own.port() == peer.port() && (address.is_unspecified() || address == there)
+        };
+        is_within_host && self.own.iter().any(covers)
     }
 
     /// TLS over a connection to a host whose certificate has to be valid.
@@ -104,9 +142,15 @@ impl Dialer {
         Ok(addresses.into_iter().take(MAX_ADDRESSES).collect())
     }
 
-    fn allows(&self, address: IpAddr) -> bool {
+    /// Whether an address may be connected to.
+    pub(super) fn allows(&self, address: IpAddr) -> bool {
         is_public(address) || self.allow.iter().any(|range| range.contains(address))
     }
+}
+
+/// A span as it is recorded.
+pub(super) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn resolve(host: &Host<&str>, port: u16) -> Result<Vec<SocketAddr>, DialError> {
@@ -151,7 +195,7 @@ mod tests {
 
     fn dialer(allow: &[&str]) -> Dialer {
         let allow = allow.iter().map(|range| range.parse().unwrap()).collect();
-        Dialer::new(allow, tls::client_config(None).unwrap())
+        Dialer::new(allow, vec![], tls::client_config(None).unwrap())
     }
 
     fn addresses(addresses: &[&str]) -> Vec<SocketAddr> {
@@ -190,7 +234,9 @@ mod tests {
             "http://0.0.0.0/",
             "https://169.254.169.254/",
         ] {
-            let refused = dialer(&[]).connect(&Url::parse(url).unwrap()).await;
+            let clock = model::SystemClock::start();
+            let url = Url::parse(url).unwrap();
+            let refused = dialer(&[]).connect(&url, &clock, &mut AttemptTiming::default()).await;
             assert!(matches!(refused, Err(DialError::NotPublic)), "{url}");
         }
     }

@@ -340,7 +340,8 @@ async fn attempt_with(
 fn sender(allow: &[&str], extra_ca: Option<&str>) -> Sender {
     let allow = allow.iter().map(|range| range.parse().unwrap()).collect();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    Sender::new(clock, Limits { deadline: DEADLINE, allow }, extra_ca.map(str::as_bytes)).unwrap()
+    Sender::new(clock, Limits { deadline: DEADLINE, allow, own: vec![] }, extra_ca.map(str::as_bytes))
+        .unwrap()
 }
 
 fn request(url: &ReceiverUrl, body: Bytes) -> Outgoing {

@@ -165,13 +165,10 @@ pub(super) async fn rows_that_must_not_change_stay_as_they_were_first_written(st
 pub(super) async fn rows_that_may_change_are_replaced_whole(store: &dyn Store) {
     let lease = store.claim("main", sample::at(0)).await.unwrap();
     let incident = sample::incident(1, sample::monitor(1), IncidentState::Open);
-    let event = sample::event(&incident, 0);
-    let delivery = sample::delivery(&event, sample::channel_id(1));
     let mut commit = Commit {
         subjects: vec![sample::subject(sample::monitor(1), "api")],
         states: vec![sample::state(sample::monitor(1), 1)],
         incidents: vec![incident.clone()],
-        deliveries: vec![delivery],
         snapshots: vec![sample::snapshot(7, 1)],
         agents_seen: vec![sample::seen(1, 1, 1)],
         members: vec![sample::member(incident.id, sample::monitor(2), 1)],
@@ -186,11 +183,6 @@ pub(super) async fn rows_that_may_change_are_replaced_whole(store: &dyn Store) {
     commit.states = vec![sample::state(sample::monitor(1), 2)];
     commit.incidents = vec![sample::incident(1, sample::monitor(1), IncidentState::Resolved)];
     commit.incidents[0].body = "{}".into();
-    let delivery = &mut commit.deliveries[0];
-    delivery.attempts = 1;
-    delivery.next_attempt_at = sample::at(30);
-    delivery.body = Some(b"rendered".to_vec());
-    delivery.finished_at = Some(sample::at(31));
     commit.snapshots = vec![sample::snapshot(7, 2)];
     commit.snapshots[0].body = vec![];
     commit.agents_seen = vec![sample::seen(1, 1, 2)];
@@ -202,34 +194,12 @@ pub(super) async fn rows_that_may_change_are_replaced_whole(store: &dyn Store) {
     let loaded = store.load().await.unwrap();
     assert_eq!(loaded.subjects, commit.subjects);
     assert_eq!(loaded.states, commit.states);
-    assert_eq!(loaded.unfinished, commit.deliveries);
     assert_eq!(loaded.snapshots, commit.snapshots);
     assert_eq!(loaded.agents_seen, commit.agents_seen);
     assert_eq!(loaded.open_incidents, []);
     assert_eq!(loaded.open_members, []);
     assert_eq!(store.incident(incident.id).await.unwrap().as_ref(), commit.incidents.first());
     assert_eq!(store.members(incident.id, 9).await.unwrap(), (commit.members, 1));
-}
-
-pub(super) async fn a_fresh_delivery_never_replaces_what_is_there(store: &dyn Store) {
-    let lease = store.claim("main", sample::at(0)).await.unwrap();
-    let incident = sample::incident(1, sample::monitor(1), IncidentState::Open);
-    let event = sample::event(&incident, 0);
-    let put = |deliveries| Commit { deliveries, ..sample::commit(&lease) };
-    let fresh: Vec<_> = (0..3).map(|n| sample::delivery(&event, sample::channel_id(n))).collect();
-    let mut moved = fresh.clone();
-    moved[0].body = Some(vec![]);
-    moved[1].state = DeliveryState::Coalesced;
-    moved[2].state = DeliveryState::Delivered;
-    moved[2].body = Some(b"rendered".to_vec());
-    store.commit(&put(fresh.clone())).await.unwrap();
-    store.commit(&put(moved.clone())).await.unwrap();
-
-    store.commit(&put(fresh)).await.unwrap();
-    let mut kept: Vec<_> =
-        store.deliveries(incident.id).await.unwrap().into_iter().map(|(row, _)| row).collect();
-    kept.sort_by_key(|row| row.channel);
-    assert_eq!(kept, moved);
 }
 
 pub(super) async fn only_the_newest_epoch_of_an_agent_is_kept(store: &dyn Store) {

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::directory::TestDirectory;
 use super::{memory_store, sample, sqlite_store};
 use crate::{
-    CaptureQuery, CaptureVerdict, Commit, ConfigChange, DeliveryState, IncidentQuery, IncidentState,
-    JournalQuery, JournalRow, Lease, Position, RunQuery, Store,
+    CaptureQuery, CaptureVerdict, ClaimRow, Commit, ConfigChange, DeliveryQuery, DeliveryState,
+    IncidentQuery, IncidentState, JournalQuery, JournalRow, Lease, Position, RunQuery, Store,
 };
 
 /// How many different keys a script uses of each kind: few, so that they meet.
@@ -44,6 +44,8 @@ struct Plan {
     deliveries: BTreeMap<(u32, u32, u32), DeliveryState>,
     dispatched: Vec<(u32, u32)>,
     attempts: Vec<((u32, u32, u32), u32)>,
+    claims: Vec<(u32, u32, u32)>,
+    marks: BTreeMap<(u32, u32, u32), DeliveryState>,
     snapshots: Vec<u16>,
     agents_seen: Vec<(u32, u64)>,
     folds: bool,
@@ -81,7 +83,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             btree_map(key(), incident_state, 0..3),
             btree_set((key(), key()), 0..3),
             btree_set((key(), 0..2_u32), 0..3),
-            btree_map(delivery(), delivery_state, 0..3),
+            btree_map(delivery(), delivery_state.clone(), 0..3),
             btree_set((key(), 0..2_u32), 0..2),
         ),
         (
@@ -93,6 +95,8 @@ fn plan() -> impl Strategy<Value = Plan> {
             btree_map((key(), key(), 0..2_i64), any::<bool>(), 0..4),
             btree_set((key(), option::of(0..2_u32), any::<bool>()), 0..4),
             btree_map((key(), 0..6_i64), any::<bool>(), 0..4),
+            btree_set(delivery(), 0..2),
+            btree_map(delivery(), delivery_state, 0..3),
         ),
     )
         .prop_map(|(first, second, third)| Plan {
@@ -114,6 +118,8 @@ fn plan() -> impl Strategy<Value = Plan> {
             members: third.5,
             captures: third.6.into_iter().collect(),
             runs: third.7.into_iter().map(|((of, second), ended)| (of, second, ended)).collect(),
+            claims: third.7.into_iter().collect(),
+            marks: third.8,
         })
 }
 
@@ -222,6 +228,20 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
             .iter()
             .map(|&(key, number)| sample::attempt(delivery(key).id, number))
             .collect(),
+        claims: plan
+            .claims
+            .iter()
+            .map(|&key| ClaimRow { delivery: delivery(key).id, body: now.to_be_bytes().to_vec() })
+            .collect(),
+        marks: plan
+            .marks
+            .iter()
+            .map(|(&key, &state)| {
+                let finished_at = (state != DeliveryState::Waiting).then(|| sample::at(now));
+                let first_attempt_at = (now % 2 == 0).then(|| sample::at(now));
+                crate::DeliveryRow { state, finished_at, first_attempt_at, ..delivery(key) }.mark()
+            })
+            .collect(),
         snapshots: plan.snapshots.iter().map(|&shard| sample::snapshot(shard, position)).collect(),
         agents_seen: plan
             .agents_seen
@@ -233,6 +253,10 @@ fn commit(plan: &Plan, lease: &Lease, now: i64, position: Position) -> Commit {
         trim_captures_before: plan.trim.map(sample::at),
         trim_runs_before: plan.trim.map(|second| sample::at(second / 6)),
         trim_runs_of: plan.states.iter().map(|&id| sample::heartbeat_id(id)).collect(),
+        trim_deliveries_before: plan
+            .trim
+            .filter(|second| second % 5 == 0)
+            .map(|second| sample::at(second / 10)),
         ..sample::commit(lease)
     };
     commit.subjects.iter_mut().for_each(|row| marked(&mut row.definition));
@@ -320,6 +344,16 @@ async fn everything(store: &dyn Store) -> Vec<String> {
         };
         all.push(format!("{:?}", store.runs(query).await));
         all.push(format!("{:?}", store.runs(RunQuery { after: None, ..query }).await));
+        all.push(format!("{:?}", store.channel_record(sample::channel_id(key)).await));
+        for (channel, incident) in [(true, false), (false, true), (false, false)] {
+            let query = DeliveryQuery {
+                channel: channel.then(|| sample::channel_id(key)),
+                incident: incident.then_some(sample::incident_id(key)),
+                limit: 9,
+                ..DeliveryQuery::default()
+            };
+            all.push(format!("{:?}", store.list_deliveries(&query).await));
+        }
         all.push(format!("{:?}", store.event(model::EventId::derive(incident, 0)).await));
     }
     all

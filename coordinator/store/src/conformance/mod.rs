@@ -2,6 +2,7 @@
 
 mod commits;
 mod config;
+mod deliveries;
 pub(crate) mod directory;
 mod equivalence;
 mod lease;
@@ -51,7 +52,6 @@ every_form! {
         awkward_text_comes_back_as_it_was
         rows_that_must_not_change_stay_as_they_were_first_written
         rows_that_may_change_are_replaced_whole
-        a_fresh_delivery_never_replaces_what_is_there
         only_the_newest_epoch_of_an_agent_is_kept
         a_repeated_commit_changes_nothing
         names_are_unique_within_workspace_and_kind
@@ -73,7 +73,6 @@ every_form! {
         trimming_is_bounded_and_keeps_what_replay_needs
         positions_are_never_given_out_twice_even_after_trimming
         loading_leaves_out_what_is_finished
-        deliveries_are_listed_with_their_attempts_oldest_first
         captures_are_listed_oldest_first_by_period_or_their_ends
         old_captures_go_a_bounded_number_at_a_time
         members_are_listed_in_order_of_joining_up_to_a_limit_and_counted
@@ -84,6 +83,13 @@ every_form! {
         runs_go_with_their_heartbeat
         old_runs_go_a_bounded_number_at_a_time
         of_a_heartbeat_the_newest_runs_are_kept;
+    deliveries:
+        a_delivery_is_created_once_and_then_changed_by_claims_and_marks
+        what_is_claimed_or_marked_without_being_there_is_passed_over
+        deliveries_are_listed_with_their_attempts_oldest_first
+        deliveries_are_paged_newest_first_without_their_bodies_under_every_filter
+        old_deliveries_go_a_bounded_number_at_a_time_with_their_attempts_but_not_waiting_ones
+        a_channel_has_been_failing_since_the_first_attempt_after_its_last_success;
     config:
         every_change_raises_the_revision_by_one
         everything_that_was_put_is_listed_by_id

@@ -162,25 +162,6 @@ pub(super) async fn loading_leaves_out_what_is_finished(store: &dyn Store) {
     assert_eq!(store.event(events[0].id).await.unwrap(), Some(events[0].clone()), "dispatched ones are kept");
 }
 
-pub(super) async fn deliveries_are_listed_with_their_attempts_oldest_first(store: &dyn Store) {
-    let lease = store.claim("main", sample::at(0)).await.unwrap();
-    let incident = sample::incident(1, sample::monitor(1), IncidentState::Open);
-    let other = sample::incident(2, sample::monitor(2), IncidentState::Open);
-    let later = sample::delivery(&sample::event(&incident, 1), sample::channel_id(1));
-    let earlier = sample::delivery(&sample::event(&incident, 0), sample::channel_id(1));
-    let foreign = sample::delivery(&sample::event(&other, 0), sample::channel_id(1));
-    let attempts =
-        [sample::attempt(later.id, 2), sample::attempt(later.id, 1), sample::attempt(foreign.id, 1)];
-    let commit = Commit {
-        deliveries: vec![later.clone(), foreign, earlier.clone()],
-        attempts: attempts.to_vec(),
-        ..sample::commit(&lease)
-    };
-    store.commit(&commit).await.unwrap();
-    let listed = store.deliveries(incident.id).await.unwrap();
-    assert_eq!(listed, [(earlier, vec![]), (later, vec![attempts[1].clone(), attempts[0].clone()])]);
-}
-
 pub(super) async fn members_are_listed_in_order_of_joining_up_to_a_limit_and_counted(store: &dyn Store) {
     let lease = store.claim("main", sample::at(0)).await.unwrap();
     let incident = sample::incident_id(1);

@@ -9,8 +9,8 @@ use model::{
 
 use crate::records::DEFAULT_WORKSPACE;
 use crate::{
-    AgentRow, AgentSeen, AttemptRow, BadgeRow, CaptureRow, CaptureVerdict, ChannelRow, Commit, DeliveryRow,
-    DeliveryState, EventRow, IncidentRow, IncidentState, JoinRow, JournalRow, KeyRow, Lease, MaintenanceRow,
+    AgentRow, AgentSeen, AttemptRow, AttemptTiming, BadgeRow, CaptureRow, CaptureVerdict, ChannelRow, Commit,
+    DeliveryRow, EventRow, IncidentRow, IncidentState, JoinRow, JournalRow, KeyRow, Lease, MaintenanceRow,
     MemberRow, PageRow, PingKeyRow, Position, RegionRow, RunRow, SnapshotRow, StateRow, SubjectRow,
     TimelineRow,
 };
@@ -161,20 +161,8 @@ pub(crate) fn event(incident: &IncidentRow, transition: u32) -> EventRow {
 }
 
 pub(crate) fn delivery(event: &EventRow, channel: ChannelId) -> DeliveryRow {
-    DeliveryRow {
-        id: DeliveryId::derive(installation(), event.id, channel),
-        event: event.id,
-        channel,
-        incident: event.incident,
-        subject: event.subject,
-        transition: event.transition,
-        state: DeliveryState::Waiting,
-        attempts: 0,
-        next_attempt_at: event.at,
-        body: None,
-        created_at: event.at,
-        finished_at: None,
-    }
+    let id = DeliveryId::derive(installation(), event.id, channel);
+    DeliveryRow::owed(id, event, channel, event.at)
 }
 
 pub(crate) fn attempt(delivery: DeliveryId, number: u32) -> AttemptRow {
@@ -186,6 +174,7 @@ pub(crate) fn attempt(delivery: DeliveryId, number: u32) -> AttemptRow {
         status: number.is_multiple_of(2).then_some(503),
         detail: "connection refused".into(),
         answer: vec![0, 1, 254, 255],
+        timing: AttemptTiming { connect_us: Some(77), ..AttemptTiming::default() },
     }
 }
 

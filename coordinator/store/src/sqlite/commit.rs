@@ -7,7 +7,7 @@ use model::SubjectId;
 use sqlx::AnyConnection;
 
 use super::connection::Database;
-use super::{capture, delivery, incident, journal, lease, member, run, subject};
+use super::{capture, delivery, incident, journal, lease, member, outbox, run, subject};
 use crate::{Commit, Error, RunRow};
 
 /// See [`crate::Store::commit`].
@@ -47,13 +47,19 @@ async fn write(connection: &mut AnyConnection, commit: &Commit, ttl: Duration) -
     }
     write_runs(connection, commit).await?;
     if !commit.events.is_empty() {
-        delivery::add_events(connection, &commit.events).await?;
+        outbox::add(connection, &commit.events).await?;
     }
     if !commit.deliveries.is_empty() {
-        delivery::put(connection, &commit.deliveries).await?;
+        delivery::add(connection, &commit.deliveries).await?;
+    }
+    if !commit.claims.is_empty() {
+        delivery::claim(connection, &commit.claims).await?;
+    }
+    if !commit.marks.is_empty() {
+        delivery::mark(connection, &commit.marks).await?;
     }
     if !commit.dispatched.is_empty() {
-        delivery::mark_dispatched(connection, &commit.dispatched).await?;
+        outbox::mark_dispatched(connection, &commit.dispatched).await?;
     }
     if !commit.attempts.is_empty() {
         delivery::add_attempts(connection, &commit.attempts).await?;
@@ -78,6 +84,9 @@ async fn write(connection: &mut AnyConnection, commit: &Commit, ttl: Duration) -
     }
     if !commit.trim_runs_of.is_empty() {
         run::trim_beyond(connection, &commit.trim_runs_of).await?;
+    }
+    if let Some(before) = commit.trim_deliveries_before {
+        delivery::trim(connection, before).await?;
     }
     Ok(())
 }

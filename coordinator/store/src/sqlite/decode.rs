@@ -74,6 +74,16 @@ where
     text.parse().map_err(|error| Error::Corrupt(format!("`{column}`: {error}")))
 }
 
+/// The same where there may be nothing.
+pub(super) fn optional_parsed<T>(row: &AnyRow, column: &str) -> Result<Option<T>, Error>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    let text: Option<&str> = row.try_get(column).map_err(failure)?;
+    let parse = |text: &str| text.parse().map_err(|error| Error::Corrupt(format!("`{column}`: {error}")));
+    text.map(parse).transpose()
+}
+
 pub(super) fn subject(row: &AnyRow, column: &str) -> Result<SubjectId, Error> {
     let text: &str = row.try_get(column).map_err(failure)?;
     SubjectId::parse(text)

@@ -1,4 +1,7 @@
-//! What is to be told and to whom: `outbox`, `delivery` and `attempt`.
+//! What is owed to whom, and what was tried: `delivery` and `attempt`.
+//!
+//! A delivery is written once and then changed field by field: rewriting a whole row would write its body and all its
+//! indexes again at every step.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,80 +17,94 @@ use super::dialect::batch;
 use super::encode::{self, Hex, Text, micros};
 use super::failure::failure;
 use crate::records::DEFAULT_WORKSPACE;
-use crate::{AttemptRow, AttemptedDelivery, DeliveryRow, DeliveryState, Error, EventRow};
+use crate::{
+    AttemptRow, AttemptedDelivery, ChannelRecord, ClaimRow, DeliveryMark, DeliveryQuery, DeliveryRow,
+    DeliveryState, Error, TRIMMED_DELIVERIES_PER_COMMIT,
+};
 
 /// The tenant is the incident's, which was written before in the same commit.
-const ADD_EVENTS: &str = concat!(
-    "INSERT INTO outbox (id, workspace, incident, subject, transition, at, body, channels, dispatched) \
+const ADD: &str = concat!(
+    "INSERT INTO delivery (id, workspace, event, channel, incident, subject, transition, state, attempts, \
+     replayed_after, next_attempt_at, first_attempt_at, created_at, finished_at, stands_in_for, reason, body) \
      SELECT id, COALESCE((SELECT workspace FROM incident WHERE incident.id = batch.incident), $2), \
-     incident, subject, transition, at, body, channels, 0 FROM ",
-    batch!(id text, incident text, subject text, transition bigint, at bigint, body text, channels text),
+     event, channel, incident, subject, transition, state, attempts, replayed_after, next_attempt_at, \
+     first_attempt_at, created_at, finished_at, stands_in_for, reason, body FROM ",
+    batch!(id text, event text, channel text, incident text, subject text, transition bigint, state text,
+        attempts bigint, replayed_after bigint, next_attempt_at bigint, first_attempt_at bigint,
+        created_at bigint, finished_at bigint, stands_in_for text, reason text, body blob),
     " WHERE true ON CONFLICT (id) DO NOTHING"
 );
-const MARK_DISPATCHED: &str =
-    concat!("UPDATE outbox SET dispatched = 1 WHERE id IN (SELECT id FROM ", batch!(id text), ")");
-const EVENT: &str = "SELECT id, incident, subject, transition, at, body, channels FROM outbox WHERE id = $1";
-const UNDISPATCHED: &str = "SELECT id, incident, subject, transition, at, body, channels FROM outbox \
-    WHERE dispatched = 0 ORDER BY at, incident, transition";
-
-/// What has been claimed or ended stays so when its creation is repeated.
-const PUT_DELIVERIES: &str = concat!(
-    "INSERT INTO delivery (id, workspace, event, channel, incident, subject, transition, state, attempts, \
-     next_attempt_at, created_at, finished_at, body) \
-     SELECT id, COALESCE((SELECT workspace FROM incident WHERE incident.id = batch.incident), $2), \
-     event, channel, incident, subject, transition, state, attempts, next_attempt_at, created_at, finished_at, body \
-     FROM ",
-    batch!(id text, event text, channel text, incident text, subject text, transition bigint, state text,
-        attempts bigint, next_attempt_at bigint, created_at bigint, finished_at bigint, body blob),
-    " WHERE true ON CONFLICT (id) DO UPDATE SET event = excluded.event, channel = excluded.channel, \
-     incident = excluded.incident, subject = excluded.subject, transition = excluded.transition, \
-     state = excluded.state, attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at, \
-     created_at = excluded.created_at, finished_at = excluded.finished_at, body = excluded.body \
-     WHERE excluded.state <> 'waiting' OR excluded.body IS NOT NULL"
+const CLAIM: &str = concat!(
+    "UPDATE delivery SET body = batch.body FROM ",
+    batch!(id text, body blob),
+    " WHERE delivery.id = batch.id"
+);
+const MARK: &str = concat!(
+    "UPDATE delivery SET state = batch.state, attempts = batch.attempts, \
+     replayed_after = batch.replayed_after, next_attempt_at = batch.next_attempt_at, \
+     first_attempt_at = batch.first_attempt_at, finished_at = batch.finished_at, reason = batch.reason FROM ",
+    batch!(id text, state text, attempts bigint, replayed_after bigint, next_attempt_at bigint,
+        first_attempt_at bigint, finished_at bigint, reason text),
+    " WHERE delivery.id = batch.id"
 );
 const ADD_ATTEMPTS: &str = concat!(
-    "INSERT INTO attempt (delivery, number, started_at, duration, status, detail, answer) \
-     SELECT delivery, number, started_at, duration, status, detail, answer FROM ",
+    "INSERT INTO attempt (delivery, number, started_at, duration, status, detail, answer, timing) \
+     SELECT delivery, number, started_at, duration, status, detail, answer, timing FROM ",
     batch!(delivery text, number bigint, started_at bigint, duration bigint, status bigint, detail text,
-        answer blob),
+        answer blob, timing text),
     " WHERE true ON CONFLICT (delivery, number) DO NOTHING"
 );
+const TRIM_ATTEMPTS: &str = "DELETE FROM attempt WHERE delivery IN \
+    (SELECT id FROM delivery WHERE created_at < $1 AND state <> 'waiting' ORDER BY created_at, id LIMIT $2)";
+const TRIM: &str = "DELETE FROM delivery WHERE id IN \
+    (SELECT id FROM delivery WHERE created_at < $1 AND state <> 'waiting' ORDER BY created_at, id LIMIT $2)";
 
-macro_rules! select_deliveries {
+macro_rules! columns {
+    () => {
+        "id, event, channel, incident, subject, transition, state, attempts, replayed_after, next_attempt_at, \
+         first_attempt_at, created_at, finished_at, stands_in_for, reason"
+    };
+}
+macro_rules! whole {
     ($rest:literal) => {
+        concat!("SELECT ", columns!(), ", body FROM delivery ", $rest)
+    };
+}
+const UNFINISHED: &str = whole!("WHERE state = 'waiting' ORDER BY created_at, transition, id");
+const OF_INCIDENT: &str = whole!("WHERE incident = $1 ORDER BY created_at, transition, id");
+const ONE: &str = whole!("WHERE id = $1");
+const ATTEMPTS_OF_INCIDENT: &str = "SELECT delivery, number, started_at, duration, status, detail, answer, \
+    timing FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE incident = $1) ORDER BY delivery, number";
+const ATTEMPTS: &str = "SELECT delivery, number, started_at, duration, status, detail, answer, timing \
+    FROM attempt WHERE delivery = $1 ORDER BY number";
+
+/// A page found by the index that the condition names; whatever else is asked for is looked for in what that finds.
+macro_rules! page {
+    ($condition:literal) => {
         concat!(
-            "SELECT id, event, channel, incident, subject, transition, state, attempts, next_attempt_at, \
-             created_at, finished_at, body FROM delivery ",
-            $rest,
-            " ORDER BY created_at, transition, id"
+            "SELECT ",
+            columns!(),
+            " FROM delivery WHERE ",
+            $condition,
+            "created_at >= $1 AND (created_at, id) < ($2, $3) AND ($4 = '' OR channel = $4) \
+             AND ($5 = '' OR incident = $5) AND ($6 = '' OR state = $6) \
+             ORDER BY created_at DESC, id DESC LIMIT $7"
         )
     };
 }
-const UNFINISHED: &str = select_deliveries!("WHERE state = 'waiting'");
-const OF_INCIDENT: &str = select_deliveries!("WHERE incident = $1");
-const ATTEMPTS_OF_INCIDENT: &str = "SELECT delivery, number, started_at, duration, status, detail, answer \
-    FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE incident = $1) ORDER BY delivery, number";
+const PAGE: &str = page!("");
+const PAGE_OF_CHANNEL: &str = page!("channel = $4 AND ");
+const PAGE_OF_INCIDENT: &str = page!("incident = $5 AND ");
+const PAGE_DEAD: &str = page!("state = 'dead' AND ");
+const PAGE_WAITING: &str = page!("state = 'waiting' AND ");
 
-/// Adds the events that are not there yet.
-pub(super) async fn add_events(connection: &mut AnyConnection, rows: &[EventRow]) -> Result<(), Error> {
-    let items = encode::batch(rows.iter().map(|row| EventItem {
-        id: Text(row.id),
-        incident: Text(row.incident),
-        subject: Text(row.subject),
-        transition: row.transition,
-        at: row.at,
-        body: &row.body,
-        channels: serde_json::to_string(&row.channels).expect("ids are text in JSON"),
-    }));
-    execute(connection, ADD_EVENTS, items, Some(DEFAULT_WORKSPACE)).await
-}
+const DELIVERED_AT: &str = "SELECT finished_at FROM delivery WHERE channel = $1 AND state = 'delivered' \
+    ORDER BY created_at DESC, id DESC LIMIT 1";
+const FAILING_SINCE: &str = "SELECT CAST(MIN(first_attempt_at) AS BIGINT) AS since FROM delivery \
+    WHERE channel = $1 AND created_at >= $2 AND state IN ('waiting', 'dead')";
 
-pub(super) async fn mark_dispatched(connection: &mut AnyConnection, events: &[EventId]) -> Result<(), Error> {
-    execute(connection, MARK_DISPATCHED, encode::ids(events), None).await
-}
-
-/// Creates deliveries, and replaces them unless the row is a fresh one.
-pub(super) async fn put(connection: &mut AnyConnection, rows: &[DeliveryRow]) -> Result<(), Error> {
+/// Creates the deliveries that are not there yet.
+pub(super) async fn add(connection: &mut AnyConnection, rows: &[DeliveryRow]) -> Result<(), Error> {
     let items = encode::batch(rows.iter().map(|row| DeliveryItem {
         id: Text(row.id),
         event: Text(row.event),
@@ -97,12 +114,39 @@ pub(super) async fn put(connection: &mut AnyConnection, rows: &[DeliveryRow]) ->
         transition: row.transition,
         state: row.state,
         attempts: row.attempts,
+        replayed_after: row.replayed_after,
         next_attempt_at: row.next_attempt_at,
+        first_attempt_at: row.first_attempt_at,
         created_at: row.created_at,
         finished_at: row.finished_at,
+        stands_in_for: row.stands_in_for.map(Text),
+        reason: &row.reason,
         body: row.body.as_deref().map(Hex),
     }));
-    execute(connection, PUT_DELIVERIES, items, Some(DEFAULT_WORKSPACE)).await
+    let added = sqlx::query(ADD).bind(items).bind(DEFAULT_WORKSPACE).execute(connection).await;
+    added.map(|_| ()).map_err(failure)
+}
+
+/// Fixes bodies.
+pub(super) async fn claim(connection: &mut AnyConnection, rows: &[ClaimRow]) -> Result<(), Error> {
+    let items =
+        encode::batch(rows.iter().map(|row| ClaimItem { id: Text(row.delivery), body: Hex(&row.body) }));
+    sqlx::query(CLAIM).bind(items).execute(connection).await.map(|_| ()).map_err(failure)
+}
+
+/// Says how deliveries stand.
+pub(super) async fn mark(connection: &mut AnyConnection, rows: &[DeliveryMark]) -> Result<(), Error> {
+    let items = encode::batch(rows.iter().map(|row| MarkItem {
+        id: Text(row.delivery),
+        state: row.state,
+        attempts: row.attempts,
+        replayed_after: row.replayed_after,
+        next_attempt_at: row.next_attempt_at,
+        first_attempt_at: row.first_attempt_at,
+        finished_at: row.finished_at,
+        reason: &row.reason,
+    }));
+    sqlx::query(MARK).bind(items).execute(connection).await.map(|_| ()).map_err(failure)
 }
 
 /// Adds the attempts that are not there yet.
@@ -115,25 +159,28 @@ pub(super) async fn add_attempts(connection: &mut AnyConnection, rows: &[Attempt
         status: row.status,
         detail: &row.detail,
         answer: Hex(&row.answer),
+        timing: serde_json::to_string(&row.timing).expect("numbers are JSON"),
     }));
-    execute(connection, ADD_ATTEMPTS, items, None).await
+    sqlx::query(ADD_ATTEMPTS).bind(items).execute(connection).await.map(|_| ()).map_err(failure)
 }
 
-/// Events without all their deliveries, oldest first.
-pub(super) async fn undispatched(connection: &mut AnyConnection) -> Result<Vec<EventRow>, Error> {
-    let rows = sqlx::query(UNDISPATCHED).fetch_all(connection).await.map_err(failure)?;
-    rows.iter().map(event_row).collect()
+/// See [`crate::Commit::trim_deliveries_before`].
+pub(super) async fn trim(connection: &mut AnyConnection, before: Timestamp) -> Result<(), Error> {
+    for statement in [TRIM_ATTEMPTS, TRIM] {
+        let trimmed = sqlx::query(statement)
+            .bind(before.as_micros())
+            .bind(i64::from(TRIMMED_DELIVERIES_PER_COMMIT))
+            .execute(&mut *connection)
+            .await;
+        trimmed.map_err(failure)?;
+    }
+    Ok(())
 }
 
 /// Deliveries still to be made, oldest first.
 pub(super) async fn unfinished(connection: &mut AnyConnection) -> Result<Vec<DeliveryRow>, Error> {
     let rows = sqlx::query(UNFINISHED).fetch_all(connection).await.map_err(failure)?;
-    rows.iter().map(delivery_row).collect()
-}
-
-pub(super) async fn event(database: &Database, id: EventId) -> Result<Option<EventRow>, Error> {
-    let row = sqlx::query(EVENT).bind(id.to_string()).fetch_optional(database.readers()).await;
-    row.map_err(failure)?.as_ref().map(event_row).transpose()
+    rows.iter().map(whole_row).collect()
 }
 
 pub(super) async fn of_incident(
@@ -158,35 +205,70 @@ pub(super) async fn of_incident(
         attempts_of.entry(attempt.delivery).or_default().push(attempt);
     }
     let with_attempts = |row| {
-        let delivery: DeliveryRow = delivery_row(row)?;
+        let delivery: DeliveryRow = whole_row(row)?;
         let attempts = attempts_of.remove(&delivery.id).unwrap_or_default();
         Ok((delivery, attempts))
     };
     deliveries.iter().map(with_attempts).collect()
 }
 
-async fn execute(
-    connection: &mut AnyConnection,
-    statement: &'static str,
-    items: String,
-    workspace: Option<&'static str>,
-) -> Result<(), Error> {
-    let mut query = sqlx::query(statement).bind(items);
-    if let Some(workspace) = workspace {
-        query = query.bind(workspace);
-    }
-    query.execute(connection).await.map(|_| ()).map_err(failure)
+/// See [`crate::Store::delivery`].
+pub(super) async fn one(database: &Database, id: DeliveryId) -> Result<Option<AttemptedDelivery>, Error> {
+    let mut transaction = database.read().await?;
+    let id = id.to_string();
+    let delivery = sqlx::query(ONE).bind(id.as_str()).fetch_optional(&mut *transaction).await;
+    let Some(delivery) = delivery.map_err(failure)? else { return Ok(None) };
+    let attempts = sqlx::query(ATTEMPTS).bind(id).fetch_all(&mut *transaction).await.map_err(failure)?;
+    let attempts = attempts.iter().map(attempt_row).collect::<Result<_, _>>()?;
+    Ok(Some((whole_row(&delivery)?, attempts)))
 }
 
-#[derive(Serialize)]
-struct EventItem<'a> {
-    id: Text<EventId>,
-    incident: Text<IncidentId>,
-    subject: Text<SubjectId>,
-    transition: u32,
-    at: Timestamp,
-    body: &'a str,
-    channels: String,
+/// See [`crate::Store::list_deliveries`].
+pub(super) async fn page(database: &Database, query: &DeliveryQuery) -> Result<Vec<DeliveryRow>, Error> {
+    let statement = match (query.incident, query.channel, query.state) {
+        (Some(_), _, _) => PAGE_OF_INCIDENT,
+        (None, Some(_), _) => PAGE_OF_CHANNEL,
+        (None, None, Some(DeliveryState::Dead)) => PAGE_DEAD,
+        (None, None, Some(DeliveryState::Waiting)) => PAGE_WAITING,
+        (None, None, _) => PAGE,
+    };
+    // Before the first page stands what is later than everything.
+    let (before, before_id) =
+        query.after.map_or((i64::MAX, String::new()), |(at, id)| (at.as_micros(), id.to_string()));
+    let rows = sqlx::query(statement)
+        .bind(query.created_since.map_or(i64::MIN, Timestamp::as_micros))
+        .bind(before)
+        .bind(before_id)
+        .bind(query.channel.map_or_else(String::new, |id| id.to_string()))
+        .bind(query.incident.map_or_else(String::new, |id| id.to_string()))
+        .bind(query.state.map_or("", DeliveryState::as_str))
+        .bind(i64::from(query.limit))
+        .fetch_all(database.readers())
+        .await
+        .map_err(failure)?;
+    rows.iter().map(|row| delivery_row(row, None)).collect()
+}
+
+/// See [`crate::Store::channel_record`].
+pub(super) async fn channel_record(database: &Database, channel: ChannelId) -> Result<ChannelRecord, Error> {
+    let mut transaction = database.read().await?;
+    let channel = channel.to_string();
+    let delivered = sqlx::query(DELIVERED_AT)
+        .bind(channel.as_str())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failure)?;
+    let delivered_at = match &delivered {
+        Some(row) => decode::optional_instant(row, "finished_at")?,
+        None => None,
+    };
+    let since = sqlx::query(FAILING_SINCE)
+        .bind(channel)
+        .bind(delivered_at.map_or(i64::MIN, Timestamp::as_micros))
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failure)?;
+    Ok(ChannelRecord { delivered_at, failing_since: decode::optional_instant(&since, "since")? })
 }
 
 #[derive(Serialize)]
@@ -199,10 +281,32 @@ struct DeliveryItem<'a> {
     transition: u32,
     state: DeliveryState,
     attempts: u32,
+    replayed_after: u32,
     next_attempt_at: Timestamp,
+    first_attempt_at: Option<Timestamp>,
     created_at: Timestamp,
     finished_at: Option<Timestamp>,
+    stands_in_for: Option<Text<DeliveryId>>,
+    reason: &'a str,
     body: Option<Hex<'a>>,
+}
+
+#[derive(Serialize)]
+struct ClaimItem<'a> {
+    id: Text<DeliveryId>,
+    body: Hex<'a>,
+}
+
+#[derive(Serialize)]
+struct MarkItem<'a> {
+    id: Text<DeliveryId>,
+    state: DeliveryState,
+    attempts: u32,
+    replayed_after: u32,
+    next_attempt_at: Timestamp,
+    first_attempt_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -214,21 +318,14 @@ struct AttemptItem<'a> {
     status: Option<u16>,
     detail: &'a str,
     answer: Hex<'a>,
+    timing: String,
 }
 
-fn event_row(row: &AnyRow) -> Result<EventRow, Error> {
-    Ok(EventRow {
-        id: decode::parsed(row, "id")?,
-        incident: decode::parsed(row, "incident")?,
-        subject: decode::subject(row, "subject")?,
-        transition: decode::number(row, "transition")?,
-        at: decode::instant(row, "at")?,
-        body: decode::text(row, "body")?,
-        channels: decode::json(row, "channels")?,
-    })
+fn whole_row(row: &AnyRow) -> Result<DeliveryRow, Error> {
+    delivery_row(row, decode::optional_blob(row, "body")?)
 }
 
-fn delivery_row(row: &AnyRow) -> Result<DeliveryRow, Error> {
+fn delivery_row(row: &AnyRow, body: Option<Vec<u8>>) -> Result<DeliveryRow, Error> {
     Ok(DeliveryRow {
         id: decode::parsed(row, "id")?,
         event: decode::parsed(row, "event")?,
@@ -238,10 +335,14 @@ fn delivery_row(row: &AnyRow) -> Result<DeliveryRow, Error> {
         transition: decode::number(row, "transition")?,
         state: decode::word(row, "state")?,
         attempts: decode::number(row, "attempts")?,
+        replayed_after: decode::number(row, "replayed_after")?,
         next_attempt_at: decode::instant(row, "next_attempt_at")?,
-        body: decode::optional_blob(row, "body")?,
+        first_attempt_at: decode::optional_instant(row, "first_attempt_at")?,
+        body,
         created_at: decode::instant(row, "created_at")?,
         finished_at: decode::optional_instant(row, "finished_at")?,
+        stands_in_for: decode::optional_parsed(row, "stands_in_for")?,
+        reason: decode::text(row, "reason")?,
     })
 }
 
@@ -254,18 +355,28 @@ fn attempt_row(row: &AnyRow) -> Result<AttemptRow, Error> {
         status: decode::optional_number(row, "status")?,
         detail: decode::text(row, "detail")?,
         answer: decode::blob(row, "answer")?,
+        timing: decode::json(row, "timing")?,
     })
 }
 
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] = &[
-    ADD_EVENTS,
-    MARK_DISPATCHED,
-    EVENT,
-    UNDISPATCHED,
-    PUT_DELIVERIES,
+    ADD,
+    CLAIM,
+    MARK,
     ADD_ATTEMPTS,
+    TRIM_ATTEMPTS,
+    TRIM,
     UNFINISHED,
     OF_INCIDENT,
+    ONE,
     ATTEMPTS_OF_INCIDENT,
+    ATTEMPTS,
+    PAGE,
+    PAGE_OF_CHANNEL,
+    PAGE_OF_INCIDENT,
+    PAGE_DEAD,
+    PAGE_WAITING,
+    DELIVERED_AT,
+    FAILING_SINCE,
 ];

@@ -1,7 +1,7 @@
 //! What a coordinator needs at start, as of one instant.
 
 use super::connection::Database;
-use super::{delivery, incident, journal, member, subject};
+use super::{delivery, incident, journal, member, outbox, subject};
 use crate::{Error, Loaded};
 
 /// See [`crate::Store::load`].
@@ -16,7 +16,7 @@ pub(super) async fn load(database: &Database) -> Result<Loaded, Error> {
         agents_seen: journal::list_agents_seen(connection).await?,
         open_incidents: incident::all_open(connection).await?,
         open_members: member::all_present(connection).await?,
-        undispatched: delivery::undispatched(connection).await?,
+        undispatched: outbox::undispatched(connection).await?,
         unfinished: delivery::unfinished(connection).await?,
         replay_from,
         last_position: last_in_journal,

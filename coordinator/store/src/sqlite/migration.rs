@@ -3,6 +3,8 @@
 //! A migration that was released never changes: its checksum is kept with its number, and a database that was made by
 //! another text of the same number is refused.
 
+use std::collections::BTreeSet;
+
 use model::Timestamp;
 use sha2::{Digest, Sha256};
 use sqlx::AnyConnection;
@@ -59,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "0006_heartbeat_run.sql",
         sql: include_str!("../../migrations/sqlite/0006_heartbeat_run.sql"),
     },
+    Migration {
+        version: 8,
+        name: "0008_delivery.sql",
+        sql: include_str!("../../migrations/sqlite/0008_delivery.sql"),
+    },
 ];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schema_migration \
@@ -71,15 +78,14 @@ const RECORD: &str =
 pub(super) async fn run(connection: &mut AnyConnection, now: Timestamp) -> Result<Vec<Applied>, Error> {
     sqlx::query(CREATE).execute(&mut *connection).await.map_err(failure)?;
     let rows = sqlx::query(LIST).fetch_all(&mut *connection).await.map_err(failure)?;
+    let mut known = BTreeSet::new();
     for row in &rows {
-        compare(
-            decode::number(row, "version")?,
-            &decode::text(row, "name")?,
-            &decode::text(row, "checksum")?,
-        )?;
+        let version = decode::number(row, "version")?;
+        compare(version, &decode::text(row, "name")?, &decode::text(row, "checksum")?)?;
+        known.insert(version);
     }
     let mut applied = Vec::new();
-    for migration in MIGRATIONS.iter().skip(rows.len()) {
+    for migration in MIGRATIONS.iter().filter(|migration| !known.contains(&migration.version)) {
         sqlx::raw_sql(migration.sql).execute(&mut *connection).await.map_err(failure)?;
         sqlx::query(RECORD)
             .bind(i64::from(migration.version))
@@ -138,16 +144,17 @@ mod tests {
                     "0006_heartbeat_run.sql",
                     "2df8c653b6e0f9e5116a9f657614c0dd7c085da339223fab6104b8cd7b802952"
                 ),
+                ("0008_delivery.sql", "40485968a4ff1033a7535a43f2619da078eca2f148eb1c8af581d6b14e9d05f3"),
             ]
             .map(|(name, checksum)| (name, checksum.to_owned()))
         );
     }
 
     #[test]
-    fn migrations_are_numbered_from_one_without_gaps() {
-        for (migration, number) in MIGRATIONS.iter().zip(1..) {
-            assert_eq!(migration.version, number);
-            assert!(migration.name.starts_with(&format!("{number:04}_")), "{}", migration.name);
+    fn migrations_are_applied_in_order_of_their_numbers() {
+        assert!(MIGRATIONS.is_sorted_by(|one, next| one.version < next.version));
+        for Migration { version, name, .. } in MIGRATIONS {
+            assert!(name.starts_with(&format!("{version:04}_")), "{name}");
         }
     }
 

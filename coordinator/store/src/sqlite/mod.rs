@@ -1,7 +1,7 @@
 //! The contract in SQLite: one file, one writer, durable before it answers.
 //!
 //! `connection` owns the file and its transactions, `migration` its form; `commit` is the hot path and calls, table by
-//! table, `lease`, `journal`, `subject`, `incident`, `member`, `capture`, `run` and `delivery`, which each hold the statements of their tables both
+//! table, `lease`, `journal`, `subject`, `incident`, `member`, `capture`, `run`, `outbox` and `delivery`, which each hold the statements of their tables both
 //! ways; `config` holds what belongs to no subject. `dialect` is all that another database would say differently.
 
 mod capture;
@@ -19,6 +19,7 @@ mod lease;
 mod load;
 mod member;
 mod migration;
+mod outbox;
 mod run;
 mod subject;
 
@@ -28,14 +29,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use model::{EventId, IncidentId, InstallationId, Random, Timestamp};
+use model::{ChannelId, DeliveryId, EventId, IncidentId, InstallationId, Random, Timestamp};
 
 use self::connection::Database;
 pub use self::migration::Applied;
 use crate::{
-    AttemptedDelivery, CaptureQuery, CaptureRow, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, Error,
-    EventRow, IncidentQuery, IncidentRow, JournalQuery, JournalRow, Lease, Loaded, MemberRow, Position,
-    RunQuery, RunRow, Store, TimelineRow,
+    AttemptedDelivery, CaptureQuery, CaptureRow, ChannelRecord, Commit, Config, ConfigChange,
+    DEFAULT_LEASE_TTL, DeliveryQuery, DeliveryRow, Error, EventRow, IncidentQuery, IncidentRow, JournalQuery,
+    JournalRow, Lease, Loaded, MemberRow, Position, RunQuery, RunRow, Store, TimelineRow,
 };
 
 /// How to open a database.
@@ -177,8 +178,23 @@ impl Store for Sqlite {
         delivery::of_incident(&self.database, incident).boxed()
     }
 
+    fn delivery(&self, id: DeliveryId) -> BoxFuture<'_, Result<Option<AttemptedDelivery>, Error>> {
+        delivery::one(&self.database, id).boxed()
+    }
+
+    fn list_deliveries<'a>(
+        &'a self,
+        query: &'a DeliveryQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeliveryRow>, Error>> {
+        delivery::page(&self.database, query).boxed()
+    }
+
+    fn channel_record(&self, channel: ChannelId) -> BoxFuture<'_, Result<ChannelRecord, Error>> {
+        delivery::channel_record(&self.database, channel).boxed()
+    }
+
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<EventRow>, Error>> {
-        delivery::event(&self.database, id).boxed()
+        outbox::event(&self.database, id).boxed()
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Config, Error>> {

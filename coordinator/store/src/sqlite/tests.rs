@@ -41,6 +41,7 @@ async fn every_statement_prepares() {
         member::STATEMENTS,
         migration::STATEMENTS,
         run::STATEMENTS,
+        outbox::STATEMENTS,
         subject::STATEMENTS,
     ];
     for statement in all.concat() {
@@ -114,6 +115,7 @@ async fn migrating_says_what_was_applied_and_then_has_nothing_to_do() {
         Applied { version: 4, name: "0004_incident_capture.sql" },
         Applied { version: 5, name: "0005_agent_join.sql" },
         Applied { version: 6, name: "0006_heartbeat_run.sql" },
+        Applied { version: 8, name: "0008_delivery.sql" },
     ];
     assert_eq!(applied, expected);
     assert_eq!(migrate(&options, sample::at(1)).await.unwrap(), []);
