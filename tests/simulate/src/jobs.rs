@@ -59,6 +59,7 @@ const RETRIES: Duration = Duration::from_secs(32);
 
 /// One job's plan.
 struct Job {
+    interval: Duration,
     policy: Policy,
     /// What it sends, and when.
     pings: Vec<(Timestamp, PingKind)>,
@@ -135,7 +136,7 @@ impl Job {
             at = Timestamp::from_micros(next.as_micros() / 1_000 * 1_000);
         }
         pings.sort_by_key(|(at, _)| *at);
-        Self { policy, pings, stops }
+        Self { interval, policy, pings, stops }
     }
 }
 
@@ -289,7 +290,7 @@ impl Figures {
         end: Timestamp,
         (seed, number): (u64, usize),
     ) {
-        let window = job.policy.interval + job.policy.grace;
+        let window = job.interval + job.policy.grace;
         for at in incidents.iter().map(|incident| incident.from) {
             let was_stopped = job.stops.at(at).is_some_and(|(stop, ())| at >= stop.from.plus(window));
             if was_stopped {
@@ -301,7 +302,7 @@ impl Figures {
             let last_heard = before.find(|(ping, _)| !lost.contains(ping)).map(|(ping, _)| *ping);
             // A job that stopped would have to be found by now.
             let late_twice =
-                last_heard.is_some_and(|last| at.plus(RETRIES) >= found_by(&job.policy, absences, last));
+                last_heard.is_some_and(|last| at.plus(RETRIES) >= found_by(job, absences, last));
             if unheard_twice || late_twice {
                 self.unheard_twice += 1;
             } else {
@@ -310,7 +311,7 @@ impl Figures {
             }
         }
         for (stop, ()) in job.stops.iter() {
-            let due_at = found_by(&job.policy, absences, stop.from);
+            let due_at = found_by(job, absences, stop.from);
             // Who never was heard of is not missed.
             let was_heard = job
                 .pings
@@ -338,16 +339,18 @@ impl Figures {
 
 /// When a job that last pinged at `last` must be known to have stopped: two intervals and the grace later, however often
 /// the coordinator was away; only after an absence in which a whole grace could not be heard that time begins anew.
-fn found_by(policy: &Policy, absences: &Calendar<Absence>, last: Timestamp) -> Timestamp {
+fn found_by(job: &Job, absences: &Calendar<Absence>, last: Timestamp) -> Timestamp {
     // Its last ping may have been heard only when it was tried again.
-    let mut by = last.plus(policy.interval * 2 + policy.grace).plus(RETRIES);
+    let grace = job.policy.grace;
+    let twice = job.interval * 2 + grace;
+    let mut by = last.plus(twice).plus(RETRIES);
     for (span, _) in absences.within(Span { from: last, to: Timestamp::from_micros(i64::MAX) }) {
         if span.from.minus(Duration::from_secs(1)) > by {
             break;
         }
         // The second during which the coordinator may have been gone already.
-        if span.length() + Duration::from_secs(1) >= policy.grace {
-            by = by.max(span.to.plus(policy.interval * 2 + policy.grace));
+        if span.length() + Duration::from_secs(1) >= grace {
+            by = by.max(span.to.plus(twice));
         }
         by = by.max(span.to.min(by.plus(span.length())));
     }

@@ -118,8 +118,8 @@ fn plan() -> impl Strategy<Value = Plan> {
             members: third.5,
             captures: third.6.into_iter().collect(),
             runs: third.7.into_iter().map(|((of, second), ended)| (of, second, ended)).collect(),
-            claims: third.7.into_iter().collect(),
-            marks: third.8,
+            claims: third.8.into_iter().collect(),
+            marks: third.9,
         })
 }
 
