@@ -128,6 +128,12 @@ async fn a_job_that_is_wrapped_is_told_of_by_a_real_coordinator() -> Result<()> 
     for part in ["1\n2\n3\n", " bytes left out]\n", "went wrong\n"] {
         ensure!(body.contains(part), "{part:?} is missing: {body}");
     }
+    // One run, because the start and the end had one id.
+    let runs = ctl::done(&coordinator, &["heartbeat", "runs", "wrapped", "-o", "json"])?;
+    let runs: serde_json::Value = serde_json::from_str(&runs)?;
+    ensure!(runs.as_array().is_some_and(|runs| runs.len() == 1), "{runs}");
+    assert_eq!((&runs[0]["outcome"], &runs[0]["exit_code"]), (&"failed".into(), &9.into()));
+    ensure!(runs[0]["run_id"].as_str().is_some_and(|id| id.len() == 36), "{runs}");
     Ok(())
 }
 
