@@ -73,7 +73,7 @@ async fn rate(report: &mut Report, coordinator: &mut Coordinator, paths: &[Strin
     let bare = bare::Bare::start().await?;
     let bare = load(&bare.url(), 5, &every).await?;
     // The first ping of each makes it Up, which is more than a ping.
-    load(&url, 5, &every).await?;
+    load(&url, 120, &(every.clone() + pings::ONCE)).await?;
     let before = usage::cpu(pid)?;
     let measured = load(&url, SECONDS, &every).await?;
     let cpu = usage::cpu(pid)?.saturating_sub(before).as_secs_f64() * 1_000.0 / measured.answers;

@@ -16,7 +16,7 @@ const JOBS: usize = 10_000;
 const CONNECTIONS: u32 = 100;
 const SECONDS: u32 = 10;
 /// Ends wrk when each path has been requested once.
-const ONCE: &str = "
+pub(crate) const ONCE: &str = "
 local answers = 0
 function response()
   answers = answers + 1

@@ -126,7 +126,7 @@ pub(super) async fn run(report: &mut Report, coordinator: &mut Coordinator) -> R
     report.add(
         Row::new("100,000 pings in 5 s, killed before the last: answered 200 and lost", lost as f64, "pings")
             .beside(format!(
-                "{} answered 200, the slowest {:.0} ms after its time; {} answered 503; {unanswered} cut off by the kill",
+                "{} answered 200, the slowest {:.0} ms after its time; {} answered 503; {unanswered} had no answer yet or were not sent yet",
                 seen.taken.len(),
                 seen.latest.as_secs_f64() * 1_000.0,
                 seen.try_later,
