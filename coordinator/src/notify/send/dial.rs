@@ -29,7 +29,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub(super) struct Dialer {
     allow: Vec<Cidr>,
     own: Vec<SocketAddr>,
-    tls: TlsConnector,
+    https: TlsConnector,
+    /// The same without a protocol to agree on: mail servers refuse a client that offers HTTP.
+    smtp: TlsConnector,
 }
 
 /// Why there is no connection.
@@ -61,7 +63,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Dialer {
     pub(super) fn new(allow: Vec<Cidr>, own: Vec<SocketAddr>, tls: rustls::ClientConfig) -> Self {
-        Self { allow, own, tls: TlsConnector::from(Arc::new(tls)) }
+        let mut smtp = tls.clone();
+        smtp.alpn_protocols.clear();
+        let (https, smtp) = (TlsConnector::from(Arc::new(tls)), TlsConnector::from(Arc::new(smtp)));
+        Self { allow, own, https, smtp }
     }
 
     /// Connects to a URL's host, with TLS for `https:`, and says to which address.
@@ -83,7 +88,7 @@ impl Dialer {
         if url.scheme() != "https" {
             return Ok((Box::new(tcp), peer));
         }
-        let tls = self.tls(&host, tcp).await?;
+        let tls = secured(&self.https, &host, tcp).await?;
         timing.tls_us = Some(micros(clock.now().since(connected_at)));
         Ok((Box::new(tls), peer))
     }
@@ -121,13 +126,13 @@ impl Dialer {
         is_within_host && self.own.iter().any(covers)
     }
 
-    /// TLS over a connection to a host whose certificate has to be valid.
-    pub(super) async fn tls(
+    /// TLS over a connection to a mail server, whose certificate has to be valid for this host.
+    pub(super) async fn smtp_tls(
         &self,
         host: &Host<&str>,
         tcp: TcpStream,
     ) -> Result<TlsStream<TcpStream>, DialError> {
-        self.tls.connect(server_name(host)?, tcp).await.map_err(DialError::Tls)
+        secured(&self.smtp, host, tcp).await
     }
 
     /// The addresses if every one of them may be connected to. One that may not makes all suspect: a name that has
@@ -172,6 +177,14 @@ async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
         })
     });
     select_ok(tries).await.map(|(stream, _losers)| stream)
+}
+
+async fn secured(
+    connector: &TlsConnector,
+    host: &Host<&str>,
+    tcp: TcpStream,
+) -> Result<TlsStream<TcpStream>, DialError> {
+    connector.connect(server_name(host)?, tcp).await.map_err(DialError::Tls)
 }
 
 fn server_name(host: &Host<&str>) -> Result<ServerName<'static>, DialError> {

@@ -131,7 +131,7 @@ pub(super) async fn submit(dialer: &Dialer, mail: &Mail) -> Result<Handed, Probl
     let name = literal(tcp.local_addr()?.ip());
     match mail.encryption {
         Encryption::None => converse(Talk::new(tcp), true, &name, mail).await,
-        Encryption::Tls => converse(Talk::new(dialer.tls(&host, tcp).await?), true, &name, mail).await,
+        Encryption::Tls => converse(Talk::new(dialer.smtp_tls(&host, tcp).await?), true, &name, mail).await,
         Encryption::StartTls => {
             let mut talk = Talk::new(tcp);
             talk.reply().await?.expect()?;
@@ -140,7 +140,7 @@ pub(super) async fn submit(dialer: &Dialer, mail: &Mail) -> Result<Handed, Probl
                 return Err(Problem::NoStartTls);
             }
             talk.command("STARTTLS").await?.expect()?;
-            let tls: Box<dyn Stream> = Box::new(dialer.tls(&host, talk.into_stream()?).await?);
+            let tls: Box<dyn Stream> = Box::new(dialer.smtp_tls(&host, talk.into_stream()?).await?);
             converse(Talk::new(tls), false, &name, mail).await
         }
     }
@@ -340,6 +340,7 @@ fn borrowed(host: &Host<String>) -> Host<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::send::tls;
 
     const GREETING: &str = "220 mail.example ESMTP\r\n";
     const OFFERS: &str = "250-mail.example\r\n250-AUTH LOGIN PLAIN\r\n250 8BITMIME\r\n";
@@ -460,6 +461,25 @@ mod tests {
         let client = async { converse(Talk::new(ours), true, "x", &mail(&["b@example.com"])).await };
         let (ended, ()) = tokio::join!(client, server);
         assert!(matches!(ended, Err(Problem::Garbage)));
+    }
+
+    #[tokio::test]
+    async fn tls_to_a_mail_server_offers_no_http() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dialer =
+            Dialer::new(vec!["127.0.0.0/8".parse().unwrap()], vec![], tls::client_config(None).unwrap());
+        let host = Host::Domain("localhost");
+        let client = async {
+            let tcp = dialer.tcp(&Host::Ipv4([127, 0, 0, 1].into()), port).await.unwrap();
+            drop(dialer.smtp_tls(&host, tcp).await);
+        };
+        let server = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let hello = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp).await;
+            assert!(hello.unwrap().client_hello().alpn().is_none());
+        };
+        tokio::join!(client, server);
     }
 
     #[test]
