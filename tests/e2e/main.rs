@@ -4,6 +4,7 @@ mod agent_health;
 mod agent_kill;
 mod blackbox;
 mod canary;
+mod channels;
 mod check_once;
 mod cut_off;
 mod deploy_walk;

@@ -83,6 +83,13 @@ pub fn python() -> Option<PathBuf> {
     variable("VIGILMON_TEST_PYTHON").map(PathBuf::from).or(Some(venv)).filter(|path| path.exists())
 }
 
+/// The JavaScript interpreter and the modules of the tests' own, which `tests/run` installs.
+#[must_use]
+pub fn node() -> Option<(PathBuf, PathBuf)> {
+    let modules = checkout().join("target/test-node/node_modules");
+    tool("node", &[]).zip(Some(modules).filter(|path| path.is_dir()))
+}
+
 /// Reports that `test` cannot run here because `what` is missing; the test then returns. `tests/run` lists these by
 /// name.
 ///

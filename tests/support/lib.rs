@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod agent;
+pub mod alertmanager;
 pub mod blackbox;
 pub mod certificate;
 pub mod coordinator;
@@ -15,6 +16,7 @@ pub mod ctl;
 pub mod door;
 pub mod environment;
 pub mod eventually;
+pub mod exim;
 pub mod fake_coordinator;
 pub mod fastapi;
 pub mod fault_proxy;
