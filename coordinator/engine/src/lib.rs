@@ -8,6 +8,7 @@
 //! The invariants I1–I10, H1–H5 and D1–D4 that the tests name are those of `ARCHITECTURE.md`.
 
 pub mod ailment;
+pub mod alert;
 pub mod budget;
 pub mod capture;
 pub mod coverage;
