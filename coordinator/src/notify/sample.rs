@@ -70,6 +70,9 @@ impl Sample {
             failing_components: vec![],
             last_ping_at: is_missed.then(|| now.minus(minutes(24 * 60 + 8))),
             votes: None,
+            reminder: None,
+            escalation_step: None,
+            acknowledge_url: None,
         }
     }
 }
