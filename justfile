@@ -30,7 +30,7 @@ deny:
 
 # The long form of everything: more kills, more cases, months of simulated faults, every mutant of the engine
 nightly:
-    VIGILMON_KILLS=50 PROPTEST_CASES=10000 tests/run
+    VIGILMON_KILLS=50 VIGILMON_DELIVERY_KILLS=500 PROPTEST_CASES=10000 tests/run
     tests/simulate.sh
     tests/mutants.sh
 
@@ -57,6 +57,10 @@ bench-agent:
 # Heartbeats: pings/s and p99 durable before the 200 beside a bare 200, 50,000 of them, a spike, a kill
 bench-heartbeat:
     tests/bench.sh heartbeat
+
+# Deliveries: ten thousand at once beside Alertmanager, and one at a time
+bench-delivery:
+    tests/bench.sh delivery
 
 # Months of monitoring with faults around the real engine: just simulate --days 30 --monitors 1000 --seeds 20
 simulate *ARGUMENTS:

@@ -3,7 +3,7 @@
 # machine with nothing else to do: the load it finds is written beside the figures.
 #
 #   tests/bench.sh              everything (about eight minutes)
-#   tests/bench.sh agent pings  only these; of engine, agent, memory, detection, mass, pings, heartbeat, fleet
+#   tests/bench.sh agent pings  only these; of engine, agent, memory, detection, mass, pings, heartbeat, delivery, fleet
 #
 # With prometheus-blackbox-exporter and openssl installed, the agent is measured beside them too.
 set -euo pipefail

@@ -4,6 +4,8 @@
 //! names of parts to run only those.
 
 mod agent;
+mod alertmanager;
+mod delivery;
 mod detection;
 mod engine;
 mod feeder;
@@ -26,7 +28,8 @@ use anyhow::{Result, ensure};
 use crate::report::Report;
 
 /// The parts, in the order in which they run. The engine, which runs in this process, finds its memory fresh.
-const PARTS: [&str; 8] = ["engine", "agent", "memory", "detection", "mass", "pings", "heartbeat", "fleet"];
+const PARTS: [&str; 9] =
+    ["engine", "agent", "memory", "detection", "mass", "pings", "heartbeat", "delivery", "fleet"];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> =
@@ -59,6 +62,7 @@ async fn run(wanted: &[String]) -> Result<bool> {
             "mass" => mass::run(&mut report).await,
             "pings" => pings::run(&mut report).await,
             "heartbeat" => heartbeat::run(&mut report).await,
+            "delivery" => delivery::run(&mut report).await,
             _ => fleet::run(&mut report).await,
         };
         if let Err(error) = measured {

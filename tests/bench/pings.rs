@@ -1,10 +1,9 @@
-//! Pings, durable before their 200, and the deliveries that follow when ten thousand jobs fail at once.
+//! Pings, durable before their 200.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
-use support::{Coordinator, eventually};
+use anyhow::Result;
+use support::Coordinator;
 use tokio::time::Instant;
 
 use crate::receiver::Receiver;
@@ -12,7 +11,8 @@ use crate::report::{Budget, Report, Row, figure};
 use crate::wrk::{Load, Outcome};
 use crate::{installation, usage, wrk};
 
-const JOBS: usize = 10_000;
+/// How many heartbeats there are.
+pub(crate) const JOBS: usize = 10_000;
 const CONNECTIONS: u32 = 100;
 const SECONDS: u32 = 10;
 /// Ends wrk when each path has been requested once.
@@ -24,7 +24,7 @@ function response()
 end
 ";
 
-/// Measures both.
+/// Measures them.
 ///
 /// # Errors
 /// When something does not start.
@@ -65,21 +65,25 @@ pub(crate) async fn run(report: &mut Report) -> Result<()> {
     report.add(
         Row::new("CPU of the coordinator for pings", cpu, "CPU-s per 1,000").beside("wrk's own not counted"),
     );
-
-    report.part("deliveries")?;
-    deliveries(report, &coordinator, &jobs).await?;
-    deliveries(report, &coordinator, &Jobs::create(&coordinator, 8).await?).await
+    Ok(())
 }
 
 /// Heartbeats, and whom they notify.
-struct Jobs {
-    paths: Vec<String>,
-    channels: usize,
-    receiver: Receiver,
+pub(crate) struct Jobs {
+    /// Of their ping URLs.
+    pub(crate) paths: Vec<String>,
+    /// How many channels there are, all to one receiver.
+    pub(crate) channels: usize,
+    /// The receiver.
+    pub(crate) receiver: Receiver,
 }
 
 impl Jobs {
-    async fn create(coordinator: &Coordinator, channels: usize) -> Result<Self> {
+    /// Creates ten thousand.
+    ///
+    /// # Errors
+    /// When the coordinator refuses one.
+    pub(crate) async fn create(coordinator: &Coordinator, channels: usize) -> Result<Self> {
         let receiver = Receiver::start().await?;
         let paths =
             installation::create_heartbeats(&coordinator.admin()?, JOBS, channels, &receiver.url()).await?;
@@ -87,39 +91,11 @@ impl Jobs {
     }
 }
 
-/// Every job fails once; each failure is an incident, an event and a delivery.
-async fn deliveries(report: &mut Report, coordinator: &Coordinator, jobs: &Jobs) -> Result<()> {
-    let url = coordinator.url("/");
-    let fail = script(&jobs.paths, "/fail")? + ONCE;
-    let failing = load(&url, SECONDS, &fail);
-    let arrived = eventually("every delivery arrived", Duration::from_secs(60), async || {
-        Ok(jobs.receiver.arrivals().is_some_and(|(count, _)| count >= JOBS).then_some(()))
-    });
-    let (failed, arrived) = tokio::join!(failing, arrived);
-    failed?;
-    if let Err(error) = arrived {
-        report.note(format!("deliveries: {error:#}"));
-    }
-    let (count, took) = jobs.receiver.arrivals().context("no delivery arrived")?;
-    let (channels, took) = (jobs.channels, took.as_secs_f64());
-    report.add(
-        Row::new(
-            format!("Deliveries, each durable, {channels} channel(s)"),
-            count as f64 / took,
-            "deliveries/s",
-        )
-        .beside("receiver and sender of the failing pings on the same cores")
-        .budget(Budget::AtLeast(5_000.0)),
-    );
-    report.add(
-        Row::new(format!("10,000 events, {channels} channel(s): first to last webhook"), took, "s")
-            .beside(format!("{count} arrived"))
-            .budget(Budget::AtMost(5.0)),
-    );
-    Ok(())
-}
-
-async fn load(url: &str, seconds: u32, script: &str) -> Result<Outcome> {
+/// Runs wrk at the usual number of connections.
+///
+/// # Errors
+/// As [`wrk::run`].
+pub(crate) async fn load(url: &str, seconds: u32, script: &str) -> Result<Outcome> {
     wrk::run(Load { connections: CONNECTIONS, seconds, url, script }).await
 }
 

@@ -51,6 +51,12 @@ impl Receiver {
         format!("http://{}/", self.address)
     }
 
+    /// How many arrived, and when the last one did; `None`: none yet.
+    pub(crate) fn last(&self) -> Option<(usize, Instant)> {
+        let arrivals = (*self.arrivals.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some((arrivals.count, arrivals.last))
+    }
+
     /// How many arrived, and the time from the first to the last; `None`: none yet.
     pub(crate) fn arrivals(&self) -> Option<(usize, Duration)> {
         let arrivals = (*self.arrivals.lock().unwrap_or_else(PoisonError::into_inner))?;

@@ -90,6 +90,12 @@ impl Admin {
         wire::channels_client::ChannelsClient::new(self.authorized())
     }
 
+    /// What was owed to channels.
+    #[must_use]
+    pub fn deliveries(&self) -> wire::deliveries_client::DeliveriesClient<Authorized> {
+        wire::deliveries_client::DeliveriesClient::new(self.authorized())
+    }
+
     /// Agents and regions.
     #[must_use]
     pub fn fleet(&self) -> wire::fleet_client::FleetClient<Authorized> {
