@@ -1,4 +1,4 @@
-//! The admin API: eleven gRPC services over what the coordinator holds, plus health and reflection.
+//! The admin API: thirteen gRPC services over what the coordinator holds, plus health and reflection.
 //!
 //! In come requests of `vigilmon.admin.v1`; wire types stop here. Reading goes to the views, the settings and the
 //! store; a change to a monitor or heartbeat goes to its shard's owner, any other to the settings, and is answered after
@@ -9,6 +9,7 @@
 
 pub mod key;
 
+mod alert;
 mod auth;
 mod badges;
 mod change;
@@ -28,8 +29,11 @@ mod monitors;
 mod pages;
 mod paging;
 mod ping_keys;
+mod policies;
 mod refusal;
 mod runs;
+mod scope;
+mod silences;
 
 #[cfg(test)]
 mod bench;
@@ -50,7 +54,9 @@ use proto::admin::v1::incidents_server::IncidentsServer;
 use proto::admin::v1::maintenances_server::MaintenancesServer;
 use proto::admin::v1::monitors_server::MonitorsServer;
 use proto::admin::v1::ping_keys_server::PingKeysServer;
+use proto::admin::v1::policies_server::PoliciesServer;
 use proto::admin::v1::runs_server::RunsServer;
+use proto::admin::v1::silences_server::SilencesServer;
 use proto::admin::v1::status_pages_server::StatusPagesServer;
 use store::Store;
 use tokio::sync::{Semaphore, mpsc};
@@ -69,7 +75,7 @@ const MAX_REQUEST_BYTES: usize = 256 << 10;
 /// The largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// The eleven services and what they work on. Cheap to clone.
+/// The thirteen services and what they work on. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
     /// The present instant.
@@ -108,7 +114,7 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// Every gRPC service of the admin liselevener. The ten of the API ask for a key; health and reflection are open. The
+/// Every gRPC service of the admin listener. The thirteen of the API ask for a key; health and reflection are open. The
 /// router has no fallback of its own, so that it can be merged with the pages.
 #[must_use]
 pub fn routes(admin: Admin) -> Routes {
@@ -143,7 +149,9 @@ pub fn routes(admin: Admin) -> Routes {
         .add_service(guarded!(DeliveriesServer, admin.clone()))
         .add_service(guarded!(FleetServer, admin.clone()))
         .add_service(guarded!(StatusPagesServer, admin.clone()))
-        .add_service(guarded!(MaintenancesServer, admin))
+        .add_service(guarded!(MaintenancesServer, admin.clone()))
+        .add_service(guarded!(PoliciesServer, admin.clone()))
+        .add_service(guarded!(SilencesServer, admin))
         .add_service(health)
         .add_service(reflection);
     let router = std::mem::take(routes.axum_router_mut());

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use url::Url;
 
+use crate::acknowledge_link::AcknowledgeLinks;
 use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -56,6 +57,7 @@ pub struct App {
     agents: TcpListener,
     identity: agent_listener::Identity,
     sender: Arc<Sender>,
+    links: Arc<AcknowledgeLinks>,
     lanes: shard::Lanes,
     lease: store::Lease,
     tenure: Arc<Tenure>,
@@ -97,6 +99,9 @@ impl App {
         let data = DataDir::take_over(&config.data).await?;
         let identity =
             agent_listener::identity(&data).context("cannot use the agent listener's certificate")?;
+        let links = AcknowledgeLinks::open(&data, config.public_url.clone(), random.as_ref());
+        let links = Arc::new(links.context("cannot use the key of acknowledgement links")?);
+
         let store = open_store(config, clock.as_ref(), random.as_ref()).await?;
         let claimed_at = clock.now();
         let lease = store.claim(COORDINATOR, claimed_at).await.context("cannot claim the shards")?;
@@ -154,6 +159,7 @@ impl App {
             agents,
             identity,
             sender: Arc::new(sender),
+            links,
             lanes,
             lease,
             tenure,
@@ -190,6 +196,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             lease: self.lease,
             tenure: Arc::clone(&self.tenure),
+            links: Arc::clone(&self.links),
             recovered: self.recovered,
         });
         supervisor.spawn(Task::Shards, owner.run(delivered.clone()));
@@ -262,6 +269,7 @@ impl App {
             shards: self.parts.shards.clone(),
             healthy,
             metrics,
+            links: self.links,
         });
         let app = pages.merge(admin.into_axum_router().layer(tonic_web::GrpcWebLayer::new()));
         supervisor.spawn(Task::HttpListener, http::serve(self.http, app, supervisor.clone()));

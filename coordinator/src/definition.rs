@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::heartbeat::RunLimits;
 use engine::schedule::{Schedule, WorkingHours};
-use engine::{heartbeat, monitor, quorum};
+use engine::{alert, heartbeat, monitor, quorum};
 use model::{ChannelId, CheckSpec, HeartbeatId, MonitorId, RegionId, SubjectId, Tag, Timestamp};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,9 @@ pub struct MonitorDefinition {
     pub depends_on: Vec<MonitorId>,
     /// Who is notified.
     pub channels: Vec<ChannelId>,
+    /// When, and how often.
+    #[serde(default, skip_serializing_if = "alert::Options::is_default")]
+    pub alert: alert::Options,
     /// By which it is grouped; sorted, unique.
     #[serde(default)]
     pub tags: Vec<Tag>,
@@ -84,6 +87,9 @@ pub struct HeartbeatDefinition {
     pub timing: Timing,
     /// Who is notified.
     pub channels: Vec<ChannelId>,
+    /// When, and how often.
+    #[serde(default, skip_serializing_if = "alert::Options::is_default")]
+    pub alert: alert::Options,
     /// By which it is grouped; sorted, unique.
     #[serde(default)]
     pub tags: Vec<Tag>,
@@ -214,6 +220,15 @@ impl Definition {
         match &self.kind {
             Kind::Monitor(monitor) => &monitor.tags,
             Kind::Heartbeat(heartbeat) => &heartbeat.tags,
+        }
+    }
+
+    /// How they are notified.
+    #[must_use]
+    pub fn alert(&self) -> &alert::Options {
+        match &self.kind {
+            Kind::Monitor(monitor) => &monitor.alert,
+            Kind::Heartbeat(heartbeat) => &heartbeat.alert,
         }
     }
 

@@ -1,5 +1,6 @@
 //! An incident as it is stored: the row's JSON body, and the public events made from it.
 
+use engine::alert::{self, Severity};
 use engine::effect::{CloseReason, Evidence, HeartbeatEvidence, HeartbeatFailure, Opening};
 use engine::vote::{RowOutcome, VoteTable};
 use model::{Component, EventId, IncidentId, InstallationId, RegionId, SubjectId, Timestamp};
@@ -9,8 +10,8 @@ use store::{IncidentRow, IncidentState};
 
 use crate::definition::{Definition, Kind};
 use crate::notify::event::{
-    ClosedReason, Event, EventComponent, EventFailure, EventIncident, EventKind, EventOutcome, EventRegion,
-    EventSubject, EventVote, EventVotes,
+    ClosedReason, Event, EventAcknowledgement, EventComponent, EventFailure, EventIncident, EventKind,
+    EventOutcome, EventRegion, EventSubject, EventVote, EventVotes,
 };
 
 /// One outage of one subject.
@@ -65,6 +66,41 @@ pub struct Body {
     /// The incident whose group it belongs to.
     #[serde(default)]
     pub lead: Option<IncidentId>,
+    /// Who has been told of it and who is to be; `None`: nobody is told of it by itself, or of anything more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<alert::State>,
+    /// Who takes care of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
+    /// What it is about, if it is over and somebody has yet to be told: its subject may be gone by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<EventSubject>,
+}
+
+/// That somebody takes care of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who, in their own words.
+    pub by: String,
+    /// What they know of it; may be empty.
+    pub reason: String,
+}
+
+/// What an event tells besides how the incident stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// What happened.
+    pub kind: EventKind,
+    /// When.
+    pub at: Timestamp,
+    /// Of a reminder: which.
+    pub reminder: Option<u32>,
+    /// Of an escalation: which step.
+    pub escalation_step: Option<u32>,
+    /// Where a person acknowledges it.
+    pub acknowledge_url: Option<String>,
 }
 
 /// How regions are called by people.
@@ -113,6 +149,9 @@ impl Incident {
                 members_told: 0,
                 group_ended_at: None,
                 lead: None,
+                alert: None,
+                acknowledged: None,
+                about: None,
             },
         }
     }
@@ -144,6 +183,7 @@ impl Incident {
             started_at: self.started_at,
             opened_at: self.opened_at,
             resolved_at: self.resolved_at,
+            alert_due_at: self.body.alert.as_ref().and_then(alert::State::due_at),
             body: serde_json::to_string(&self.body).expect("bodies have only text keys"),
         }
     }
@@ -155,35 +195,27 @@ impl Incident {
         line
     }
 
+    /// How bad it is.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        match &self.body.opening {
+            Evidence::Votes(_) | Evidence::Heartbeat(_) => Severity::Critical,
+            Evidence::Probe(_) | Evidence::Coverage(_) => Severity::Warning,
+        }
+    }
+
     /// The public event that tells of the incident as it stands now.
     ///
     /// `members` are the names of those who failed together with it.
-    pub fn next_event(
-        &mut self,
-        definition: &Definition,
-        members: Vec<String>,
-        names: &dyn RegionNames,
-        at: Timestamp,
-    ) -> Event {
-        self.event(subject(definition), members, names, at)
-    }
-
-    /// The same for a subject that may have no definition.
     pub fn event(
         &mut self,
         about: EventSubject,
         members: Vec<String>,
+        telling: Telling,
         names: &dyn RegionNames,
-        at: Timestamp,
     ) -> Event {
         let transition = self.body.events;
         self.body.events += 1;
-        let kind = match self.state {
-            IncidentState::Open if transition == 0 => EventKind::Opened,
-            IncidentState::Open => EventKind::Updated,
-            IncidentState::Resolved => EventKind::Resolved,
-            IncidentState::Closed => EventKind::Closed,
-        };
         let region = |id: &RegionId| EventRegion { id: id.clone(), name: names.name(id) };
         let opening_votes = votes_of(&self.body.opening);
         let latest_votes = votes_of(self.body.closing.as_ref().unwrap_or(&self.body.opening));
@@ -195,8 +227,8 @@ impl Incident {
         Event {
             version: Event::VERSION,
             id: EventId::derive(self.id, transition),
-            kind,
-            occurred_at: at,
+            kind: telling.kind,
+            occurred_at: telling.at,
             incident: EventIncident {
                 id: self.id,
                 number: self.number,
@@ -209,7 +241,11 @@ impl Incident {
                     CloseReason::Paused => ClosedReason::Paused,
                     CloseReason::Deleted => ClosedReason::Deleted,
                 }),
-                acknowledged: None,
+                acknowledged: self.body.acknowledged.as_ref().map(|it| EventAcknowledgement {
+                    at: it.at,
+                    by: it.by.clone(),
+                    reason: it.reason.clone(),
+                }),
             },
             subject: about,
             members,
@@ -218,9 +254,9 @@ impl Incident {
             failing_components: self.body.failing.iter().map(component).collect(),
             last_ping_at: self.heartbeat_evidence().and_then(|evidence| evidence.last_ping_at),
             votes: latest_votes.map(|table| votes(table, &region)),
-            reminder: None,
-            escalation_step: None,
-            acknowledge_url: None,
+            reminder: telling.reminder,
+            escalation_step: telling.escalation_step,
+            acknowledge_url: telling.acknowledge_url,
         }
     }
 
@@ -251,7 +287,9 @@ impl Incident {
     }
 }
 
-fn subject(definition: &Definition) -> EventSubject {
+/// What an incident of this subject is about.
+#[must_use]
+pub fn about(definition: &Definition) -> EventSubject {
     let name = definition.name.clone();
     match (&definition.kind, definition.id) {
         (Kind::Monitor(monitor), SubjectId::Monitor(id)) => EventSubject::Monitor {

@@ -18,6 +18,8 @@ pub mod data_dir;
 pub mod lifecycle;
 pub mod telemetry;
 
+pub mod acknowledge_link;
+pub mod alert;
 pub mod capture;
 pub mod definition;
 pub mod incident;

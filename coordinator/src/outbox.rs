@@ -1,4 +1,4 @@
-//! From an event to its deliveries: one for each channel that was enabled on the subject when it happened.
+//! From an event to its deliveries: one for each channel that is to hear of it (`engine::alert` decides that).
 //!
 //! In: event rows, written by the commit that made them true; after a restart, those not yet fanned out. Out: delivery
 //! rows and the mark that the event is dispatched, in one commit, then the deliveries in memory. Ids are derived, so doing

@@ -8,6 +8,7 @@
 //!
 //! Before any deadline a turn looks for a gap in which nothing could have been heard (see `Owner::blind_span`).
 
+mod alert;
 mod captures;
 mod deadlines;
 mod failure;
@@ -47,6 +48,7 @@ pub use input::{
 pub use recover::{Recovered, recover};
 pub use subject::{Happening, Subject};
 
+use crate::acknowledge_link::AcknowledgeLinks;
 use crate::settings::Settings;
 use crate::tenure::Tenure;
 use crate::view::Views;
@@ -107,6 +109,8 @@ pub struct Owner {
     position: store::Position,
     deadlines: Deadlines,
     maintenance: maintenance::Watch,
+    alerts: alert::Watch,
+    links: Arc<AcknowledgeLinks>,
     budget: Budget,
     sweep: Sweep,
     run_trim: RunTrim,
@@ -145,6 +149,7 @@ pub struct Parts {
     pub lease: Lease,
     /// Renewed with every commit.
     pub tenure: Arc<Tenure>,
+    pub links: Arc<AcknowledgeLinks>,
     pub recovered: Recovered,
 }
 
@@ -188,6 +193,8 @@ impl Owner {
             position: parts.recovered.position,
             deadlines,
             maintenance: maintenance::Watch::default(),
+            alerts: alert::Watch::default(),
+            links: parts.links,
             budget: Budget::new(now),
             sweep: Sweep::over(parts.recovered.replayed),
             run_trim: RunTrim::default(),
@@ -305,6 +312,8 @@ impl Owner {
         let mut stage = Stage::new(&self.published, self.store.installation(), &config, now);
         let (calendar, is_news) = self.maintenance.look(&config, now);
         stage.keep_calendar(calendar);
+        let (book, is_newly_written) = self.alerts.look(&config);
+        stage.keep_alerts(book, Arc::clone(&self.links));
         if is_news {
             stage.enter_maintenance();
         }
@@ -314,14 +323,21 @@ impl Owner {
         if is_news {
             stage.leave_maintenance();
         }
+        if is_newly_written {
+            stage.review_alerts();
+        }
         let outcomes: Vec<Outcome> = inputs.iter().map(|input| take(input, &mut stage)).collect();
         for &(_, id) in &due {
-            if stage.get(id).and_then(Subject::deadline).is_some_and(|deadline| deadline <= now) {
+            if stage.get(id).and_then(Subject::verdict_due_at).is_some_and(|deadline| deadline <= now) {
                 stage.apply(id, Happening::DeadlineReached);
+            }
+            if stage.get(id).and_then(Subject::alert_due_at).is_some_and(|deadline| deadline <= now) {
+                stage.review_alert(id);
             }
         }
         if beat {
             stage.tell_of_joined();
+            stage.tell_what_is_due();
             stage.look_after_fleet();
             self.sweep.add_slice(&self.published, self.position, now, stage.rows());
             self.run_trim.add_slice(now, stage.rows());
@@ -347,6 +363,7 @@ impl Owner {
                 self.sweep.committed(&commit);
                 self.run_trim.committed(&commit);
                 self.maintenance.settle();
+                self.alerts.settle();
                 for event in &commit.dispatched {
                     self.in_outbox.remove(event);
                 }

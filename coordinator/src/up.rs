@@ -153,6 +153,7 @@ async fn add_monitor(parts: &Parts, check: Check, regions: &BTreeSet<RegionId>) 
         thresholds: engine::monitor::Thresholds::default(),
         depends_on: vec![],
         channels: vec![],
+        alert: engine::alert::Options::default(),
         tags: vec![],
         paused: false,
         spec_revision: 1,

@@ -8,6 +8,7 @@
 pub(crate) mod badge;
 pub mod metrics;
 
+mod acknowledge;
 mod answer;
 mod assets;
 mod health;
@@ -22,6 +23,7 @@ use axum::routing::any;
 use model::{Clock, Random};
 use store::Store;
 
+use crate::acknowledge_link::AcknowledgeLinks;
 use crate::fleet::Fleet;
 use crate::ping::{self, Pings};
 use crate::settings::Settings;
@@ -44,6 +46,7 @@ pub struct Parts {
     /// Whether commits succeed.
     pub healthy: Arc<AtomicBool>,
     pub metrics: Arc<Metrics>,
+    pub links: Arc<AcknowledgeLinks>,
 }
 
 /// Every route of the HTTP port but the admin API's.
@@ -57,6 +60,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(health::router(&parts))
         .merge(assets::router())
         .merge(badge::router(&parts))
+        .merge(acknowledge::router(&parts))
         .route("/{*anywhere}", any(async || ping::not_found()));
     let Parts { clock, random, settings, views, shards, healthy, metrics, .. } = parts;
     let pings = Pings { clock, random, settings, views, shards, healthy, metrics };

@@ -118,6 +118,16 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: noun::maintenance::Verb,
     },
+    /// Rules about who is told of incidents, and how
+    Policy {
+        #[command(subcommand)]
+        verb: noun::policy::Verb,
+    },
+    /// Times in which nobody is told
+    Silence {
+        #[command(subcommand)]
+        verb: noun::silence::Verb,
+    },
     /// For authors of receivers: look at deliveries, and check their signatures
     Webhook {
         #[command(subcommand)]

@@ -57,6 +57,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Noun::Delivery { verb } => noun::delivery::run(verb, &context().await?).await,
         Noun::Page { verb } => noun::page::run(verb, &context().await?).await,
         Noun::Maintenance { verb } => noun::maintenance::run(verb, &context().await?).await,
+        Noun::Policy { verb } => noun::policy::run(verb, &context().await?).await,
+        Noun::Silence { verb } => noun::silence::run(verb, &context().await?).await,
         Noun::Webhook { verb } => noun::webhook::run(verb, &output).await,
         Noun::ExitCodes => output::print(exit::HELP),
     }?;

@@ -4,6 +4,7 @@
 //! here: reading a list to its last page, and drawing again for `--watch`.
 
 pub(crate) mod agent;
+mod alert;
 mod badge;
 pub(crate) mod channel;
 pub(crate) mod check;
@@ -14,7 +15,10 @@ pub(crate) mod incident;
 pub(crate) mod maintenance;
 pub(crate) mod monitor;
 pub(crate) mod page;
+pub(crate) mod policy;
 pub(crate) mod region;
+mod scope;
+pub(crate) mod silence;
 mod vote;
 pub(crate) mod webhook;
 

@@ -23,6 +23,7 @@ use tonic_types::StatusExt;
 use url::Url;
 
 use super::Admin;
+use crate::acknowledge_link::AcknowledgeLinks;
 use crate::delivery::Replay;
 use crate::fleet::Fleet;
 use crate::lifecycle::{Supervisor, Task};
@@ -83,6 +84,7 @@ impl Bench {
             metrics: Arc::default(),
             tenure: Arc::new(Tenure::claimed(lease.ttl, clock_now(&clock))),
             lease,
+            links: Arc::new(AcknowledgeLinks::new([7; 32], None)),
             recovered,
         });
         supervisor.spawn(Task::Shards, owner.run(supervisor.drain().clone()));

@@ -18,6 +18,7 @@ use super::find::{self, require_id};
 use super::invalid::Invalid;
 use super::paging::{self, Page, Scope};
 use super::refusal::{Refusal, not_found, stale, unreadable};
+use crate::alert::AlertPolicy;
 use crate::notify::Channel;
 use crate::notify::channel::{ChannelSettings, Settings, SigningKey, SigningSecret, rotate};
 
@@ -121,7 +122,7 @@ impl Channels for Admin {
             if !is_present_etag(&request.etag, row.revision) {
                 return Err(Refusal::from(stale("channel", &row.name)));
             }
-            self.refuse_while_used(row)?;
+            self.refuse_while_used(row, config)?;
             fallback::refuse_while_used(config, row)?;
             Ok(ConfigChange::DeleteChannel(row.id))
         };
@@ -236,14 +237,24 @@ impl Admin {
     }
 
     /// A channel that somebody relies on stays.
-    fn refuse_while_used(&self, row: &ChannelRow) -> Result<(), Status> {
+    fn refuse_while_used(&self, row: &ChannelRow, config: &Config) -> Result<(), Status> {
         let mut users: Vec<String> = self
             .views
             .all()
             .into_iter()
-            .filter(|view| view.definition.channels().contains(&row.id))
+            .filter(|view| {
+                let definition = &view.definition;
+                let own = definition.channels().iter().copied();
+                own.chain(definition.alert().channels()).any(|id| id == row.id)
+            })
             .map(|view| format!("{} `{}`", view.definition.to_kind().as_str(), view.definition.name))
             .collect();
+        let policies = config.policies.iter().filter_map(|row| AlertPolicy::from_row(row).ok());
+        let uses = |policy: &AlertPolicy| {
+            let terms = &policy.terms;
+            terms.channels.iter().copied().chain(terms.options.channels()).any(|id| id == row.id)
+        };
+        users.extend(policies.filter(uses).map(|policy| format!("policy `{}`", policy.name)));
         if users.is_empty() {
             return Ok(());
         }

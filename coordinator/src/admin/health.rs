@@ -13,7 +13,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// What the listener serves, by full name.
-pub(super) const SERVICES: [&str; 12] = [
+pub(super) const SERVICES: [&str; 14] = [
     "vigilmon.admin.v1.Monitors",
     "vigilmon.admin.v1.Heartbeats",
     "vigilmon.admin.v1.Runs",
@@ -25,6 +25,8 @@ pub(super) const SERVICES: [&str; 12] = [
     "vigilmon.admin.v1.Fleet",
     "vigilmon.admin.v1.StatusPages",
     "vigilmon.admin.v1.Maintenances",
+    "vigilmon.admin.v1.Policies",
+    "vigilmon.admin.v1.Silences",
     "grpc.health.v1.Health",
 ];
 

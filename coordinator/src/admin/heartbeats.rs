@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use engine::alert::Options;
 use engine::heartbeat;
 use model::{ChannelId, HeartbeatId, Secret, SubjectId, Tag, Timestamp, random};
 use proto::admin::v1 as wire;
@@ -18,7 +19,6 @@ use proto::admin::v1::heartbeats_server::Heartbeats;
 use store::Config;
 use tonic::{Request, Response, Status};
 
-use super::Admin;
 use super::convert::{self, instant};
 use super::fields::{self, Allowed, MAX_NAME_CHARS, etag};
 use super::find;
@@ -28,6 +28,7 @@ use super::maintenances;
 use super::monitors::Paused;
 use super::paging::{self, Page, Scope};
 use super::refusal::not_found;
+use super::{Admin, alert};
 use crate::definition::{Definition, HeartbeatDefinition, Kind};
 use crate::maintenance::Calendar;
 use crate::ping;
@@ -37,7 +38,7 @@ use crate::view::{self, SubjectView};
 use schedule::Expectations;
 
 /// What can be changed besides the schedule.
-const CHANGEABLE: [&str; 6] = ["name", "channels", "tags", "slug", "post_only", "keywords"];
+const CHANGEABLE: [&str; 7] = ["name", "channels", "tags", "slug", "post_only", "keywords", "alert"];
 const FIXED: [&str; 15] = [
     "id",
     "status",
@@ -82,6 +83,7 @@ impl Heartbeats for Admin {
             grace: draft.expected.grace,
             timing: draft.expected.timing,
             channels: draft.channels,
+            alert: draft.alert,
             tags: draft.tags,
             paused: false,
             token_digest: ping::token_digest(token.expose()),
@@ -236,6 +238,7 @@ struct Draft {
     name: String,
     expected: Expectations,
     channels: Vec<ChannelId>,
+    alert: Options,
     tags: Vec<Tag>,
     pings: ping::Options,
 }
@@ -245,9 +248,10 @@ fn read(asked: &wire::Heartbeat, config: &Config, now: Timestamp) -> Result<Draf
     let name = fields::name("name", &asked.name, MAX_NAME_CHARS, &mut invalid);
     let expected = schedule::read(asked, now, &mut invalid);
     let channels = find::channels(config, &asked.channels, &mut invalid);
+    let alert = alert::read(asked.alert.as_ref(), config, &mut invalid);
     let tags = fields::tags(&asked.tags, &mut invalid);
     let pings = pings::read(asked, &mut invalid);
-    let read = || Some(Draft { name: name?, expected: expected?, channels, tags, pings });
+    let read = || Some(Draft { name: name?, expected: expected?, channels, alert, tags, pings });
     let read = read();
     invalid.finish(read)
 }
@@ -266,6 +270,7 @@ fn changed(
     draft.name = if named("name") { asked.name.clone() } else { before.name.clone() };
     draft.channels = if named("channels") { asked.channels.clone() } else { vec![] };
     draft.tags = if named("tags") { asked.tags.clone() } else { vec![] };
+    draft.alert = if named("alert") { asked.alert.clone() } else { None };
     schedule::keep(heartbeat, mask, &mut draft);
     let draft = read(&draft, config, now)?;
     let after = HeartbeatDefinition {
@@ -274,6 +279,7 @@ fn changed(
         timing: draft.expected.timing,
         // A channel that is gone does not stand in the way of other changes.
         channels: if named("channels") { draft.channels } else { heartbeat.channels.clone() },
+        alert: if named("alert") { draft.alert } else { heartbeat.alert.clone() },
         tags: if named("tags") { draft.tags } else { heartbeat.tags.clone() },
         pings: draft.pings,
         ..heartbeat.clone()
@@ -309,6 +315,7 @@ fn from_view(view: &SubjectView, calendar: &Calendar) -> wire::Heartbeat {
         updated_at: instant(definition.updated_at),
         etag: etag(definition.revision),
         unverified_since: view.unverified_since.and_then(instant),
+        alert: alert::render(&heartbeat.alert),
         tags: heartbeat.tags.iter().map(ToString::to_string).collect(),
         maintenance_id,
         maintenance_until,

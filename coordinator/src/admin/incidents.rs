@@ -1,4 +1,5 @@
-//! `Incidents`: outages with the votes that decided them. Read from the store; nothing here changes anything.
+//! `Incidents`: outages with the votes that decided them. Read from the store; all that can be done about one is to say
+//! that somebody takes care of it.
 
 mod captures;
 
@@ -11,16 +12,22 @@ use tonic::{Request, Response, Status};
 
 use super::Admin;
 use super::convert::{component, instant, vote_table};
+use super::fields;
 use super::find::{Found, require_id};
 use super::invalid::Invalid;
 use super::paging::{Filling, Page, Scope};
-use super::refusal::{not_found, store_failed, unreadable};
+use super::refusal::{change_failed, not_found, store_failed, unreadable};
 use crate::incident::Incident;
+use crate::shard::ChangeRequest;
 
 /// Members that one answer has.
 const MEMBERS_SHOWN: u32 = 100;
 /// Captures that one answer may have: four of each region.
 const MAX_ENDS: u32 = 400;
+
+/// The longest name of who acknowledges, and the longest reason.
+const MAX_BY_CHARS: usize = 100;
+const MAX_REASON_CHARS: usize = 200;
 
 /// A place in the list, newest opening first.
 type Place = (Timestamp, IncidentId);
@@ -33,23 +40,7 @@ impl Incidents for Admin {
     ) -> Result<Response<wire::Incident>, Status> {
         let asked = request.into_inner().id;
         require_id(&asked)?;
-        let id: IncidentId = asked.parse().map_err(|_| not_found("incident", &asked))?;
-        let row = self.store.incident(id).await.map_err(|error| store_failed(&error))?;
-        let mut incident = render(&row.ok_or_else(|| not_found("incident", &asked))?)?;
-        let lines = self.store.timeline(id).await.map_err(|error| store_failed(&error))?;
-        incident.timeline = lines
-            .into_iter()
-            .map(|line| wire::TimelineEntry { at: instant(line.at), text: line.text })
-            .collect();
-        let members = self.store.members(id, MEMBERS_SHOWN).await;
-        let (members, member_count) = members.map_err(|error| store_failed(&error))?;
-        incident.members = members.iter().map(member).collect();
-        incident.member_count = u32::try_from(member_count).unwrap_or(u32::MAX);
-        let ends = CaptureQuery { incident: id, ends_only: true, after: None, limit: MAX_ENDS };
-        let ends = self.store.captures(&ends).await.map_err(|error| store_failed(&error))?;
-        incident.captures =
-            captures::distinct(ends).iter().map(captures::render).collect::<Result<_, _>>()?;
-        Ok(Response::new(incident))
+        self.whole_incident(&asked).await.map(Response::new)
     }
 
     async fn list_incidents(
@@ -113,9 +104,52 @@ impl Incidents for Admin {
         }
         Ok(Response::new(wire::ListCapturesResponse { captures: filling.items, next_page_token }))
     }
+
+    async fn acknowledge_incident(
+        &self,
+        request: Request<wire::AcknowledgeIncidentRequest>,
+    ) -> Result<Response<wire::Incident>, Status> {
+        let request = request.into_inner();
+        require_id(&request.id)?;
+        let mut invalid = Invalid::default();
+        let by = fields::name("by", &request.by, MAX_BY_CHARS, &mut invalid);
+        let reason = match request.reason.trim() {
+            "" => Some(String::new()),
+            reason => fields::name("reason", reason, MAX_REASON_CHARS, &mut invalid),
+        };
+        let (by, reason) = invalid.finish(by.zip(reason))?;
+        let incident: IncidentId = request.id.parse().map_err(|_| not_found("incident", &request.id))?;
+        let known = self.store.incident(incident).await.map_err(|error| store_failed(&error))?;
+        let subject = known.ok_or_else(|| not_found("incident", &request.id))?.subject;
+        let change = ChangeRequest::Acknowledge { subject, incident, by, reason };
+        let made = self.shards.change(change).await;
+        made.map_err(|error| change_failed("incident", &request.id, &error))?;
+        self.whole_incident(&request.id).await.map(Response::new)
+    }
 }
 
 impl Admin {
+    /// An incident with all that is kept of it.
+    async fn whole_incident(&self, asked: &str) -> Result<wire::Incident, Status> {
+        let id: IncidentId = asked.parse().map_err(|_| not_found("incident", asked))?;
+        let row = self.store.incident(id).await.map_err(|error| store_failed(&error))?;
+        let mut incident = render(&row.ok_or_else(|| not_found("incident", asked))?)?;
+        let lines = self.store.timeline(id).await.map_err(|error| store_failed(&error))?;
+        incident.timeline = lines
+            .into_iter()
+            .map(|line| wire::TimelineEntry { at: instant(line.at), text: line.text })
+            .collect();
+        let members = self.store.members(id, MEMBERS_SHOWN).await;
+        let (members, member_count) = members.map_err(|error| store_failed(&error))?;
+        incident.members = members.iter().map(member).collect();
+        incident.member_count = u32::try_from(member_count).unwrap_or(u32::MAX);
+        let ends = CaptureQuery { incident: id, ends_only: true, after: None, limit: MAX_ENDS };
+        let ends = self.store.captures(&ends).await.map_err(|error| store_failed(&error))?;
+        incident.captures =
+            captures::distinct(ends).iter().map(captures::render).collect::<Result<_, _>>()?;
+        Ok(incident)
+    }
+
     /// Whose incidents are asked for. The incidents of what was deleted stay, under its id.
     fn subject_of(&self, asked: &str) -> Result<Option<SubjectId>, Status> {
         if asked.is_empty() {
@@ -179,6 +213,10 @@ fn render(row: &IncidentRow) -> Result<wire::Incident, Status> {
         members: vec![],
         member_count: 0,
         captures: vec![],
+        acknowledged_at: body.acknowledged.as_ref().and_then(|it| instant(it.at)),
+        acknowledged_by: body.acknowledged.as_ref().map(|it| it.by.clone()).unwrap_or_default(),
+        acknowledge_reason: body.acknowledged.map(|it| it.reason).unwrap_or_default(),
+        alert_due_at: body.alert.and_then(|alert| alert.due_at()).and_then(instant),
     })
 }
 

@@ -14,13 +14,13 @@ use proto::admin::v1::maintenances_server::Maintenances;
 use store::{Config, ConfigChange, MaintenanceRow};
 use tonic::{Request, Response, Status};
 
-use super::Admin;
 use super::convert::{instant, span};
 use super::fields::{self, etag, is_present_etag};
 use super::find::require_id;
 use super::invalid::Invalid;
 use super::paging::{self, Page, Scope};
 use super::refusal::{Refusal, not_found, stale, unreadable};
+use super::{Admin, scope};
 use crate::definition::Definition;
 use crate::maintenance::{Calendar, Maintenance};
 
@@ -193,17 +193,14 @@ pub(super) fn of_subject(
 /// What a user configured, without whether a window is open.
 fn configured(maintenance: &Maintenance) -> wire::Maintenance {
     let plan = &maintenance.plan;
-    let named = |is_kind: fn(&SubjectId) -> bool| {
-        plan.scope.subjects.iter().filter(|id| is_kind(id)).map(ToString::to_string).collect()
-    };
     let asked = wire::Maintenance {
         id: maintenance.id.to_string(),
         name: maintenance.name.clone(),
         description: plan.description.clone(),
         all: plan.scope.all,
         tags: plan.scope.tags.iter().map(ToString::to_string).collect(),
-        monitors: named(|id| matches!(id, SubjectId::Monitor(_))),
-        heartbeats: named(|id| matches!(id, SubjectId::Heartbeat(_))),
+        monitors: scope::named(&plan.scope, |id| matches!(id, SubjectId::Monitor(_))),
+        heartbeats: scope::named(&plan.scope, |id| matches!(id, SubjectId::Heartbeat(_))),
         ..wire::Maintenance::default()
     };
     match &plan.schedule {

@@ -59,6 +59,9 @@ pub(super) fn change_failed(kind: &str, name: &str, error: &ChangeError) -> Stat
             clean(name, 200),
             clean(dependents, 700),
         )),
+        ChangeError::IncidentOver | ChangeError::ToldOfBy(_) => {
+            Status::failed_precondition(format!("id: {error}"))
+        }
         ChangeError::Stale => stale(kind, name),
         ChangeError::Unavailable(unavailable) => Status::unavailable(unavailable.to_string()),
     }

@@ -83,6 +83,7 @@ fn definition(number: u8) -> Arc<Definition> {
         thresholds: engine::monitor::Thresholds::default(),
         depends_on: vec![],
         channels: vec![],
+        alert: engine::alert::Options::default(),
         tags: vec![],
         paused: false,
         spec_revision: 1,

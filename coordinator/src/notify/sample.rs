@@ -49,9 +49,6 @@ impl Sample {
             id: EventId::derive(incident, transition),
             kind,
             occurred_at: now,
-            reminder: None,
-            escalation_step: None,
-            acknowledge_url: None,
             incident: EventIncident {
                 id: incident,
                 number: 0,

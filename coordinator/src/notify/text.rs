@@ -92,6 +92,13 @@ impl Message {
         lines.join("\n")
     }
 
+    /// The same without the link, for channels that make one of their own.
+    #[must_use]
+    pub fn facts(&self) -> String {
+        let facts = self.lines.iter().filter(|line| line.label != ACKNOWLEDGE);
+        facts.map(|line| format!("{}: {}", line.label, line.value)).collect::<Vec<_>>().join("\n")
+    }
+
     /// The whole message without any markup, without a final line break.
     #[must_use]
     pub fn plain_text(&self) -> String {

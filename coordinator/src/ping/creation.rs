@@ -50,6 +50,7 @@ impl Pings {
             grace: GRACE,
             timing: Timing::default(),
             channels: self.settings.present().channels.iter().map(|channel| channel.id).collect(),
+            alert: engine::alert::Options::default(),
             tags: vec![],
             paused: false,
             token_digest: token,

@@ -74,6 +74,7 @@ impl Owner {
         self.sweep = Sweep::over(recovered.replayed);
         self.deadlines = Deadlines::default();
         self.maintenance.unsettle();
+        self.alerts.unsettle();
         for id in self.published.ids() {
             self.deadlines.schedule(&mut self.published, id);
             self.unpublished.insert(id);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use engine::probe::Canaries;
 use engine::{heartbeat, monitor};
-use model::{AgentId, Capture, CheckResult, EventId, MonitorId, RegionId, SubjectId, Timestamp};
+use model::{AgentId, Capture, CheckResult, EventId, IncidentId, MonitorId, RegionId, SubjectId, Timestamp};
 use store::journal::HeardPing;
 use store::{AttemptRow, ClaimRow, DeliveryMark, DeliveryRow, EventRow};
 use tokio::sync::{mpsc, oneshot};
@@ -157,6 +157,17 @@ pub enum ChangeRequest {
         /// The revision it must have, if that matters.
         expected: Option<u64>,
     },
+    /// Somebody takes care of an incident. Whoever was first stays.
+    Acknowledge {
+        /// Whose incident.
+        subject: SubjectId,
+        /// Which.
+        incident: IncidentId,
+        /// Who, in their own words.
+        by: String,
+        /// What they know of it; may be empty.
+        reason: String,
+    },
 }
 
 /// Why a change was not made.
@@ -180,6 +191,12 @@ pub enum ChangeError {
     /// Somebody else changed it in between.
     #[error("it was changed in between: read it again and repeat the change")]
     Stale,
+    /// The incident is over.
+    #[error("the incident is over")]
+    IncidentOver,
+    /// Another incident tells of it.
+    #[error("it is told of by another incident: acknowledge {0}")]
+    ToldOfBy(IncidentId),
     /// The database cannot be written now.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

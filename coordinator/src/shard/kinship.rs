@@ -85,7 +85,7 @@ impl Kinship {
                 let failure = failure(
                     lead,
                     definition.spec.check.host(),
-                    subject.definition.channels(),
+                    &told(lead, &subject.definition),
                     Sight::default(),
                 );
                 kinship.groups.lead(lead.id, subject.id(), &failure, lead.opened_at);
@@ -109,6 +109,14 @@ impl Kinship {
             kinship.groups.leave(lead.subject);
         }
         kinship
+    }
+}
+
+/// Who was told of an incident that leads a group.
+fn told(lead: &Incident, definition: &Definition) -> Vec<model::ChannelId> {
+    match &lead.body.alert {
+        Some(alert) => alert.told().collect(),
+        None => definition.channels().to_vec(),
     }
 }
 

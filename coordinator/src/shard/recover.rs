@@ -91,6 +91,11 @@ pub async fn recover(store: &dyn Store, now: Timestamp) -> Result<Recovered, sto
             ended_leads.insert(row.incident, Arc::new(lead));
         }
     }
+    for row in loaded.owed_incidents.iter().filter(|row| !ended_leads.contains_key(&row.id)) {
+        let owed = Incident::from_row(row)
+            .ok_or_else(|| store::Error::Corrupt(format!("the incident {}", row.id)))?;
+        published.owed.insert(row.id, Arc::new(owed));
+    }
     for row in loaded.agents_seen {
         let ranges = serde_json::from_str(&row.ranges).ok().and_then(Ranges::new).unwrap_or_default();
         published.seen.insert(row.agent, Seen { epoch: row.epoch, ranges });

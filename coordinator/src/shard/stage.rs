@@ -1,6 +1,7 @@
 //! The staged copy: inputs are applied to copies, what follows is gathered as rows, and only a commit publishes both.
 //! When the commit fails the whole stage is dropped and nothing has happened.
 
+mod alert;
 mod captures;
 mod change;
 mod group;
@@ -23,6 +24,8 @@ use store::{Commit, Config, EventRow, Record, RunRow, StateRow, SubjectKind};
 use captures::SettledCaptures;
 use runs::RunKey;
 
+pub(super) use alert::Owed;
+
 use super::captures::Captures;
 use super::input::State;
 use super::kinship::{self, Kinship};
@@ -30,6 +33,8 @@ use super::operations::Operations;
 use super::policies::Policies;
 use super::seen::Ranges;
 use super::subject::{Happening, Policy, Subject};
+use crate::acknowledge_link::AcknowledgeLinks;
+use crate::alert::Book;
 use crate::capture::Captured;
 use crate::definition::Definition;
 use crate::incident::Incident;
@@ -64,6 +69,8 @@ pub(super) struct Published {
     pub(super) sights: BTreeMap<RegionId, Sight>,
     /// What checks met of monitors that have no incident.
     pub(super) captures: Captures,
+    /// Incidents that are over, but not for all who were told of them.
+    pub(super) owed: Owed,
 }
 
 impl Published {
@@ -112,6 +119,10 @@ pub(super) struct Stage<'a> {
     records: Vec<Record>,
     verifications: Vec<(MonitorId, u32)>,
     calendar: Arc<Calendar>,
+    book: Arc<Book>,
+    links: Option<Arc<AcknowledgeLinks>>,
+    /// `None`: as published.
+    owed: Option<Owed>,
     /// What the checks of this turn met.
     captured: Vec<Captured>,
     /// Runs of jobs that have something to tell.
@@ -133,6 +144,7 @@ pub(super) struct Changes {
     pub(super) operations: Option<Operations>,
     sights: BTreeMap<RegionId, Sight>,
     captured: SettledCaptures,
+    owed: Option<Owed>,
     /// Subjects whose picture must be renewed at once.
     pub(super) visible: BTreeSet<SubjectId>,
     /// Rounds to be asked for.
@@ -169,6 +181,9 @@ impl<'a> Stage<'a> {
             records: vec![],
             verifications: vec![],
             calendar: Arc::default(),
+            book: Arc::default(),
+            links: None,
+            owed: None,
             captured: vec![],
             runs: BTreeMap::new(),
             ended_run: None,
@@ -361,6 +376,7 @@ impl<'a> Stage<'a> {
             operations: self.operations,
             sights: self.sights,
             captured,
+            owed: self.owed,
             visible: self.visible,
             verifications: self.verifications,
         };
@@ -421,6 +437,9 @@ impl Changes {
         }
         if let Some(operations) = self.operations {
             published.operations = operations;
+        }
+        if let Some(owed) = self.owed {
+            published.owed = owed;
         }
         published.sights.extend(self.sights);
         for monitor in self.captured.settled {

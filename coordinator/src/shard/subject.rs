@@ -172,6 +172,18 @@ impl Subject {
     /// The next instant at which it must be looked at.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
+        [self.verdict_due_at(), self.alert_due_at()].into_iter().flatten().min()
+    }
+
+    /// When somebody may have to be told of its open incident.
+    #[must_use]
+    pub fn alert_due_at(&self) -> Option<Timestamp> {
+        self.incident.as_ref()?.body.alert.as_ref()?.due_at()
+    }
+
+    /// The next instant at which time alone decides something about it.
+    #[must_use]
+    pub fn verdict_due_at(&self) -> Option<Timestamp> {
         match (&self.state, &self.policy) {
             (State::Monitor(state), Policy::Monitor(policy)) => monitor::deadline(state, policy),
             (State::Heartbeat(state), Policy::Heartbeat(policy)) => heartbeat::deadline(state, policy),

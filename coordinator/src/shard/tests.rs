@@ -1,5 +1,6 @@
 //! The owner against a store that fails on order: what is acked is kept, what is not is tried again, nothing happens twice.
 
+mod alert;
 mod kinship;
 mod maintenance;
 mod operations;
@@ -22,6 +23,7 @@ use store::{
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::acknowledge_link::AcknowledgeLinks;
 use crate::definition::{Definition, HeartbeatDefinition, Kind, MonitorDefinition};
 use crate::ping::Options;
 use crate::tenure::Tenure;
@@ -97,6 +99,7 @@ async fn start(store: Memory) -> World {
         metrics: Arc::default(),
         tenure: Arc::new(Tenure::claimed(lease.ttl, now())),
         lease,
+        links: Arc::new(AcknowledgeLinks::new([7; 32], None)),
         recovered,
     });
     let stop = CancellationToken::new();
@@ -211,6 +214,7 @@ fn monitor(name: &str) -> Definition {
         thresholds: engine::monitor::Thresholds::default(),
         depends_on: vec![],
         channels: vec![],
+        alert: engine::alert::Options::default(),
         tags: vec![],
         paused: false,
         spec_revision: 1,
@@ -233,6 +237,7 @@ fn heartbeat(interval: Duration, grace: Duration) -> Definition {
         grace,
         timing: crate::definition::Timing::default(),
         channels: vec![],
+        alert: engine::alert::Options::default(),
         tags: vec![],
         paused: false,
         token_digest: [3; 32],

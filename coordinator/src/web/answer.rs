@@ -15,6 +15,10 @@ use sha2::{Digest, Sha256};
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \
                               form-action 'none'; frame-ancestors 'none'";
 
+/// The same for a page with a form that is sent back to us.
+const FORM_POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \
+                           form-action 'self'; frame-ancestors 'none'";
+
 /// A page ready to be sent, many times.
 #[derive(Debug)]
 pub(super) struct Rendered {
@@ -47,6 +51,13 @@ impl Rendered {
     /// The page for this one request.
     pub(super) fn plain(&self, status: StatusCode) -> Response {
         self.answer(status, self.html.clone())
+    }
+
+    /// The page, with a form, for this one request.
+    pub(super) fn form(&self, status: StatusCode) -> Response {
+        let mut response = self.plain(status);
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(FORM_POLICY));
+        response
     }
 
     fn answer(&self, status: StatusCode, body: Bytes) -> Response {

@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 
 use super::Parts;
 use super::metrics::Metrics;
+use crate::acknowledge_link::AcknowledgeLinks;
 use crate::definition::{Definition, HeartbeatDefinition, Kind, MonitorDefinition};
 use crate::fleet::Fleet;
 use crate::incident::{Body as IncidentBody, Incident};
@@ -64,6 +65,11 @@ pub(crate) struct Stage {
     pub(crate) tenure: Arc<Tenure>,
 }
 
+/// Acknowledgement links of this installation.
+pub(crate) fn links() -> AcknowledgeLinks {
+    AcknowledgeLinks::new([7; 32], Some("https://status.example/".parse().unwrap()))
+}
+
 impl Stage {
     pub(crate) async fn new() -> Self {
         let faults = Faults::default();
@@ -83,6 +89,7 @@ impl Stage {
             shards,
             healthy: Arc::new(AtomicBool::new(true)),
             metrics: Arc::new(Metrics::default()),
+            links: Arc::new(links()),
         };
         Self { clock, store, faults, parts, supervisor: Supervisor::new(), lanes: Some(lanes), lease, tenure }
     }
@@ -106,6 +113,7 @@ impl Stage {
             metrics: Arc::clone(&self.parts.metrics),
             lease: self.lease.clone(),
             tenure: Arc::clone(&self.tenure),
+            links: Arc::new(links()),
             recovered: shard::recover(self.store.as_ref(), NOW).await.unwrap(),
         });
         self.supervisor.spawn(Task::Shards, owner.run(self.supervisor.drain().clone()));
@@ -191,6 +199,9 @@ impl Stage {
                 members_told: 0,
                 group_ended_at: None,
                 lead: None,
+                alert: None,
+                acknowledged: None,
+                about: None,
             },
         };
         self.write(&incident).await;
@@ -268,6 +279,7 @@ fn heartbeat_definition(id: HeartbeatId, name: &str) -> Definition {
             grace: Duration::from_secs(60),
             timing: crate::definition::Timing::default(),
             channels: vec![],
+            alert: engine::alert::Options::default(),
             tags: vec![],
             paused: false,
             token_digest: token_digest(TOKEN),
@@ -302,6 +314,7 @@ fn monitor_definition(id: MonitorId, name: &str) -> Definition {
             thresholds: monitor::Thresholds::default(),
             depends_on: vec![],
             channels: vec![],
+            alert: engine::alert::Options::default(),
             tags: vec![],
             paused: false,
             spec_revision: 1,

@@ -144,6 +144,7 @@ fn incident(subject: SubjectId, id: IncidentId, at: Timestamp) -> IncidentRow {
         started_at: at,
         opened_at: at,
         resolved_at: None,
+        alert_due_at: None,
         body: "x".repeat(900),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     AgentRow, ChannelRow, IncidentRow, IncidentState, JournalRow, MaintenanceRow, PageRow, PingKeyRow,
-    SubjectRow,
+    PolicyRow, SubjectRow,
 };
 
 impl SubjectRow {
@@ -51,6 +51,12 @@ impl PageRow {
 
     pub(crate) fn taken_slug(&self) -> String {
         format!("a status page at `{}`", self.slug)
+    }
+}
+
+impl PolicyRow {
+    pub(crate) fn taken(&self) -> String {
+        format!("a policy `{}`", self.name)
     }
 }
 

@@ -30,8 +30,8 @@ pub use records::{
     AgentRow, AgentSeen, AttemptRow, AttemptTiming, AttemptedDelivery, BadgeRow, CapturePlace, CaptureQuery,
     CaptureRow, CaptureVerdict, ChannelRecord, ChannelRow, ClaimRow, Config, ConfigChange, DeliveryMark,
     DeliveryPlace, DeliveryQuery, DeliveryRow, DeliveryState, EventRow, IncidentQuery, IncidentRow,
-    IncidentState, JoinRow, KeyRow, MaintenanceRow, MemberRow, PageRow, PingKeyRow, RegionRow, RunPlace,
-    RunQuery, RunRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
+    IncidentState, JoinRow, KeyRow, MaintenanceRow, MemberRow, PageRow, PingKeyRow, PolicyRow, RegionRow,
+    RunPlace, RunQuery, RunRow, SilenceRow, SnapshotRow, StateRow, SubjectKind, SubjectRow, TimelineRow,
 };
 
 /// How long a lease lives without renewal unless configured otherwise.
@@ -172,6 +172,8 @@ pub struct Loaded {
     pub agents_seen: Vec<AgentSeen>,
     /// Every open incident.
     pub open_incidents: Vec<IncidentRow>,
+    /// Every incident that is over, but of whose end somebody has yet to be told.
+    pub owed_incidents: Vec<IncidentRow>,
     /// Every member of a grouped incident that has not left it.
     pub open_members: Vec<MemberRow>,
     /// Events whose deliveries are not all made.

@@ -12,15 +12,15 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use model::{
     AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,
-    PageId, RegionId, Shard, SubjectId, Timestamp,
+    PageId, PolicyId, RegionId, Shard, SilenceId, SubjectId, Timestamp,
 };
 
 use crate::{
     AgentRow, AgentSeen, AttemptRow, AttemptedDelivery, BadgeRow, CaptureQuery, CaptureRow, CaptureVerdict,
     ChannelRecord, ChannelRow, Commit, Config, ConfigChange, DEFAULT_LEASE_TTL, DeliveryMark, DeliveryQuery,
     DeliveryRow, DeliveryState, Error, EventRow, IncidentQuery, IncidentRow, IncidentState, JournalQuery,
-    JournalRow, KEPT_RUNS, KeyRow, Lease, Loaded, MaintenanceRow, MemberRow, PageRow, PingKeyRow, Position,
-    RegionRow, RunPlace, RunQuery, RunRow, SnapshotRow, StateRow, Store, SubjectRow,
+    JournalRow, KEPT_RUNS, KeyRow, Lease, Loaded, MaintenanceRow, MemberRow, PageRow, PingKeyRow, PolicyRow,
+    Position, RegionRow, RunPlace, RunQuery, RunRow, SilenceRow, SnapshotRow, StateRow, Store, SubjectRow,
     TRIMMED_CAPTURES_PER_COMMIT, TRIMMED_DELIVERIES_PER_COMMIT, TRIMMED_PER_COMMIT, TRIMMED_RUNS_PER_COMMIT,
     TimelineRow,
 };
@@ -76,6 +76,8 @@ struct Rows {
     channels: BTreeMap<ChannelId, ChannelRow>,
     pages: BTreeMap<PageId, PageRow>,
     maintenances: BTreeMap<MaintenanceId, MaintenanceRow>,
+    policies: BTreeMap<PolicyId, PolicyRow>,
+    silences: BTreeMap<SilenceId, SilenceRow>,
     keys: BTreeMap<KeyId, KeyRow>,
     ping_keys: BTreeMap<KeyId, PingKeyRow>,
     badges: BTreeMap<String, BadgeRow>,
@@ -383,6 +385,9 @@ impl Rows {
         let mut open_incidents: Vec<_> =
             self.open.values().filter_map(|id| self.incidents.get(id)).cloned().collect();
         open_incidents.sort_by_key(|row| (row.opened_at, row.id));
+        let is_owed = |row: &&IncidentRow| row.alert_due_at.is_some() && row.state != IncidentState::Open;
+        let mut owed_incidents: Vec<_> = self.incidents.values().filter(is_owed).cloned().collect();
+        owed_incidents.sort_by_key(|row| (row.opened_at, row.id));
         let mut undispatched: Vec<_> =
             self.undispatched.iter().filter_map(|id| self.events.get(id)).cloned().collect();
         undispatched.sort_by_key(|row| (row.at, row.incident, row.transition));
@@ -393,6 +398,7 @@ impl Rows {
             snapshots: self.snapshots.values().cloned().collect(),
             agents_seen: self.agents_seen.values().cloned().collect(),
             open_incidents,
+            owed_incidents,
             open_members: self.members(|row| row.left_at.is_none()).into_iter().cloned().collect(),
             undispatched,
             unfinished: unfinished.into_iter().cloned().collect(),
@@ -555,6 +561,8 @@ impl Rows {
             channels: self.channels.values().cloned().collect(),
             pages: self.pages.values().cloned().collect(),
             maintenances: self.maintenances.values().cloned().collect(),
+            policies: self.policies.values().cloned().collect(),
+            silences: self.silences.values().cloned().collect(),
             keys: self.keys.values().cloned().collect(),
             ping_keys: self.ping_keys.values().cloned().collect(),
             badges: self.badges.values().cloned().collect(),
@@ -591,6 +599,25 @@ impl Rows {
             }
             ConfigChange::DeleteMaintenance(id) => {
                 self.maintenances.remove(id);
+            }
+            ConfigChange::PutPolicy(row) => {
+                let same_name = |other: &PolicyRow| {
+                    other.id != row.id && (&other.workspace, &other.name) == (&row.workspace, &row.name)
+                };
+                if self.policies.values().any(same_name) {
+                    return Err(Error::Duplicate(row.taken()));
+                }
+                self.policies.insert(row.id, row.clone());
+            }
+            ConfigChange::DeletePolicy(id) => {
+                self.policies.remove(id);
+            }
+            ConfigChange::PutSilence(row) => {
+                self.silences.retain(|_, other| other.expires_at > row.created_at);
+                self.silences.insert(row.id, row.clone());
+            }
+            ConfigChange::DeleteSilence(id) => {
+                self.silences.remove(id);
             }
             ConfigChange::PutKey(row) => {
                 self.keys.insert(row.id, row.clone());

@@ -7,8 +7,8 @@ mod run;
 use std::time::Duration;
 
 use model::{
-    AgentId, ChannelId, DeliveryId, EventId, IncidentId, KeyId, MaintenanceId, PageId, RegionId, Secret,
-    Shard, SubjectId, Timestamp,
+    AgentId, ChannelId, DeliveryId, EventId, IncidentId, KeyId, MaintenanceId, PageId, PolicyId, RegionId,
+    Secret, Shard, SilenceId, SubjectId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,8 @@ pub struct IncidentRow {
     pub opened_at: Timestamp,
     /// When it ended.
     pub resolved_at: Option<Timestamp>,
+    /// When somebody may next have to be told of it, also of one that is over.
+    pub alert_due_at: Option<Timestamp>,
     /// Name, cause, evidence and the like, as JSON.
     pub body: String,
 }
@@ -490,6 +492,10 @@ pub struct Config {
     /// By id.
     pub maintenances: Vec<MaintenanceRow>,
     /// By id.
+    pub policies: Vec<PolicyRow>,
+    /// By id.
+    pub silences: Vec<SilenceRow>,
+    /// By id.
     pub keys: Vec<KeyRow>,
     /// By id.
     pub ping_keys: Vec<PingKeyRow>,
@@ -595,6 +601,40 @@ pub struct MaintenanceRow {
     pub updated_at: Timestamp,
 }
 
+/// A rule about who is told of incidents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRow {
+    /// Which.
+    pub id: PolicyId,
+    /// The tenant.
+    pub workspace: String,
+    /// Unique.
+    pub name: String,
+    /// Of what, who and how, as JSON.
+    pub definition: String,
+    /// Rises with every change; the etag.
+    pub revision: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A time in which nobody is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SilenceRow {
+    /// Which.
+    pub id: SilenceId,
+    /// The tenant.
+    pub workspace: String,
+    /// Of what and why, as JSON.
+    pub definition: String,
+    /// When it was created, which is when it began.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
 /// An API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
@@ -628,6 +668,14 @@ pub enum ConfigChange {
     PutMaintenance(MaintenanceRow),
     /// Deletes planned maintenance.
     DeleteMaintenance(MaintenanceId),
+    /// A rule about who is told.
+    PutPolicy(PolicyRow),
+    /// Deletes such a rule.
+    DeletePolicy(PolicyId),
+    /// A silence. Those that were over when it was made go.
+    PutSilence(SilenceRow),
+    /// Ends a silence.
+    DeleteSilence(SilenceId),
     /// An API key.
     PutKey(KeyRow),
     /// A ping key.

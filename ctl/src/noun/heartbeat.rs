@@ -19,6 +19,7 @@ use proto::admin::v1::{
     UpdateHeartbeatRequest,
 };
 
+use super::alert::{self, AlertFlags};
 use super::badge::Badge;
 use super::{Context, Get, Ls, Which, all, client};
 use crate::exit::Failure;
@@ -38,9 +39,9 @@ pub(crate) enum Verb {
     /// Show one heartbeat
     Get(Get),
     /// Expect pings from now on; prints the URL to ping, this once only
-    Create(Create),
+    Create(Box<Create>),
     /// Change the settings that are given
-    Edit(Edit),
+    Edit(Box<Edit>),
     /// Delete a heartbeat; an open incident is closed
     Delete(Which),
     /// Expect nothing for a while; an open incident is closed
@@ -86,6 +87,8 @@ pub(crate) struct Create {
     tags: Vec<String>,
     #[command(flatten)]
     pinging: Pinging,
+    #[command(flatten)]
+    alert: AlertFlags,
 }
 
 /// Arguments of `edit`.
@@ -93,8 +96,8 @@ pub(crate) struct Create {
 #[command(override_usage = "vigilctl heartbeat edit <ID> [OPTIONS]")]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true)
     .args(["name", "interval", "cron", "on_calendar", "tz", "grace", "start_grace", "max_runtime", "keep_alive",
-        "early", "working_hours", "channels", "clear_channels", "tags", "clear_tags"])
-    .args(pinging::CHANGES))]
+        "early", "working_hours", "channels", "clear_channels", "tags", "clear_tags", "clear_alert"])
+    .args(pinging::CHANGES).args(alert::FLAGS))]
 pub(crate) struct Edit {
     /// Id or name
     id: String,
@@ -120,6 +123,11 @@ pub(crate) struct Edit {
     /// Let pings say what their URLs say, whatever is in their bodies
     #[arg(long, conflicts_with_all = ["fail_words", "success_words", "start_words", "without_words"])]
     clear_words: bool,
+    /// Tell at once, once, and of the end
+    #[arg(long, conflicts_with_all = alert::FLAGS)]
+    clear_alert: bool,
+    #[command(flatten)]
+    alert: AlertFlags,
 }
 
 /// Arguments of `pings`.
@@ -143,8 +151,8 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
     match verb {
         Verb::Ls(ls) => list(&ls, context).await,
         Verb::Get(get) => show(&get, context).await,
-        Verb::Create(create) => self::create(create, context).await,
-        Verb::Edit(edit) => self::edit(edit, context).await,
+        Verb::Create(create) => self::create(*create, context).await,
+        Verb::Edit(edit) => self::edit(*edit, context).await,
         Verb::Delete(Which { id }) => delete(id, context).await,
         Verb::Pause(Which { id }) => pause(id, context).await,
         Verb::Resume(Which { id }) => resume(id, context).await,
@@ -185,6 +193,7 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
         name: create.name,
         channels: create.channels,
         tags: create.tags,
+        alert: create.alert.apply(None),
         ..create.pinging.fields()
     };
     create.schedule.apply(&mut heartbeat, &Heartbeat::default());
@@ -196,14 +205,16 @@ async fn create(create: Create, context: &Context) -> Result<(), Failure> {
 }
 
 async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
+    let mut heartbeats = heartbeats!(context);
+    let present = heartbeats.get_heartbeat(GetHeartbeatRequest { id: edit.id }).await?.into_inner();
+    let alert = edit.alert.apply(present.alert.as_ref());
     let given = [
         (edit.name.is_some(), "name"),
         (edit.clear_channels || !edit.channels.is_empty(), "channels"),
         (edit.clear_tags || !edit.tags.is_empty(), "tags"),
         (edit.clear_words, "keywords"),
+        (edit.clear_alert || alert.is_some(), "alert"),
     ];
-    let mut heartbeats = heartbeats!(context);
-    let present = heartbeats.get_heartbeat(GetHeartbeatRequest { id: edit.id }).await?.into_inner();
     let given = given.into_iter().filter(|(given, _)| *given).map(|(_, path)| path);
     let given: Vec<&str> = given.chain(edit.pinging.paths()).collect();
     let mut heartbeat = edit.pinging.fields();
@@ -214,6 +225,7 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
     heartbeat.name = edit.name.unwrap_or_default();
     heartbeat.channels = edit.channels;
     heartbeat.tags = edit.tags;
+    heartbeat.alert = alert;
     let update_mask = Some(prost_types::FieldMask { paths });
     let request = UpdateHeartbeatRequest { heartbeat: Some(heartbeat), update_mask };
     let heartbeat = heartbeats.update_heartbeat(request).await?.into_inner();
@@ -302,13 +314,14 @@ impl Described for Heartbeat {
             .field("until", moment::both(self.maintenance_until.as_ref(), now))
             .field("last ping", moment::both(self.last_ping_at.as_ref(), now))
             .field("expected", moment::both(self.expected_at.as_ref(), now));
-        schedule::describe(self, sheet)
+        let sheet = schedule::describe(self, sheet)
             .field("comes at", upcoming.join(", "))
             .field("channels", self.channels.join(", "))
             .field("tags", self.tags.join(", "))
             .field("slug", &self.slug)
             .field("counts", if self.post_only { "POST only" } else { "" })
-            .field("keywords", pinging::keywords_text(self))
+            .field("keywords", pinging::keywords_text(self));
+        alert::fields(sheet, self.alert.as_ref())
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
     }

@@ -5,8 +5,8 @@ mod capture;
 use clap::{Args, Subcommand};
 use model::Timestamp;
 use proto::admin::v1::{
-    GetIncidentRequest, Incident, IncidentState, ListCapturesRequest, ListIncidentsRequest, Member,
-    TimelineEntry, VoteTable,
+    AcknowledgeIncidentRequest, GetIncidentRequest, Incident, IncidentState, ListCapturesRequest,
+    ListIncidentsRequest, Member, TimelineEntry, VoteTable,
 };
 
 use super::{Context, Get, Ls, client, vote};
@@ -23,6 +23,9 @@ pub(crate) enum Verb {
     Get(Get),
     /// List what its checks met on their way: one a minute for an hour, then one an hour, of each region
     Captures(Captures),
+    /// Say that you take care of it: nobody is reminded any more, and nothing escalates
+    #[command(visible_alias = "ack")]
+    Acknowledge(Acknowledge),
 }
 
 /// Arguments of `ls`.
@@ -54,12 +57,27 @@ pub(crate) struct Captures {
     ls: Ls,
 }
 
+/// Arguments of `acknowledge`.
+#[derive(Debug, Args)]
+pub(crate) struct Acknowledge {
+    /// The incident's id
+    #[arg(value_name = "ID")]
+    id: String,
+    /// What you know of it; everybody who was told of the incident reads it
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Who takes care of it [default: the user's name on this machine]
+    #[arg(long, env = "USER", hide_env = true)]
+    by: String,
+}
+
 /// Does what the verb says.
 pub(crate) async fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
     match verb {
         Verb::Ls(list) => self::list(&list, context).await,
         Verb::Get(get) => show(&get, context).await,
         Verb::Captures(captures) => self::captures(&captures, context).await,
+        Verb::Acknowledge(acknowledge) => self::acknowledge(acknowledge, context).await,
     }
 }
 
@@ -93,13 +111,22 @@ async fn captures(captures: &Captures, context: &Context) -> Result<(), Failure>
     context.list(&captures.ls, Some(captures.limit), page).await
 }
 
+async fn acknowledge(acknowledge: Acknowledge, context: &Context) -> Result<(), Failure> {
+    let Acknowledge { id, reason, by } = acknowledge;
+    let request = AcknowledgeIncidentRequest { id, by, reason };
+    let mut incidents = client!(context, incidents_client::IncidentsClient);
+    let incident = incidents.acknowledge_incident(request).await?.into_inner();
+    let talk = format!("{} is acknowledged by {}", incident.subject_name, incident.acknowledged_by);
+    context.output.changed(&incident, None, &talk)
+}
+
 impl Listed for Incident {
     const COLUMNS: &'static [&'static str] = &["SUBJECT", "STATE", "STARTED", "DURATION", "CAUSE", "ID"];
 
     fn row(&self, now: Timestamp) -> Vec<Cell> {
         vec![
             Cell::text(&self.subject_name),
-            Cell::state(grouped(self)),
+            Cell::state(standing(self)),
             Cell::text(moment::relative(self.started_at.as_ref(), now)),
             Cell::text(downtime(self, now)),
             Cell::text(&self.cause),
@@ -127,6 +154,10 @@ impl Described for Incident {
             .field("opened", moment::both(self.opened_at.as_ref(), now))
             .field("ended", moment::both(self.resolved_at.as_ref(), now))
             .field("resolution", &self.resolution)
+            .field("acknowledged", moment::both(self.acknowledged_at.as_ref(), now))
+            .field("by", &self.acknowledged_by)
+            .field("reason", &self.acknowledge_reason)
+            .field("tells next", moment::both(self.alert_due_at.as_ref(), now))
             .field("downtime", downtime(self, now))
             .part("failing components", Table { headers: &["COMPONENT", "DETAIL"], rows: components })
             .part("members", members(&self.members, now));
@@ -142,10 +173,15 @@ fn state(incident: &Incident) -> String {
     enum_word(incident.state().as_str_name(), IncidentState::Unspecified.as_str_name())
 }
 
-/// `open`, or `open (grouped)` if another incident tells of it.
-fn grouped(incident: &Incident) -> String {
+/// `open`; `open (grouped)` if another incident tells of it, `open (acknowledged)` if somebody takes care of it.
+fn standing(incident: &Incident) -> String {
     let state = state(incident);
-    if incident.lead_id.is_empty() { state } else { format!("{state} (grouped)") }
+    let is_open = incident.state() == IncidentState::Open;
+    match (incident.lead_id.is_empty(), &incident.acknowledged_at) {
+        (false, _) => format!("{state} (grouped)"),
+        (true, Some(_)) if is_open => format!("{state} (acknowledged)"),
+        (true, _) => state,
+    }
 }
 
 /// `12`, or `120 (100 shown)`; nothing for an incident that tells of itself only.

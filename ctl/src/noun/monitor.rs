@@ -16,6 +16,7 @@ use proto::admin::v1::{
     UpdateMonitorRequest,
 };
 
+use super::alert::{self, AlertFlags};
 use super::badge::Badge;
 use super::exchange::{Exchange, given, set};
 use super::{Context, Get, Ls, Which, all, client};
@@ -60,12 +61,14 @@ pub(crate) struct Create {
     url: String,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    alert: AlertFlags,
 }
 
 /// Arguments of `edit`.
 #[derive(Debug, Args)]
 #[command(override_usage = "vigilctl monitor edit <ID> [OPTIONS]")]
-#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(CHANGES))]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true).args(CHANGES).args(alert::FLAGS))]
 pub(crate) struct Edit {
     /// Id or name
     id: String,
@@ -77,6 +80,8 @@ pub(crate) struct Edit {
     /// Put a setting back to none
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SETTING,…")]
     clear: Vec<Clearable>,
+    #[command(flatten)]
+    alert: AlertFlags,
 }
 
 /// The ids of what `edit` needs at least one of.
@@ -134,6 +139,7 @@ enum Clearable {
     MaxRedirects,
     ClientCertificate,
     HttpVersion,
+    Alert,
 }
 
 /// What `create` and `edit` can set.
@@ -249,6 +255,7 @@ async fn show(get: &Get, context: &Context) -> Result<(), Failure> {
 async fn create(create: Create, context: &Context) -> Result<(), Failure> {
     let mut monitor = Monitor { url: create.url, ..Monitor::default() };
     create.settings.apply(&mut monitor);
+    monitor.alert = create.alert.apply(None);
     let request = CreateMonitorRequest { monitor: Some(monitor) };
     let monitor = monitors!(context).create_monitor(request).await?.into_inner();
     let talk = format!("created {}, checked from {}", monitor.name, monitor.regions.join(", "));
@@ -268,6 +275,9 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
     let mut monitors = monitors!(context);
     let mut monitor = Monitor::default();
     let mut paths = edit.settings.apply(&mut monitor);
+    if edit.alert.is_given() {
+        paths.push("alert");
+    }
     if let Some(url) = edit.url {
         monitor.url = url;
         paths.push("url");
@@ -280,6 +290,7 @@ async fn edit(edit: Edit, context: &Context) -> Result<(), Failure> {
         paths.push(path);
     }
     let present = monitors.get_monitor(GetMonitorRequest { id: edit.id }).await?.into_inner();
+    monitor.alert = edit.alert.apply(present.alert.as_ref());
     monitor.id = present.id;
     monitor.etag = present.etag;
     let paths = paths.into_iter().map(str::to_owned).collect();
@@ -374,6 +385,7 @@ impl Clearable {
             Self::MaxRedirects => "max_redirects",
             Self::ClientCertificate => "client_certificate",
             Self::HttpVersion => "http_version",
+            Self::Alert => "alert",
         }
     }
 }

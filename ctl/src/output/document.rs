@@ -30,7 +30,7 @@ macro_rules! messages {
     )+ };
 }
 
-messages! { Monitor Explanation ReplayMonitorResponse RunCheckResponse Result Heartbeat Ping Run PingKey Badge Incident IncidentCapture Agent CreateAgentResponse Region Channel ChannelKindDescription TestChannelResponse Delivery StatusPage Maintenance }
+messages! { Monitor Explanation ReplayMonitorResponse RunCheckResponse Result Heartbeat Ping Run PingKey Badge Incident IncidentCapture Agent CreateAgentResponse Region Channel ChannelKindDescription TestChannelResponse Delivery StatusPage Maintenance Policy Silence }
 
 /// The word of an enum's value: `MONITOR_STATUS_UP` is `up`. The prefix is what comes before the zero value's
 /// `UNSPECIFIED`.

@@ -93,6 +93,7 @@ pub(crate) fn monitor(base: Timestamp) -> Monitor {
             reason: "probe-2 has no IPv6 route to the target".into(),
         }],
         reuse_connection: true,
+        alert: Some(alert()),
     }
 }
 
@@ -232,6 +233,7 @@ pub(crate) fn heartbeat(base: Timestamp) -> Heartbeat {
         ping_url: String::new(),
         unverified_since: None,
         tags: vec!["nightly".into()],
+        alert: Some(Alert { delay: span(300_000), ..Alert::default() }),
         maintenance_id: String::new(),
         maintenance_until: None,
         slug: "nightly_cleanup".into(),
@@ -367,6 +369,61 @@ pub(crate) fn incident(base: Timestamp) -> Incident {
         ],
         member_count: 12,
         captures: captures(base),
+        acknowledged_at: at(base, -100),
+        acknowledged_by: "ana".into(),
+        acknowledge_reason: "restarting the database".into(),
+        alert_due_at: None,
+    }
+}
+
+/// Everything that can be said of alerts.
+fn alert() -> Alert {
+    let step =
+        |seconds, channel: &str| EscalationStep { after: span(seconds), channels: vec![channel.into()] };
+    Alert {
+        severity: "critical".into(),
+        delay: span(120_000),
+        remind_every: span(1_800_000),
+        remind_backoff: "double".into(),
+        remind_max: 5,
+        escalation: vec![step(900_000, "chn_2"), step(1_800_000, "chn_3")],
+        escalation_repeat: 1,
+        quiet_hours: Some(QuietHours {
+            days: vec!["sat".into(), "sun".into()],
+            from: "22:00".into(),
+            to: "07:00".into(),
+            time_zone: "Europe/Berlin".into(),
+            hold_critical: true,
+        }),
+        no_recovery: true,
+        no_acknowledgement: true,
+    }
+}
+
+pub(crate) fn policy(base: Timestamp) -> Policy {
+    Policy {
+        id: "pol_0192d3b4a7c87f3e8a1b2c3d4e5f6090".into(),
+        name: "payments".into(),
+        tags: vec!["payments".into()],
+        heartbeats: vec!["hb_1".into()],
+        channels: vec!["chn_1".into()],
+        alert: Some(Alert { severity: "critical".into(), ..alert() }),
+        created_at: at(base, -9 * 86_400 - 100),
+        updated_at: at(base, -7_300),
+        etag: "r2".into(),
+        ..Policy::default()
+    }
+}
+
+pub(crate) fn silence(base: Timestamp) -> Silence {
+    Silence {
+        id: "sil_0192d3b4a7c87f3e8a1b2c3d4e5f6091".into(),
+        all: true,
+        reason: "moving to another rack".into(),
+        by: "ana".into(),
+        created_at: at(base, -100),
+        expires_at: at(base, 7_300),
+        ..Silence::default()
     }
 }
 

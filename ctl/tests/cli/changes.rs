@@ -409,3 +409,78 @@ fn a_reader_that_has_gone_is_no_error() {
 fn capital(word: &str) -> String {
     word[..1].to_uppercase() + &word[1..]
 }
+
+#[test]
+fn alerts_are_said_flag_by_flag_and_changed_as_a_whole() {
+    let args =
+        ["policy", "create", "payments", "--tag", "payments", "--severity", "critical", "--channel", "ops"];
+    let how = [
+        "--delay",
+        "2m",
+        "--remind-every",
+        "30m",
+        "--remind-backoff",
+        "linear",
+        "--escalate",
+        "15m:phone,boss",
+    ];
+    let quiet = [
+        "--quiet",
+        "22:00-07:00",
+        "--quiet-days",
+        "sat,sun",
+        "--quiet-zone",
+        "Europe/Berlin",
+        "--quiet-critical",
+    ];
+    let (stdout, request) = change(&[&args[..], &how, &quiet].concat());
+    assert_eq!(stdout, "pol_0192d3b4a7c87f3e8a1b2c3d4e5f6090\n");
+    for part in [
+        r#"tags: ["payments"]"#,
+        r#"severity: "critical""#,
+        "delay: Some(Duration { seconds: 120,",
+        "remind_every: Some(Duration { seconds: 1800,",
+        r#"EscalationStep { after: Some(Duration { seconds: 900, nanos: 0 }), channels: ["phone", "boss"] }"#,
+        r#"days: ["sat", "sun"], from: "22:00", to: "07:00", time_zone: "Europe/Berlin", hold_critical: true"#,
+    ] {
+        assert!(request.contains(part), "{part} is missing: {request}");
+    }
+    // What is not said stays.
+    let (_, request) = change(&["heartbeat", "edit", "nightly", "--remind-every", "1h"]);
+    assert!(request.contains(r#"paths: ["alert"]"#), "{request}");
+    assert!(request.contains("delay: Some(Duration { seconds: 300,"), "{request}");
+    let (_, request) = change(&["monitor", "edit", "web", "--clear", "alert"]);
+    assert!(request.contains(r#"paths: ["alert"]"#) && request.contains("alert: None"), "{request}");
+    let (_, request) = change(&["policy", "edit", "payments", "--clear-alert", "--all"]);
+    assert!(request.contains(r#"paths: ["all", "alert"]"#) && request.contains(r#"etag: "r2""#), "{request}");
+}
+
+#[test]
+fn a_silence_needs_something_to_cover_an_end_and_a_reason() {
+    let args = ["silence", "create", "--monitor", "api", "--for", "2h", "--reason", "rollout", "--by", "ana"];
+    let (stdout, request) = change(&args);
+    assert_eq!(stdout, "sil_0192d3b4a7c87f3e8a1b2c3d4e5f6091\n");
+    assert!(request.contains(r#"monitors: ["api"]"#) && request.contains("seconds: 7200"), "{request}");
+    assert!(request.contains(r#"reason: "rollout", by: "ana""#), "{request}");
+    let (_, request) = change(&["silence", "end", "sil_1"]);
+    assert!(request.contains(r#"EndSilenceRequest { id: "sil_1" }"#), "{request}");
+    let fake = fake();
+    for args in [
+        &["--all", "--for", "2h"][..],
+        &["--all", "--reason", "x"],
+        &["--for", "2h", "--reason", "x"],
+        &["--all", "--tag", "db", "--for", "2h", "--reason", "x"],
+    ] {
+        let run = vigilctl(&fake.url(), &[&["silence", "create"], args].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{args:?}");
+    }
+    assert_eq!(fake.seen(), Vec::<String>::new());
+}
+
+#[test]
+fn an_incident_is_acknowledged_by_its_id() {
+    let args = ["incident", "ack", "inc_1", "--by", "ana", "--reason", "on it"];
+    let (stdout, request) = change(&args);
+    assert_eq!(stdout, "");
+    assert!(request.contains(r#"id: "inc_1", by: "ana", reason: "on it""#), "{request}");
+}

@@ -137,9 +137,19 @@ fn the_exit_codes_are_documented_without_a_server() {
 #[test]
 fn help_lists_what_is_delivered_and_nothing_else() {
     let run = vigilctl("http://127.0.0.1:1", &["--help"]);
-    for noun in
-        ["monitor", "heartbeat", "incident", "agent", "region", "channel", "delivery", "page", "maintenance"]
-    {
+    for noun in [
+        "monitor",
+        "heartbeat",
+        "incident",
+        "agent",
+        "region",
+        "channel",
+        "delivery",
+        "page",
+        "maintenance",
+        "policy",
+        "silence",
+    ] {
         assert!(run.stdout.contains(&format!("\n  {noun} ")), "{noun}: {}", run.stdout);
     }
     for absent in ["replay", "export", "apply"] {

@@ -58,7 +58,9 @@ impl Fake {
                 .add_service(deliveries_server::DeliveriesServer::new(admin.clone()))
                 .add_service(fleet_server::FleetServer::new(admin.clone()))
                 .add_service(status_pages_server::StatusPagesServer::new(admin.clone()))
-                .add_service(maintenances_server::MaintenancesServer::new(admin));
+                .add_service(maintenances_server::MaintenancesServer::new(admin.clone()))
+                .add_service(policies_server::PoliciesServer::new(admin.clone()))
+                .add_service(silences_server::SilencesServer::new(admin));
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
         let address = receive.recv().unwrap();
@@ -251,6 +253,28 @@ service! { incidents_server::Incidents {
         captures: canned::captures(base),
         next_page_token: String::new(),
     };
+    acknowledge_incident(AcknowledgeIncidentRequest) -> Incident = |base, _q| canned::incident(base);
+} }
+
+service! { policies_server::Policies {
+    create_policy(CreatePolicyRequest) -> Policy = |base, _q| canned::policy(base);
+    get_policy(GetPolicyRequest) -> Policy = |base, _q| canned::policy(base);
+    list_policies(ListPoliciesRequest) -> ListPoliciesResponse = |base, _q| ListPoliciesResponse {
+        policies: vec![canned::policy(base)],
+        next_page_token: String::new(),
+    };
+    update_policy(UpdatePolicyRequest) -> Policy = |base, _q| canned::policy(base);
+    delete_policy(DeletePolicyRequest) -> () = |_b, _q| ();
+} }
+
+service! { silences_server::Silences {
+    create_silence(CreateSilenceRequest) -> Silence = |base, _q| canned::silence(base);
+    get_silence(GetSilenceRequest) -> Silence = |base, _q| canned::silence(base);
+    list_silences(ListSilencesRequest) -> ListSilencesResponse = |base, _q| ListSilencesResponse {
+        silences: vec![canned::silence(base)],
+        next_page_token: String::new(),
+    };
+    end_silence(EndSilenceRequest) -> () = |_b, _q| ();
 } }
 
 service! { channels_server::Channels {

@@ -211,3 +211,17 @@ fn maintenance() {
 fn the_first_line_can_be_left_out() {
     table("region_ls_no_headers", &["region", "ls", "--no-headers"]);
 }
+
+#[test]
+fn policies_tell_who_hears_of_what_and_how() {
+    table("policy_ls", &["policy", "ls"]);
+    table("policy_get", &["policy", "get", "payments"]);
+    document("policy_get_json", &["policy", "get", "payments"], "json");
+}
+
+#[test]
+fn silences_tell_why_and_until_when() {
+    table("silence_ls", &["silence", "ls"]);
+    table("silence_get", &["silence", "get", "sil_1"]);
+    document("silence_ls_yaml", &["silence", "ls"], "yaml");
+}

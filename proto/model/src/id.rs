@@ -125,6 +125,10 @@ ids! {
     PageId, "page", "status page";
     /// A planned time in which nothing is judged.
     MaintenanceId, "mnt", "maintenance";
+    /// A rule about who is told of incidents.
+    PolicyId, "pol", "policy";
+    /// A time in which nobody is told.
+    SilenceId, "sil", "silence";
     /// An API key.
     KeyId, "key", "API key";
     /// An event owed to a channel.

@@ -35,7 +35,7 @@ pub use handshake::Handshake;
 pub use health::{Component, HealthPolicy, HealthReport, HealthWord};
 pub use id::{
     AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,
-    MonitorId, PageId,
+    MonitorId, PageId, PolicyId, SilenceId,
 };
 pub use random::{Random, SystemRandom};
 pub use region::RegionId;

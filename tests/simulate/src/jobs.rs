@@ -301,8 +301,7 @@ impl Figures {
             let unheard_twice = before.clone().take(2).filter(|(ping, _)| lost.contains(ping)).count() == 2;
             let last_heard = before.find(|(ping, _)| !lost.contains(ping)).map(|(ping, _)| *ping);
             // A job that stopped would have to be found by now.
-            let late_twice =
-                last_heard.is_some_and(|last| at.plus(RETRIES) >= found_by(job, absences, last));
+            let late_twice = last_heard.is_some_and(|last| at.plus(RETRIES) >= found_by(job, absences, last));
             if unheard_twice || late_twice {
                 self.unheard_twice += 1;
             } else {

@@ -1,9 +1,7 @@
 //! From a user's words to a plan. An update is read like a creation: the present plan in wire form with the named fields
 //! replaced.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use engine::maintenance::{InvalidSchedule, Schedule, Scope};
+use engine::maintenance::{InvalidSchedule, Schedule};
 use model::{SubjectId, Timestamp};
 use proto::admin::v1 as wire;
 use proto::probe::convert::duration_from_wire;
@@ -11,9 +9,8 @@ use tonic::Status;
 
 use super::configured;
 use crate::admin::fields::{self, MAX_NAME_CHARS};
-use crate::admin::find;
 use crate::admin::invalid::Invalid;
-use crate::definition::Kind;
+use crate::admin::scope;
 use crate::maintenance::{Maintenance, Plan};
 use crate::view::Views;
 
@@ -37,8 +34,6 @@ pub(super) const FIXED: [&str; 7] = ["id", "active", "current", "next", "created
 const ONE_WINDOW: [&str; 2] = ["start", "end"];
 const RECURRING: [&str; 3] = ["cron", "time_zone", "duration"];
 const MAX_DESCRIPTION_CHARS: usize = 2_000;
-/// Monitors, and heartbeats, that one plan may name; more are better covered by a tag.
-const MAX_NAMED: usize = 1_000;
 const DEFAULT_ZONE: &str = "UTC";
 
 /// The name and the plan of maintenance that is to be created.
@@ -115,59 +110,14 @@ fn read(asked: &wire::Maintenance, views: &Views, now: Timestamp) -> Result<(Str
     if description.chars().count() > MAX_DESCRIPTION_CHARS {
         invalid.add("description", format!("must be at most {MAX_DESCRIPTION_CHARS} characters"));
     }
-    let scope = read_scope(asked, views, &mut invalid);
+    let (tags, monitors, heartbeats) = (&asked.tags, &asked.monitors, &asked.heartbeats);
+    let scope = scope::Asked { all: asked.all, tags, monitors, heartbeats };
+    let scope = scope::read(scope, views, &mut invalid);
     let schedule = read_schedule(asked, now, &mut invalid);
     let read = name.zip(schedule).map(|(name, schedule)| {
         (name, Plan { description: description.to_owned(), scope, schedule, ended: None })
     });
     invalid.finish(read)
-}
-
-fn read_scope(asked: &wire::Maintenance, views: &Views, invalid: &mut Invalid) -> Scope {
-    let is_empty = asked.tags.is_empty() && asked.monitors.is_empty() && asked.heartbeats.is_empty();
-    if asked.all && !is_empty {
-        invalid.add("all", "covers everything: leave tags, monitors and heartbeats empty");
-    } else if !asked.all && is_empty {
-        invalid.add("all", "nothing is covered: set all, or name tags, monitors or heartbeats");
-    }
-    let tags = fields::tags(&asked.tags, invalid).into_iter().collect();
-    let is_monitor: fn(&Kind) -> bool = |kind| matches!(kind, Kind::Monitor(_));
-    let is_heartbeat: fn(&Kind) -> bool = |kind| matches!(kind, Kind::Heartbeat(_));
-    let mut subjects = read_subjects("monitors", &asked.monitors, is_monitor, views, invalid);
-    subjects.extend(read_subjects("heartbeats", &asked.heartbeats, is_heartbeat, views, invalid));
-    Scope { all: asked.all, tags, subjects }
-}
-
-fn read_subjects(
-    field: &str,
-    asked: &[String],
-    is_kind: fn(&Kind) -> bool,
-    views: &Views,
-    invalid: &mut Invalid,
-) -> BTreeSet<SubjectId> {
-    if asked.len() > MAX_NAMED {
-        invalid.add(field, format!("at most {MAX_NAMED} are allowed: give them a tag and name that"));
-        return BTreeSet::new();
-    }
-    let all = if asked.is_empty() { vec![] } else { views.all() };
-    let known = all.iter().map(|view| &view.definition).filter(|definition| is_kind(&definition.kind));
-    let by_name: BTreeMap<&str, SubjectId> =
-        known.map(|definition| (definition.name.as_str(), definition.id)).collect();
-    let mut found = BTreeSet::new();
-    for asked in asked {
-        let by_id = SubjectId::parse(asked)
-            .and_then(|id| views.get(id))
-            .filter(|view| is_kind(&view.definition.kind))
-            .map(|view| view.definition.id);
-        match by_id.or_else(|| by_name.get(asked.as_str()).copied()) {
-            Some(id) => drop(found.insert(id)),
-            None => {
-                let kind = field.trim_end_matches('s');
-                invalid.add(field, format!("there is no {kind} `{}`", find::shorten(asked)));
-            }
-        }
-    }
-    found
 }
 
 fn read_schedule(asked: &wire::Maintenance, now: Timestamp, invalid: &mut Invalid) -> Option<Schedule> {

@@ -9,6 +9,7 @@ use model::{
 };
 use proto::admin::v1 as wire;
 
+use crate::admin::alert;
 use crate::admin::convert::{self, instant, span};
 use crate::admin::fields::etag;
 use crate::admin::maintenances;
@@ -62,6 +63,7 @@ pub(super) fn configured(definition: &Definition, monitor: &MonitorDefinition) -
         http_version: http.map(|http| http.version.as_str().into()).unwrap_or_default(),
         compressed: http.is_some_and(|http| http.compressed),
         reuse_connection: http.is_some_and(|http| http.reuse_connection),
+        alert: alert::render(&monitor.alert),
         created_at: instant(definition.created_at),
         updated_at: instant(definition.updated_at),
         spec_revision: monitor.spec_revision,

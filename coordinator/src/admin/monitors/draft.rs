@@ -14,6 +14,7 @@ use store::Config;
 use tonic::Status;
 
 use super::answer::configured;
+use crate::admin::alert;
 use crate::admin::fields::{self, Allowed, MAX_NAME_CHARS};
 use crate::admin::find;
 use crate::admin::invalid::Invalid;
@@ -22,7 +23,7 @@ use crate::settings::find_region;
 use crate::view::Views;
 
 /// The fields of a monitor that an update may name.
-pub(super) const CHANGEABLE: [&str; 32] = [
+pub(super) const CHANGEABLE: [&str; 33] = [
     "name",
     "url",
     "method",
@@ -55,6 +56,7 @@ pub(super) const CHANGEABLE: [&str; 32] = [
     "http_version",
     "compressed",
     "reuse_connection",
+    "alert",
 ];
 /// The fields that only answers have.
 pub(super) const FIXED: [&str; 14] = [
@@ -126,6 +128,7 @@ pub(super) fn changed(
     // A channel or a monitor that is gone does not stand in the way of other changes.
     draft.channels.retain(|_| named("channels"));
     draft.depends_on.retain(|_| named("depends_on"));
+    draft.alert = draft.alert.filter(|_| named("alert"));
     let mut invalid = Invalid::default();
     if draft.regions.is_empty() {
         invalid.add("regions", "must name at least one region");
@@ -135,6 +138,9 @@ pub(super) fn changed(
     let (name, mut after) = read(&draft, Named::Always, itself, known)?;
     if !named("channels") {
         after.channels.clone_from(&monitor.channels);
+    }
+    if !named("alert") {
+        after.alert.clone_from(&monitor.alert);
     }
     if !named("depends_on") {
         after.depends_on.clone_from(&monitor.depends_on);
@@ -185,6 +191,7 @@ fn overlay(draft: &mut wire::Monitor, asked: &wire::Monitor, mask: &[&str]) {
         http_version,
         compressed,
         reuse_connection,
+        alert,
     );
 }
 
@@ -230,6 +237,7 @@ fn read(
         }
     };
     let channels = find::channels(config, &asked.channels, &mut invalid);
+    let alert = alert::read(asked.alert.as_ref(), config, &mut invalid);
     let tags = fields::tags(&asked.tags, &mut invalid);
     let thresholds = read_thresholds(asked, timeout, &mut invalid);
     let depends_on = find::parents(known.views, itself, &asked.depends_on, &mut invalid);
@@ -244,6 +252,7 @@ fn read(
             thresholds: thresholds?,
             depends_on,
             channels,
+            alert,
             tags,
             paused: false,
             spec_revision: 1,

@@ -581,6 +581,7 @@ async fn updates_by_mask_reach_every_changeable_field() {
         http_version: "1".into(),
         compressed: true,
         reuse_connection: true,
+        alert: Some(wire::Alert { severity: "critical".into(), delay: secs(60), ..wire::Alert::default() }),
         ..wire::Monitor::default()
     };
     let over_http = |field: &str| !matches!(field, "send" | "expect");
@@ -625,6 +626,7 @@ async fn updates_by_mask_reach_every_changeable_field() {
             "http_version" => done.http_version != "1.1",
             "compressed" => done.compressed != new.compressed,
             "reuse_connection" => done.reuse_connection != new.reuse_connection,
+            "alert" => done.alert != new.alert,
             unknown => panic!("{unknown} is not tested"),
         })
         .collect();

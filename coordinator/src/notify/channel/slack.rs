@@ -77,10 +77,10 @@ fn body(message: &Message) -> Vec<u8> {
     if !message.lines.is_empty() {
         blocks.push(json!({
             "type": "section",
-            "text": plain(&message.details(), MAX_SECTION_CHARS),
+            "text": plain(&message.facts(), MAX_SECTION_CHARS),
         }));
     }
-    // The line in plain text is no link.
+    // In plain text it would be no link.
     if let Some(url) = &message.acknowledge_url {
         let link = fitted(escaped(url), MAX_SECTION_CHARS);
         blocks.push(json!({

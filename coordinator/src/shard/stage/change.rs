@@ -20,6 +20,9 @@ impl Stage<'_> {
             ChangeRequest::Put { definition, expected: None } => self.create(definition),
             ChangeRequest::Put { definition, expected: Some(revision) } => self.update(definition, *revision),
             ChangeRequest::Delete { id, expected } => self.delete(*id, *expected),
+            ChangeRequest::Acknowledge { subject, incident, by, reason } => {
+                self.acknowledge(*subject, *incident, by, reason)
+            }
         }
     }
 
@@ -91,6 +94,7 @@ impl Stage<'_> {
         }
         self.mark(id);
         self.review_maintenance_of(id);
+        self.review_alert(id);
         self.tell_child(id);
         Ok(())
     }

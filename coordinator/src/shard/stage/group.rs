@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::alert;
 use engine::group::{Left, Sight};
-use model::{IncidentId, SubjectId, Timestamp};
+use model::{ChannelId, IncidentId, SubjectId, Timestamp};
 use store::{IncidentState, MemberRow, TimelineRow};
 
 use super::Stage;
+use super::alert::Step;
 use crate::definition::Definition;
 use crate::incident::Incident;
 use crate::shard::kinship;
@@ -31,10 +33,16 @@ impl Stage<'_> {
         let regions = kinship::failing_regions(&incident);
         let sight = regions.iter().filter_map(|region| self.sight(region)).fold(Sight::default(), Sight::and);
         let host = host.unwrap_or_default();
-        let failure = kinship::failure(&incident, &host, definition.channels(), sight);
+        // Whoever is told of nothing now (a delay, a silence) speaks for nobody else, and nobody speaks for them.
+        let policy = self.book.policy_for(&definition, self.now);
+        let opened = alert::open(incident.severity(), incident.opened_at, &policy, self.now);
+        let told: Vec<ChannelId> = opened.state.told().collect();
+        let is_held = told.len() < policy.channels(incident.severity()).len();
+        let failure = kinship::failure(&incident, &host, &told, sight);
         // It may have been put down to a parent until now.
         self.leave_incident(id);
-        let Some((lead, common)) = self.kinship().groups.find(&failure, self.now) else {
+        let found = self.kinship().groups.find(&failure, self.now).filter(|_| !is_held);
+        let Some((lead, common)) = found else {
             let now = self.now;
             self.kinship_mut().groups.lead(incident.id, id, &failure, now);
             incident.body.told_at = Some(now);
@@ -104,7 +112,12 @@ impl Stage<'_> {
 
     /// The leader of a group is no longer watched: the rest goes on under the one that failed first, which is told of.
     pub(super) fn hand_over(&mut self, lead: IncidentId) {
-        self.kinship_mut().ended_leads.remove(&lead);
+        if let Some(ended) = self.kinship_mut().ended_leads.remove(&lead)
+            && ended.body.alert.is_some()
+        {
+            let concern = self.concern(&ended);
+            self.tell_of(Incident::clone(&ended), concern, Step::Happened(alert::Event::Ended));
+        }
         let failing: Vec<SubjectId> = self.kinship().groups.failing(lead).collect();
         let since = |id: &SubjectId| Some((self.get(*id)?.incident.as_ref()?.opened_at, *id));
         let Some((_, heir)) = failing.iter().filter_map(since).min() else { return };

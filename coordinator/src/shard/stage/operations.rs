@@ -8,12 +8,12 @@ use engine::effect::Effect;
 use engine::monitor::Judgement;
 use engine::{coverage, monitor, probe};
 use model::{AgentId, CheckResult, SubjectId, Timestamp};
-use store::{EventRow, IncidentState, TimelineRow};
+use store::{IncidentState, TimelineRow};
 use tracing::{info, warn};
 
 use super::Stage;
+use super::alert::Step;
 use crate::incident::{Incident, RegionNames as _};
-use crate::notify::channel::takes_notices;
 use crate::notify::event::{EventRegion, EventSubject};
 use crate::shard::input::State;
 use crate::shard::operations::{Operated, Operations, agent_of, whole};
@@ -199,27 +199,15 @@ impl Stage<'_> {
         self.stale_operations.insert(subject);
     }
 
-    /// Puts an operators' incident as it stands, and the event that tells of it, among the rows.
-    fn tell_operators(&mut self, subject: SubjectId, mut incident: Incident, stays_open: bool) {
-        let transition = incident.body.events;
-        let about = self.event_subject(subject);
-        let event = incident.event(about, vec![], self.config, self.now);
-        let channels = self.config.channels.iter().filter(|row| takes_notices(row)).map(|row| row.id);
-        self.commit.events.push(EventRow {
-            id: event.id,
-            incident: incident.id,
-            subject,
-            transition,
-            at: self.now,
-            body: String::from_utf8(event.encode()).expect("JSON is UTF-8"),
-            channels: channels.collect(),
-        });
-        let incident = Arc::new(incident);
-        self.put_incident(Arc::clone(&incident));
+    /// Decides who is told of an operators' incident as it stands, and puts it and the events among the rows.
+    fn tell_operators(&mut self, subject: SubjectId, incident: Incident, stays_open: bool) {
+        let concern = self.concern(&incident);
+        let step = Step::of(&incident);
+        let incident = self.tell_of(incident, concern, step);
         self.set_operated_incident(subject, stays_open.then_some(incident));
     }
 
-    fn event_subject(&self, subject: SubjectId) -> EventSubject {
+    pub(super) fn event_subject(&self, subject: SubjectId) -> EventSubject {
         match subject {
             SubjectId::Agent(id) => {
                 let (name, region) = agent_of(self.config, id);
@@ -232,7 +220,14 @@ impl Stage<'_> {
         }
     }
 
-    fn operated_incident(&self, subject: SubjectId) -> Option<Arc<Incident>> {
+    /// Every open incident of which only operators are told.
+    pub(super) fn operated_incidents(&self) -> Vec<Arc<Incident>> {
+        let operations = self.operations();
+        let agents = operations.agents.values().filter_map(|known| known.incident.clone());
+        agents.chain(operations.coverage.as_ref().and_then(|known| known.incident.clone())).collect()
+    }
+
+    pub(super) fn operated_incident(&self, subject: SubjectId) -> Option<Arc<Incident>> {
         match subject {
             SubjectId::Agent(agent) => self.operations().agents.get(&agent)?.incident.clone(),
             SubjectId::Installation(_) => self.operations().coverage.as_ref()?.incident.clone(),
@@ -240,7 +235,7 @@ impl Stage<'_> {
         }
     }
 
-    fn set_operated_incident(&mut self, subject: SubjectId, incident: Option<Arc<Incident>>) {
+    pub(super) fn set_operated_incident(&mut self, subject: SubjectId, incident: Option<Arc<Incident>>) {
         let operations = self.operations_mut();
         match subject {
             SubjectId::Agent(agent) => {

@@ -15,6 +15,7 @@ impl Stage<'_> {
     pub(in crate::shard) fn blind(&mut self, from: Timestamp, to: Timestamp, restarted: bool) {
         self.record(Record::Blind { from, to, restarted });
         self.apply_to_all(Happening::Blind { from, to }, |_| true);
+        self.blind_alerts();
         self.blind_fleet(from, to, restarted);
     }
 

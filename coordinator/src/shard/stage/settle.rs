@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use engine::effect::Effect;
 use model::{IncidentId, SubjectId, Timestamp};
-use store::{EventRow, IncidentState, TimelineRow};
+use store::{IncidentState, TimelineRow};
 use tracing::warn;
 
 use super::Stage;
+use super::alert::{Concern, Step};
 use crate::definition::Definition;
-use crate::incident::Incident;
+use crate::incident::{Incident, about};
 
 impl Stage<'_> {
     /// Turns effects into rows.
@@ -94,23 +95,16 @@ impl Stage<'_> {
         }
     }
 
-    /// Puts an incident as it stands, and the event that tells of it, among the rows. Returns it as it stands then.
+    /// Decides who is told of an incident as it stands, and puts it and the events among the rows. Returns it as it stands
+    /// then.
     pub(super) fn tell(&mut self, definition: &Arc<Definition>, incident: &Arc<Incident>) -> Arc<Incident> {
-        let mut incident = Arc::clone(incident);
-        let transition = incident.body.events;
-        let members = self.members_of(incident.id);
-        let event = Arc::make_mut(&mut incident).next_event(definition, members, self.config, self.now);
-        self.commit.events.push(EventRow {
-            id: event.id,
-            incident: incident.id,
-            subject: definition.id,
-            transition,
-            at: self.now,
-            body: String::from_utf8(event.encode()).expect("JSON is UTF-8"),
-            channels: definition.channels().to_vec(),
-        });
-        self.put_incident(Arc::clone(&incident));
-        incident
+        let concern = Concern {
+            about: about(definition),
+            policy: self.book.policy_for(definition, self.now),
+            members: self.members_of(incident.id),
+        };
+        let step = Step::of(incident);
+        self.tell_of(Incident::clone(incident), concern, step)
     }
 
     pub(super) fn put_incident(&mut self, incident: Arc<Incident>) {

@@ -312,6 +312,27 @@ async fn monitors_on_one_host_that_fail_together_are_told_of_once() {
 }
 
 #[tokio::test]
+async fn whoever_waits_to_be_told_speaks_for_nobody_else_and_nobody_for_them() {
+    let mut house = House::new().await;
+    let mut first = lone(1, "first");
+    let second = on_host_of(&first, 2, "second");
+    let mut third = on_host_of(&first, 3, "third");
+    for delayed in [&mut first, &mut third] {
+        let Kind::Monitor(monitor) = &mut delayed.kind else { panic!("a monitor") };
+        Arc::make_mut(monitor).alert.delay = Duration::from_secs(60);
+    }
+    for definition in [&first, &second, &third] {
+        house.create(definition).await;
+        assert_eq!(house.status(definition), Up);
+    }
+    house.check(&first, 503).await;
+    let told = house.check(&second, 503).await;
+    assert_eq!(kinds(&told), [(EventKind::Opened, "second")], "the first one's channels know nothing yet");
+    house.check(&third, 503).await;
+    assert_eq!(house.members(&second).await, [], "it would be named before it may be told");
+}
+
+#[tokio::test]
 async fn failures_that_have_nothing_in_common_are_told_of_one_by_one() {
     let mut house = House::new().await;
     let (first, second, well) = (lone(1, "first"), lone(2, "second"), lone(3, "well"));

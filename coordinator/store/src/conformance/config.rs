@@ -1,7 +1,7 @@
 //! What belongs to no subject.
 
 use super::sample;
-use crate::{Config, ConfigChange, Error, JoinRow, PageRow, Store};
+use crate::{Config, ConfigChange, Error, JoinRow, PageRow, SilenceRow, Store};
 
 async fn put(store: &dyn Store, change: ConfigChange) -> Result<u64, Error> {
     store.change_config(&change, sample::at(30)).await
@@ -18,12 +18,14 @@ pub(super) async fn every_change_raises_the_revision_by_one(store: &dyn Store) {
 
 pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
     let expected = Config {
-        revision: 16,
+        revision: 20,
         regions: vec![sample::region(1), sample::region(2)],
         agents: vec![sample::agent(1, "z"), sample::agent(2, "a")],
         channels: vec![sample::channel(1, "z"), sample::channel(2, "a")],
         pages: vec![sample::page(1, "z", "z"), sample::page(2, "a", "a")],
         maintenances: vec![sample::maintenance(1, "z"), sample::maintenance(2, "a")],
+        policies: vec![sample::policy(1, "z"), sample::policy(2, "a")],
+        silences: vec![sample::silence(1, 20), sample::silence(2, 30)],
         keys: vec![sample::key(1), sample::key(2)],
         ping_keys: vec![sample::ping_key(1, "z"), sample::ping_key(2, "a")],
         badges: vec![sample::badge("a", sample::monitor(1)), sample::badge("z", sample::heartbeat(1))],
@@ -34,6 +36,8 @@ pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
         put(store, ConfigChange::PutChannel(expected.channels[at].clone())).await.unwrap();
         put(store, ConfigChange::PutPage(expected.pages[at].clone())).await.unwrap();
         put(store, ConfigChange::PutMaintenance(expected.maintenances[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutPolicy(expected.policies[at].clone())).await.unwrap();
+        put(store, ConfigChange::PutSilence(expected.silences[at].clone())).await.unwrap();
         put(store, ConfigChange::PutKey(expected.keys[at].clone())).await.unwrap();
         put(store, ConfigChange::PutPingKey(expected.ping_keys[at].clone())).await.unwrap();
         put(store, ConfigChange::PutBadge(expected.badges[at].clone())).await.unwrap();
@@ -41,7 +45,7 @@ pub(super) async fn everything_that_was_put_is_listed_by_id(store: &dyn Store) {
     assert_eq!(store.config().await.unwrap(), expected);
 
     let mut changed = expected.clone();
-    changed.revision = 17;
+    changed.revision = 21;
     changed.agents[0].epoch += 1;
     changed.agents[0].process_nonce = Some([3; 16]);
     changed.agents[0].join =
@@ -68,6 +72,7 @@ pub(super) async fn taken_names_and_slugs_are_refused_and_change_nothing(store: 
     put(store, ConfigChange::PutPage(sample::page(1, "a", "a"))).await.unwrap();
     put(store, ConfigChange::PutMaintenance(sample::maintenance(1, "a"))).await.unwrap();
     put(store, ConfigChange::PutPingKey(sample::ping_key(1, "a"))).await.unwrap();
+    put(store, ConfigChange::PutPolicy(sample::policy(1, "a"))).await.unwrap();
     let before = store.config().await.unwrap();
     for (change, message) in [
         (ConfigChange::PutAgent(sample::agent(2, "a")), "an agent `a` already exists"),
@@ -76,6 +81,7 @@ pub(super) async fn taken_names_and_slugs_are_refused_and_change_nothing(store: 
         (ConfigChange::PutPage(sample::page(2, "b", "a")), "a status page at `a` already exists"),
         (ConfigChange::PutMaintenance(sample::maintenance(2, "a")), "maintenance `a` already exists"),
         (ConfigChange::PutPingKey(sample::ping_key(2, "a")), "a ping key `a` already exists"),
+        (ConfigChange::PutPolicy(sample::policy(2, "a")), "a policy `a` already exists"),
     ] {
         let refused = put(store, change).await.unwrap_err();
         assert!(matches!(refused, Error::Duplicate(_)), "{refused:?}");
@@ -123,4 +129,26 @@ pub(super) async fn a_subject_has_one_badge_the_last_that_was_put(store: &dyn St
     assert_eq!(store.config().await.unwrap().badges, kept);
     put(store, ConfigChange::DeleteBadge(sample::monitor(1))).await.unwrap();
     assert_eq!(store.config().await.unwrap().badges, kept[..1]);
+}
+
+pub(super) async fn policies_are_replaced_and_deleted_and_silences_end_or_expire(store: &dyn Store) {
+    let mut policy = sample::policy(1, "a");
+    put(store, ConfigChange::PutPolicy(policy.clone())).await.unwrap();
+    policy.definition = "{}".into();
+    policy.revision = 2;
+    put(store, ConfigChange::PutPolicy(policy.clone())).await.unwrap();
+    assert_eq!(store.config().await.unwrap().policies, [policy.clone()]);
+    put(store, ConfigChange::DeletePolicy(policy.id)).await.unwrap();
+    assert_eq!(store.config().await.unwrap().policies, []);
+
+    let (short, long) = (sample::silence(1, 12), sample::silence(2, 90));
+    for silence in [&short, &long] {
+        put(store, ConfigChange::PutSilence(silence.clone())).await.unwrap();
+    }
+    assert_eq!(store.config().await.unwrap().silences, [short, long.clone()]);
+    let later = SilenceRow { created_at: sample::at(12), ..sample::silence(3, 60) };
+    put(store, ConfigChange::PutSilence(later.clone())).await.unwrap();
+    assert_eq!(store.config().await.unwrap().silences, [long.clone(), later.clone()], "what is over goes");
+    put(store, ConfigChange::DeleteSilence(long.id)).await.unwrap();
+    assert_eq!(store.config().await.unwrap().silences, [later]);
 }

@@ -73,6 +73,7 @@ every_form! {
         trimming_is_bounded_and_keeps_what_replay_needs
         positions_are_never_given_out_twice_even_after_trimming
         loading_leaves_out_what_is_finished
+        what_is_owed_of_an_incident_that_is_over_is_loaded_until_it_is_told
         captures_are_listed_oldest_first_by_period_or_their_ends
         old_captures_go_a_bounded_number_at_a_time
         members_are_listed_in_order_of_joining_up_to_a_limit_and_counted
@@ -98,7 +99,8 @@ every_form! {
         a_deleted_channel_is_gone_and_its_name_free
         a_deleted_ping_key_is_gone_and_its_name_free
         a_subject_has_one_badge_the_last_that_was_put
-        maintenance_is_replaced_by_id_and_deleted_with_its_name;
+        maintenance_is_replaced_by_id_and_deleted_with_its_name
+        policies_are_replaced_and_deleted_and_silences_end_or_expire;
 }
 
 fn memory_store() -> Memory {

@@ -162,6 +162,22 @@ pub(super) async fn loading_leaves_out_what_is_finished(store: &dyn Store) {
     assert_eq!(store.event(events[0].id).await.unwrap(), Some(events[0].clone()), "dispatched ones are kept");
 }
 
+pub(super) async fn what_is_owed_of_an_incident_that_is_over_is_loaded_until_it_is_told(store: &dyn Store) {
+    let lease = store.claim("main", sample::at(0)).await.unwrap();
+    let mut over = sample::incident(1, sample::monitor(1), IncidentState::Resolved);
+    over.alert_due_at = Some(sample::at(90));
+    let mut open = sample::incident(2, sample::monitor(1), IncidentState::Open);
+    open.alert_due_at = Some(sample::at(80));
+    let told = sample::incident(3, sample::monitor(2), IncidentState::Closed);
+    let incidents = vec![over.clone(), open.clone(), told];
+    store.commit(&Commit { incidents, ..sample::commit(&lease) }).await.unwrap();
+    let loaded = store.load().await.unwrap();
+    assert_eq!((loaded.open_incidents, loaded.owed_incidents), (vec![open], vec![over.clone()]));
+    over.alert_due_at = None;
+    store.commit(&Commit { incidents: vec![over], ..sample::commit(&lease) }).await.unwrap();
+    assert_eq!(store.load().await.unwrap().owed_incidents, []);
+}
+
 pub(super) async fn members_are_listed_in_order_of_joining_up_to_a_limit_and_counted(store: &dyn Store) {
     let lease = store.claim("main", sample::at(0)).await.unwrap();
     let incident = sample::incident_id(1);

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use model::{
     AgentId, ChannelId, DeliveryId, EventId, HeartbeatId, IncidentId, InstallationId, KeyId, MaintenanceId,
-    MonitorId, PageId, RegionId, RunId, Secret, Shard, SubjectId, Timestamp,
+    MonitorId, PageId, PolicyId, RegionId, RunId, Secret, Shard, SilenceId, SubjectId, Timestamp,
 };
 
 use crate::records::DEFAULT_WORKSPACE;
 use crate::{
     AgentRow, AgentSeen, AttemptRow, AttemptTiming, BadgeRow, CaptureRow, CaptureVerdict, ChannelRow, Commit,
     DeliveryRow, EventRow, IncidentRow, IncidentState, JoinRow, JournalRow, KeyRow, Lease, MaintenanceRow,
-    MemberRow, PageRow, PingKeyRow, Position, RegionRow, RunRow, SnapshotRow, StateRow, SubjectRow,
-    TimelineRow,
+    MemberRow, PageRow, PingKeyRow, PolicyRow, Position, RegionRow, RunRow, SilenceRow, SnapshotRow,
+    StateRow, SubjectRow, TimelineRow,
 };
 
 pub(crate) fn installation() -> InstallationId {
@@ -100,6 +100,7 @@ pub(crate) fn incident(number: u32, subject: SubjectId, state: IncidentState) ->
         started_at: at(opened - 2),
         opened_at: at(opened),
         resolved_at: (state != IncidentState::Open).then(|| at(opened + 60)),
+        alert_due_at: None,
         body: r#"{"votes":[]}"#.into(),
     }
 }
@@ -240,6 +241,29 @@ pub(crate) fn maintenance(number: u32, name: &str) -> MaintenanceRow {
         revision: 1,
         created_at: at(8),
         updated_at: at(9),
+    }
+}
+
+pub(crate) fn policy(number: u32, name: &str) -> PolicyRow {
+    PolicyRow {
+        id: PolicyId::from_bytes(id(9, number)),
+        workspace: DEFAULT_WORKSPACE.into(),
+        name: name.into(),
+        definition: r#"{"tags":["größer"]}"#.into(),
+        revision: 1,
+        created_at: at(8),
+        updated_at: at(9),
+    }
+}
+
+/// A silence from the 10th second on.
+pub(crate) fn silence(number: u32, expires: i64) -> SilenceRow {
+    SilenceRow {
+        id: SilenceId::from_bytes(id(10, number)),
+        workspace: DEFAULT_WORKSPACE.into(),
+        definition: r#"{"reason":"Umzug"}"#.into(),
+        created_at: at(10),
+        expires_at: at(expires),
     }
 }
 

@@ -1,13 +1,14 @@
-//! What belongs to no subject: `region`, `agent`, `channel`, `page`, `maintenance`, `api_key`, `ping_key`, `badge`, and the revision of all in `meta`.
+//! What belongs to no subject: `region`, `agent`, `channel`, `page`, `maintenance`, `api_key`, `ping_key`, `badge`, and the
+//! revision of all in `meta`. What is said about alerts is in [`super::alert`].
 
 use model::{RegionId, Secret, SubjectId, Timestamp};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::connection::Database;
-use super::decode;
 use super::encode::bigint;
 use super::failure::{failure, failure_or_duplicate};
+use super::{alert, decode};
 use crate::{
     AgentRow, BadgeRow, ChannelRow, Config, ConfigChange, Error, JoinRow, KeyRow, MaintenanceRow, PageRow,
     PingKeyRow, RegionRow,
@@ -77,6 +78,8 @@ pub(super) async fn load(database: &Database) -> Result<Config, Error> {
         channels: list(connection, CHANNELS, channel_row).await?,
         pages: list(connection, PAGES, page_row).await?,
         maintenances: list(connection, MAINTENANCES, maintenance_row).await?,
+        policies: alert::policies(connection).await?,
+        silences: alert::silences(connection).await?,
         keys: list(connection, KEYS, key_row).await?,
         ping_keys: list(connection, PING_KEYS, ping_key_row).await?,
         badges: list(connection, BADGES, badge_row).await?,
@@ -115,6 +118,10 @@ async fn write(connection: &mut AnyConnection, change: &ConfigChange, now: Times
         ConfigChange::PutPage(row) => put_page(connection, row).await?,
         ConfigChange::PutMaintenance(row) => put_maintenance(connection, row).await?,
         ConfigChange::DeleteMaintenance(id) => delete(connection, DELETE_MAINTENANCE, id.to_string()).await?,
+        ConfigChange::PutPolicy(row) => alert::put_policy(connection, row).await?,
+        ConfigChange::DeletePolicy(id) => alert::delete_policy(connection, *id).await?,
+        ConfigChange::PutSilence(row) => alert::put_silence(connection, row).await?,
+        ConfigChange::DeleteSilence(id) => alert::delete_silence(connection, *id).await?,
         ConfigChange::PutKey(row) => put_key(connection, row).await?,
         ConfigChange::PutPingKey(row) => put_ping_key(connection, row).await?,
         ConfigChange::DeletePingKey(id) => delete(connection, DELETE_PING_KEY, id.to_string()).await?,

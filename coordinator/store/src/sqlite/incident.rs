@@ -13,13 +13,15 @@ use super::failure::{failure, failure_or_duplicate};
 use crate::{Error, IncidentQuery, IncidentRow, IncidentState, TimelineRow};
 
 const PUT: &str = concat!(
-    "INSERT INTO incident (id, subject, workspace, number, state, started_at, opened_at, resolved_at, body) \
-     SELECT id, subject, workspace, number, state, started_at, opened_at, resolved_at, body FROM ",
+    "INSERT INTO incident (id, subject, workspace, number, state, started_at, opened_at, resolved_at, \
+     alert_due_at, body) \
+     SELECT id, subject, workspace, number, state, started_at, opened_at, resolved_at, alert_due_at, body FROM ",
     batch!(id text, subject text, workspace text, number bigint, state text, started_at bigint, opened_at bigint,
-        resolved_at bigint, body text),
+        resolved_at bigint, alert_due_at bigint, body text),
     " WHERE true ON CONFLICT (id) DO UPDATE SET subject = excluded.subject, workspace = excluded.workspace, \
      number = excluded.number, state = excluded.state, started_at = excluded.started_at, \
-     opened_at = excluded.opened_at, resolved_at = excluded.resolved_at, body = excluded.body"
+     opened_at = excluded.opened_at, resolved_at = excluded.resolved_at, \
+     alert_due_at = excluded.alert_due_at, body = excluded.body"
 );
 const ADD_LINES: &str = concat!(
     "INSERT INTO timeline (incident, ordinal, at, text) SELECT incident, ordinal, at, text FROM ",
@@ -30,7 +32,7 @@ const ADD_LINES: &str = concat!(
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, subject, workspace, number, state, started_at, opened_at, resolved_at, body \
+            "SELECT id, subject, workspace, number, state, started_at, opened_at, resolved_at, alert_due_at, body \
              FROM incident ",
             $rest
         )
@@ -38,6 +40,7 @@ macro_rules! select {
 }
 const ONE: &str = select!("WHERE id = $1");
 const ALL_OPEN: &str = select!("WHERE state = 'open' ORDER BY opened_at, id");
+const ALL_OWED: &str = select!("WHERE alert_due_at IS NOT NULL AND state <> 'open' ORDER BY opened_at, id");
 const PAGE: &str =
     select!("WHERE opened_at >= $1 AND (opened_at, id) < ($2, $3) ORDER BY opened_at DESC, id DESC LIMIT $4");
 const PAGE_OPEN: &str = select!(
@@ -68,6 +71,7 @@ pub(super) async fn put(connection: &mut AnyConnection, rows: &[IncidentRow]) ->
         started_at: row.started_at,
         opened_at: row.opened_at,
         resolved_at: row.resolved_at,
+        alert_due_at: row.alert_due_at,
         body: &row.body,
     }));
     sqlx::query(PUT)
@@ -92,6 +96,12 @@ pub(super) async fn add_lines(connection: &mut AnyConnection, rows: &[TimelineRo
 /// Every open incident, oldest first.
 pub(super) async fn all_open(connection: &mut AnyConnection) -> Result<Vec<IncidentRow>, Error> {
     let rows = sqlx::query(ALL_OPEN).fetch_all(connection).await.map_err(failure)?;
+    rows.iter().map(incident_row).collect()
+}
+
+/// Every incident that is over, but not for those who were told of it; oldest first.
+pub(super) async fn all_owed(connection: &mut AnyConnection) -> Result<Vec<IncidentRow>, Error> {
+    let rows = sqlx::query(ALL_OWED).fetch_all(connection).await.map_err(failure)?;
     rows.iter().map(incident_row).collect()
 }
 
@@ -135,6 +145,7 @@ struct IncidentItem<'a> {
     started_at: Timestamp,
     opened_at: Timestamp,
     resolved_at: Option<Timestamp>,
+    alert_due_at: Option<Timestamp>,
     body: &'a str,
 }
 
@@ -156,6 +167,7 @@ fn incident_row(row: &AnyRow) -> Result<IncidentRow, Error> {
         started_at: decode::instant(row, "started_at")?,
         opened_at: decode::instant(row, "opened_at")?,
         resolved_at: decode::optional_instant(row, "resolved_at")?,
+        alert_due_at: decode::optional_instant(row, "alert_due_at")?,
         body: decode::text(row, "body")?,
     })
 }
@@ -171,4 +183,4 @@ fn line_row(row: &AnyRow) -> Result<TimelineRow, Error> {
 
 #[cfg(test)]
 pub(super) const STATEMENTS: &[&str] =
-    &[PUT, ADD_LINES, ONE, ALL_OPEN, PAGE, PAGE_OPEN, PAGE_OF_SUBJECT, PAGE_OPEN_OF_SUBJECT, LINES];
+    &[PUT, ADD_LINES, ONE, ALL_OPEN, ALL_OWED, PAGE, PAGE_OPEN, PAGE_OF_SUBJECT, PAGE_OPEN_OF_SUBJECT, LINES];

@@ -15,6 +15,7 @@ pub(super) async fn load(database: &Database) -> Result<Loaded, Error> {
         snapshots: journal::list_snapshots(connection).await?,
         agents_seen: journal::list_agents_seen(connection).await?,
         open_incidents: incident::all_open(connection).await?,
+        owed_incidents: incident::all_owed(connection).await?,
         open_members: member::all_present(connection).await?,
         undispatched: outbox::undispatched(connection).await?,
         unfinished: delivery::unfinished(connection).await?,

@@ -62,6 +62,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/sqlite/0006_heartbeat_run.sql"),
     },
     Migration {
+        version: 7,
+        name: "0007_alerts.sql",
+        sql: include_str!("../../migrations/sqlite/0007_alerts.sql"),
+    },
+    Migration {
         version: 8,
         name: "0008_delivery.sql",
         sql: include_str!("../../migrations/sqlite/0008_delivery.sql"),
@@ -144,6 +149,7 @@ mod tests {
                     "0006_heartbeat_run.sql",
                     "2df8c653b6e0f9e5116a9f657614c0dd7c085da339223fab6104b8cd7b802952"
                 ),
+                ("0007_alerts.sql", "f4539e100f7de709e00fca0bbad0ae7c60f76e4e0e85e774cf06088eafb20e00"),
                 ("0008_delivery.sql", "40485968a4ff1033a7535a43f2619da078eca2f148eb1c8af581d6b14e9d05f3"),
             ]
             .map(|(name, checksum)| (name, checksum.to_owned()))

@@ -4,6 +4,7 @@
 //! table, `lease`, `journal`, `subject`, `incident`, `member`, `capture`, `run`, `outbox` and `delivery`, which each hold the statements of their tables both
 //! ways; `config` holds what belongs to no subject. `dialect` is all that another database would say differently.
 
+mod alert;
 mod capture;
 mod commit;
 mod config;

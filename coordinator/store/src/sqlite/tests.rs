@@ -31,6 +31,7 @@ async fn every_statement_prepares() {
     let store = open(&directory).await.unwrap();
     let mut transaction = store.database.write().await.unwrap();
     let all = [
+        alert::STATEMENTS,
         capture::STATEMENTS,
         config::STATEMENTS,
         connection::STATEMENTS,
@@ -115,6 +116,7 @@ async fn migrating_says_what_was_applied_and_then_has_nothing_to_do() {
         Applied { version: 4, name: "0004_incident_capture.sql" },
         Applied { version: 5, name: "0005_agent_join.sql" },
         Applied { version: 6, name: "0006_heartbeat_run.sql" },
+        Applied { version: 7, name: "0007_alerts.sql" },
         Applied { version: 8, name: "0008_delivery.sql" },
     ];
     assert_eq!(applied, expected);

@@ -5,7 +5,7 @@ use model::result::UNSUPPORTED;
 use model::{HealthPolicy, Timestamp};
 use proto::admin::v1::{Explanation, Monitor, MonitorStatus, RegionState, Result};
 
-use crate::noun::vote;
+use crate::noun::{alert, vote};
 use crate::output::{Cell, Described, Listed, Sheet, Table, enum_word};
 use crate::{duration, moment};
 
@@ -29,7 +29,7 @@ impl Described for Monitor {
         // Values of headers are often credentials; `-o json` has them.
         let headers: Vec<&str> = self.headers.iter().map(|header| header.name.as_str()).collect();
         let expected: Vec<String> = self.expected_status.iter().map(u32::to_string).collect();
-        Sheet::default()
+        let sheet = Sheet::default()
             .field("name", &self.name)
             .field("id", &self.id)
             .state("status", status(self))
@@ -69,7 +69,8 @@ impl Described for Monitor {
             .field("health", unless_read(&self.health))
             .field("depends on", self.depends_on.join(", "))
             .field("tags", self.tags.join(", "))
-            .field("channels", self.channels.join(", "))
+            .field("channels", self.channels.join(", "));
+        alert::fields(sheet, self.alert.as_ref())
             .field("created", moment::both(self.created_at.as_ref(), now))
             .field("changed", moment::both(self.updated_at.as_ref(), now))
             .part("regions", regions(self, now))
