@@ -2,6 +2,7 @@
 
 mod agent_health;
 mod agent_kill;
+mod alert;
 mod blackbox;
 mod canary;
 mod channels;
