@@ -564,7 +564,7 @@ mod tests {
     async fn a_test_goes_through_the_real_sender_and_says_what_came_of_it() {
         let bench = Bench::start().await;
         let here = wire::Channel {
-            url: "http://127.0.0.1:9/hush".into(),
+            url: "http://127.0.0.1:18080/hush".into(),
             settings: settings(&[("title", "{{subject.name}}!")]),
             ..webhook("here")
         };
