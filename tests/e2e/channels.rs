@@ -155,7 +155,7 @@ async fn official_libraries_verify_before_during_and_after_a_rotation() -> Resul
     let request = tested().await?;
     verify(&third, &request)?;
     webhook::verify_pair(&scratch, &public, &request)?;
-    let mut tampered = request.clone();
+    let mut tampered = request;
     tampered.body.push(b' ');
     ensure!(webhook::verify_pair(&scratch, &public, &tampered).is_err(), "what was tampered with verifies");
     Ok(())

@@ -107,7 +107,7 @@ fn everything_arrived_once(deliveries: &[Delivery], told: &[Told]) -> Result<()>
         match delivery.state() {
             DeliveryState::Delivered => ensure!(arrived, "{} is delivered but never came", delivery.id),
             DeliveryState::Coalesced => {
-                ensure!(!arrived, "{} came although a later one tells it", delivery.id)
+                ensure!(!arrived, "{} came although a later one tells it", delivery.id);
             }
             other => anyhow::bail!("{} is {other:?}: {}", delivery.id, delivery.reason),
         }

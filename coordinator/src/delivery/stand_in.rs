@@ -107,7 +107,7 @@ impl Deliveries {
         let failing_since = waiting.front()?.row.first_attempt_at?;
         let row = &waiting.get(place)?.row;
         let is_open = row.stands_in_for.is_none() && row.finished_at.is_none();
-        is_open.then(|| row.first_attempt_at.unwrap_or(failing_since.max(row.created_at)))
+        is_open.then(|| row.first_attempt_at.unwrap_or_else(|| failing_since.max(row.created_at)))
     }
 
     fn stand_in(&mut self, line: Line, place: usize) {

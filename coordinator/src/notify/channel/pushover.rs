@@ -69,7 +69,7 @@ impl Provider for Pushover {
         let title = fitted(plain(&told.message.title), MAX_TITLE_CHARS);
         let (rest, link) = acknowledge::apart(told.message);
         // Without details the title has to do: Pushover wants a message.
-        let text = if rest.lines.is_empty() { rest.title.clone() } else { rest.details() };
+        let text = if rest.lines.is_empty() { rest.title } else { rest.details() };
         let text = fitted(plain(&text), MAX_MESSAGE_CHARS);
         let timestamp = told.message.timestamp.as_secs().to_string();
         let mut fields =
