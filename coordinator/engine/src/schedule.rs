@@ -4,9 +4,9 @@
 //! out goes the next occurrence after an instant. A calendar may have several lines: it is all their occurrences.
 //!
 //! Around a change of the clock each notation does what its own scheduler does, so that nothing is expected that never
-//! runs. Cron (as Debian's): a fixed time of day that is skipped comes once, right after the gap; one that is shown
-//! twice comes once, the first time; what recurs within all hours goes by real time. systemd's timers: a time that is
-//! skipped does not come that day; what is shown twice comes once, the first time.
+//! runs. Cron (as Debian's): fixed times, of which neither minute nor hour begins with `*`, come once: skipped ones
+//! together, right after the gap, and those that are shown twice the first time; all others come whenever the clock shows
+//! them. systemd's timers: a time that is skipped does not come that day; what is shown twice comes once, the first time.
 //!
 //! Time zones are those of the bundled database, so that they are the same on every machine and in an empty container.
 //!
@@ -372,6 +372,43 @@ mod tests {
             let twice = occurrences(text, "Europe/Berlin", from, 2);
             assert_eq!(twice, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"], "{text}");
         }
+    }
+
+    #[test]
+    fn listed_times_of_cron_are_fixed_and_those_that_begin_with_a_star_follow_the_clock() {
+        let spring = "2026-03-29T00:10:00Z";
+        let listed = occurrences("15,45 1,2,3 * * *", "Europe/Berlin", spring, 4);
+        assert_eq!(listed[..3], ["2026-03-29T00:15:00Z", "2026-03-29T00:45:00Z", "2026-03-29T01:00:00Z"]);
+        assert_eq!(listed[3], "2026-03-29T01:15:00Z");
+        let stepped = occurrences("*/30 2,3 * * *", "Europe/Berlin", spring, 2);
+        assert_eq!(stepped, ["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z"]);
+        let autumn = "2026-10-25T00:20:00Z";
+        let listed = occurrences("30 2,3 * * *", "Europe/Berlin", autumn, 2);
+        assert_eq!(listed, ["2026-10-25T00:30:00Z", "2026-10-25T02:30:00Z"]);
+        for text in ["*/30 2 * * *", "30 * * * *"] {
+            let twice = occurrences(text, "Europe/Berlin", autumn, 4);
+            assert!(twice.contains(&"2026-10-25T00:30:00Z".to_owned()), "{text}: {twice:?}");
+            assert!(twice.contains(&"2026-10-25T01:30:00Z".to_owned()), "{text}: {twice:?}");
+        }
+        assert_eq!(
+            occurrences("@hourly", "Europe/Berlin", autumn, 2),
+            ["2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"]
+        );
+    }
+
+    #[test]
+    fn a_day_that_a_zone_skips_ends_no_schedule() {
+        // Apia had no 30 December 2011.
+        let from = "2011-12-29T22:00:00Z";
+        let next = |text| occurrences(text, "Pacific/Apia", from, 2);
+        assert_eq!(next("0 3 * * *"), ["2011-12-30T10:00:00Z", "2011-12-30T13:00:00Z"]);
+        assert_eq!(next("*/30 3 * * *"), ["2011-12-30T13:00:00Z", "2011-12-30T13:30:00Z"]);
+        assert_eq!(next("03:00"), ["2011-12-30T13:00:00Z", "2011-12-31T13:00:00Z"]);
+        // Seen from within years before.
+        assert_eq!(
+            occurrences("0 3 30 12 5", "Pacific/Apia", "2011-12-30T09:59:59Z", 1),
+            ["2011-12-30T10:00:00Z"]
+        );
     }
 
     #[test]

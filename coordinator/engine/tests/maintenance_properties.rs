@@ -91,14 +91,28 @@ fn a_window_is_known_though_its_time_of_day_comes_again_within_it() {
 }
 
 #[test]
-fn wildcards_follow_the_wall_clock() {
+fn what_begins_with_a_star_follows_the_wall_clock() {
     let sunday = |cron| starts(cron, "Europe/Berlin", "2026-10-24T23:59:00Z", "2026-10-25T02:00:00Z");
     let twice = ["2026-10-25T00:15:00Z", "2026-10-25T01:15:00Z"];
     assert_eq!(sunday("15 * * * *"), twice, "both hours are called two");
     assert_eq!(
-        starts("0,30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T00:15:00Z"),
+        starts("*/30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T00:15:00Z"),
         ["2026-03-30T00:00:00Z"],
         "the whole hour is skipped"
+    );
+}
+
+#[test]
+fn listed_times_are_fixed_ones() {
+    assert_eq!(
+        starts("10,30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T00:15:00Z"),
+        ["2026-03-29T01:00:00Z", "2026-03-30T00:10:00Z"],
+        "skipped ones once"
+    );
+    assert_eq!(
+        starts("10,30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"),
+        ["2026-10-25T00:10:00Z", "2026-10-25T00:30:00Z"],
+        "repeated ones once"
     );
 }
 

@@ -1,9 +1,9 @@
 //! Windows that begin whenever a cron expression says so, in the wall time of a zone.
 //!
 //! The expression has the five fields of crontab(5) with the extensions of the Open Cron Pattern Specification (OCPS
-//! 1.4: `L`, `W`, `#`, `@daily`). Around daylight saving time it keeps what crontab users know from Vixie cron: a fixed
-//! time of day comes exactly once a day, namely at the first instant after the gap where the clock skips it, and the
-//! first time where the clock shows it twice; an expression with several times of day or a wildcard follows the wall
+//! 1.4: `L`, `W`, `#`, `@daily`). Around daylight saving time it keeps what crontab users know from Vixie cron: fixed
+//! times of day come exactly once a day, namely at the first instant after the gap where the clock skips them, and the
+//! first time where the clock shows them twice; an expression whose minutes or hours begin with `*` follows the wall
 //! clock, so what is skipped does not come and what is repeated comes twice. A window's length is elapsed time, whatever
 //! the clock does meanwhile.
 
@@ -16,9 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{InvalidSchedule, MAX_MERGED, Window};
 use crate::schedule::{CronLine, Zone, cut};
-
-/// No clock shows more than this twice when it is set back.
-const LONGEST_FOLD: Duration = Duration::from_secs(3 * 3_600);
 
 /// A cron expression, a time zone, and how long each window lasts.
 #[derive(Clone, Serialize, Deserialize)]
@@ -95,12 +92,8 @@ impl Recurring {
     }
 
     /// The last start up to and including an instant.
-    ///
-    /// Where a clock shows an hour twice, croner sees other occurrences backwards than forwards. What lies ahead is what
-    /// was planned, so backwards it only says where to begin to look.
     fn occurrence_until(&self, at: Timestamp) -> Option<Timestamp> {
-        let found = self.cron.pattern().find_previous_occurrence(&self.local(at)?, true).ok()?;
-        let mut cursor = Timestamp::from_micros(found.timestamp().as_microsecond()).minus(LONGEST_FOLD);
+        let mut cursor = self.cron.before_last(at, &self.zone.rules)?;
         let mut last = None;
         while let Some(next) = self.occurrence_after(cursor).filter(|next| cursor < *next && *next <= at) {
             (last, cursor) = (Some(next), next);
