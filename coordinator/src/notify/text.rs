@@ -96,7 +96,7 @@ impl Message {
     #[must_use]
     pub fn facts(&self) -> String {
         let facts = self.lines.iter().filter(|line| line.label != ACKNOWLEDGE);
-        facts.map(|line| format!("{}: {}", line.label, line.value)).collect::<Vec<_>>().join("\n")
+        facts.map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     /// The whole message without any markup, without a final line break.
