@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 enum Moment {
     /// The event is committed; the delivery may be made, claimed or neither.
     Pinged,
-    /// Claimed, connected, nothing sent that was read.
+    /// Claimed and connected; nothing that was sent has been read.
     Connected,
     /// Some of the request is sent.
     HalfSent,
@@ -228,10 +228,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
     stream.set_nodelay(true)?;
-    if shared.is_the_end(Moment::Connected) {
-        std::future::pending::<()>().await;
-    }
     loop {
+        // The connection may be one that was kept.
+        stream.readable().await?;
+        if shared.is_the_end(Moment::Connected) {
+            std::future::pending::<()>().await;
+        }
         let mut bytes = vec![];
         let told = loop {
             ensure!(stream.read_buf(&mut bytes).await? > 0, "closed");

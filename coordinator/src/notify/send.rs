@@ -385,6 +385,8 @@ fn judge(received: &Received, problem: Option<Problem>) -> (Outcome, String) {
 fn broken_answer(error: &hyper::Error) -> String {
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     match io {
+        // Ours, and no error of the system.
+        Some(io) if io.kind() == std::io::ErrorKind::Other => io.to_string(),
         Some(io) => io.kind().to_string(),
         None => format!("broken answer: {error}"),
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +22,9 @@ use url::{Position, Url};
 
 use super::dial::Stream;
 
+/// Bytes that may come in answer to one request, whatever they are: interim answers without end, or chunks of one byte,
+/// are read by HTTP's reader as fast as they come and leave nobody else a turn.
+const MAX_HEARD_BYTES: usize = 256 * 1024;
 /// How long a connection waits to be used again.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 /// How old a connection may be when it is used again.
@@ -36,7 +39,8 @@ pub(super) struct Connection {
     pub(super) requests: http1::SendRequest<Full<Bytes>>,
     /// Moves bytes while it is polled.
     pub(super) driver: Pin<Box<http1::Connection<TokioIo<Watched>, Full<Bytes>>>>,
-    heard: Arc<AtomicBool>,
+    /// Bytes that have come since the last request.
+    heard: Arc<AtomicUsize>,
     peer: SocketAddr,
     opened_at: Timestamp,
 }
@@ -52,7 +56,7 @@ impl Connection {
         opened_at: Timestamp,
         max_head_bytes: usize,
     ) -> Result<Self, hyper::Error> {
-        let heard = Arc::new(AtomicBool::new(false));
+        let heard = Arc::new(AtomicUsize::new(0));
         let watched = Watched { stream, heard: Arc::clone(&heard) };
         let (requests, driver) =
             http1::Builder::new().max_buf_size(max_head_bytes).handshake(TokioIo::new(watched)).await?;
@@ -61,12 +65,12 @@ impl Connection {
 
     /// Forgets what was heard before a request.
     pub(super) fn listen(&self) {
-        self.heard.store(false, Ordering::Relaxed);
+        self.heard.store(0, Ordering::Relaxed);
     }
 
     /// Whether a byte has come since then.
     pub(super) fn has_heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+        self.heard.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the other end still takes requests, as far as can be seen from here.
@@ -76,10 +80,10 @@ impl Connection {
     }
 }
 
-/// A stream that notes whether anything came.
+/// A stream that counts what comes, and ends when it is too much.
 pub(super) struct Watched {
     stream: Box<dyn Stream>,
-    heard: Arc<AtomicBool>,
+    heard: Arc<AtomicUsize>,
 }
 
 impl AsyncRead for Watched {
@@ -88,11 +92,12 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if self.heard.load(Ordering::Relaxed) >= MAX_HEARD_BYTES {
+            return Poll::Ready(Err(std::io::Error::other("the answer has no end")));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
-        }
+        self.heard.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
         read
     }
 }
