@@ -10,7 +10,7 @@
 //! incidents and different channels never wait for each other: `places` sees to it that no receiver takes them all.
 //!
 //! Flow: a line that is due is admitted, claimed (`claim`), sent (`attempt`) and recorded (`record`). Claiming and
-//! recording are commits, and the stage waits for none: each is a task of its own that tells what became of it ([`News`]),
+//! recording are commits, and the stage waits for none: each is a task of its own that tells what became of it (`News`),
 //! and many are under way at once. Only within a line does one step wait for the other. Beside that, what fails for a
 //! minute is told to another channel (`stand_in`), and a channel that fails for good is disabled (`disable`).
 
