@@ -73,7 +73,7 @@ async fn run(wanted: &[String]) -> Result<bool> {
     if !report.is_empty() {
         // Some parts have a report of their own, for whoever is interested in nothing else.
         let name = match wanted {
-            [part] if ["agent", "heartbeat"].contains(&part.as_str()) => format!("bench-{part}"),
+            [part] if ["agent", "delivery", "heartbeat"].contains(&part.as_str()) => format!("bench-{part}"),
             _ => "bench".to_owned(),
         };
         eprintln!("\n{}\nkept as {}", report.render()?, report.save(&name)?.display());
